@@ -1,0 +1,1 @@
+"""The adapters: how the node speaks to owner services in other processes."""

@@ -1,0 +1,1 @@
+"""The shared middle, where both ingresses meet: operations, calls and their dispatch."""

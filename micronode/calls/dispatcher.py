@@ -1,0 +1,204 @@
+"""The dispatcher: what happens to a call between the door it came through and its facet.
+
+The order is fixed (``docs/architecture.rst``, "life of a call"): the ingress has routed the call and
+applied the cheap caps; here the gate admits it (429), a node that is going away refuses it (503), the
+facet asks its owner under a deadline, and the answer is relayed to the sink. Whatever goes wrong
+reaches the sink as exactly one :class:`~micronode.errors.NodeError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from micronode.calls.call import Call, Reply
+from micronode.calls.operations import OperationTable
+from micronode.concurrency.backpressure import Gate
+from micronode.errors import ErrorCode, NodeError
+from micronode.interfaces import IResponseSink
+from micronode.observability.metrics import Metrics
+
+_log = Logger()
+
+#: What a refused caller is told to wait. A facet's gate turns over within about a call's time.
+BUSY_RETRY_S: Final = 1.0
+DRAINING_RETRY_S: Final = 5.0
+
+
+class Dispatcher:
+    """Runs calls against the table of operations.
+
+    :ivar table: the operations that are served.
+    :ivar active: calls being worked on.
+    """
+
+    def __init__(
+        self,
+        table: OperationTable,
+        *,
+        gates: Mapping[str, Gate],
+        timeouts: Mapping[str, float],
+        clock: IReactorTime,
+        metrics: Metrics,
+    ) -> None:
+        """:param gates: facet name -> its gate.
+        :param timeouts: facet name -> seconds from dispatch to the response head.
+        """
+        self.table = table
+        self.active = 0
+        self._gates = gates
+        self._timeouts = timeouts
+        self._clock = clock
+        self._metrics = metrics
+        self._draining = False
+        self._idle_waiters: list[Deferred[None]] = []
+
+    def dispatch(self, call: Call, sink: IResponseSink) -> Deferred[None]:
+        """Answer *call* through *sink*.
+
+        :return: a Deferred that fires (None) when the call is over: the sink has finished or was
+            failed. It never fails. Cancelling it (the caller has gone) aborts the owner's connection
+            and leaves the sink untouched.
+        """
+        operation = call.operation
+        gate = self._gates[operation.facet]
+        if not gate.try_acquire():
+            message = f"facet {operation.facet} is serving {gate.limit} calls, its limit"
+            return self._refuse(call, sink, NodeError(ErrorCode.BUSY, message, retry_after_s=BUSY_RETRY_S))
+        if self._draining:
+            gate.release()
+            error = NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=DRAINING_RETRY_S)
+            return self._refuse(call, sink, error)
+        return Deferred.fromCoroutine(self._admitted(call, sink, gate))
+
+    def drain(self) -> None:
+        """Refuse every call from now on; those admitted go on."""
+        self._draining = True
+
+    def when_idle(self) -> Deferred[None]:
+        """Return a Deferred that fires (None) when no call is being worked on. Cancelling it is harmless."""
+        if not self.active:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self._idle_waiters.remove)
+        self._idle_waiters.append(waiter)
+        return waiter
+
+    def _refuse(self, call: Call, sink: IResponseSink, error: NodeError) -> Deferred[None]:
+        self._metrics.rejected(error.code.value).inc()
+        self._metrics.facet_requests(call.operation.facet, "refused").inc()
+        sink.fail(error)
+        return succeed(None)
+
+    async def _admitted(self, call: Call, sink: IResponseSink, gate: Gate) -> None:
+        operation = call.operation
+        inflight = self._metrics.inflight(operation.name)
+        inflight.inc()
+        self.active += 1
+        result = "failed"
+        try:
+            reply = await self._answer(call)
+            if reply.body is None:
+                sink.start(reply.head)
+                await sink.finish()
+            else:
+                await reply.body.relay(reply.head, sink)
+            result = "ok"
+        except NodeError as error:
+            result = "failed" if error.code.status >= 500 else "refused"
+            sink.fail(error)
+        except CancelledError:
+            result = "cancelled"
+        except Exception:
+            _log.failure("call_failed", route=operation.name, request_id=call.request_id)
+            sink.fail(NodeError(ErrorCode.INTERNAL, "a defect of the node; its log has the request id"))
+        finally:
+            self._metrics.facet_requests(operation.facet, result).inc()
+            inflight.dec()
+            gate.release()
+            self.active -= 1
+            if not self.active:
+                waiters, self._idle_waiters = self._idle_waiters, []
+                for waiter in waiters:
+                    waiter.callback(None)
+
+    async def _answer(self, call: Call) -> Reply:
+        """Ask the facet, under its deadline.
+
+        :raises NodeError: ``owner_timeout`` when the facet's timeout or the caller's deadline passed
+            after the request was whole, ``timeout`` when the deadline passed before.
+        """
+        deadline = _Deadline(self._clock, self._timeouts[call.operation.facet], call)
+        handling = Deferred.fromCoroutine(_coroutine(call))
+        deadline.guard(handling)
+        try:
+            return await handling
+        except CancelledError:
+            if deadline.error is None:
+                raise
+            raise deadline.error from None
+        finally:
+            deadline.stop()
+
+
+async def _coroutine(call: Call) -> Reply:
+    return await call.operation.handler(call)
+
+
+class _Deadline:
+    """The time a facet has: its timeout from when the request was whole, and the caller's own limit."""
+
+    def __init__(self, clock: IReactorTime, timeout_s: float, call: Call) -> None:
+        self.error: NodeError | None = None
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._call = call
+        self._timers: list[IDelayedCall] = []
+        self._whole = True
+        self._handling: Deferred[Reply] | None = None
+
+    def guard(self, handling: Deferred[Reply]) -> None:
+        """Cancel *handling* when the time is over."""
+        if handling.called:
+            return
+        self._handling = handling
+        body_done = self._call.body_done
+        if self._call.deadline_s is not None:
+            self._start(self._call.deadline_s)
+        if body_done is None:
+            self._start(self._timeout_s)
+        else:
+            # The body has deadlines of its own (stall, stream_idle); the facet's starts after it.
+            self._whole = False
+            body_done.addBoth(self._body_done)
+
+    def stop(self) -> None:
+        """Nothing is guarded any more."""
+        self._handling = None
+        timers, self._timers = self._timers, []
+        for timer in timers:
+            if timer.active():
+                timer.cancel()
+
+    def _body_done(self, result: Any) -> Any:
+        self._whole = True
+        if self._handling is not None:
+            self._start(self._timeout_s)
+        return result
+
+    def _start(self, seconds: float) -> None:
+        self._timers.append(self._clock.callLater(seconds, self._expire))
+
+    def _expire(self) -> None:
+        if self._handling is None:
+            return
+        if self._whole:
+            self.error = NodeError(
+                ErrorCode.OWNER_TIMEOUT, "the owner did not answer in time", retry_after_s=1.0
+            )
+        else:
+            self.error = NodeError(ErrorCode.TIMEOUT, "the request was not whole within its deadline")
+        self._handling.cancel()

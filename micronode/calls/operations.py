@@ -1,0 +1,173 @@
+"""The table of operations: one row generates the HTTP route, the OAP dispatch and the argument checks.
+
+No handler is written twice. ``docs/architecture.rst``, "life of a call".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from micronode.errors import ErrorCode, NodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from micronode.calls.call import Call, Reply
+
+
+class Access(Enum):
+    """What a capability must grant; write includes read."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class BodyRule(Enum):
+    """What an operation does with a request body."""
+
+    #: There is none: over OAP body bytes are ``bad_request``, over HTTP a body is 413 from the head.
+    NONE = "none"
+    #: Passed on as it comes (over HTTP collected up to 1 MiB first, in memory).
+    STREAMED = "streamed"
+
+
+@attrs.frozen(kw_only=True)
+class Argument:
+    """One argument of an operation.
+
+    Over OAP it is a member of ``args``; over HTTP it is the path segment ``{name}`` if the path has
+    one, else the header *header* if given, else the query parameter of that name.
+    """
+
+    name: str
+    type: type[str] | type[int] = str
+    required: bool = False
+    default: str | int | None = None
+    #: For integers, inclusive.
+    minimum: int | None = None
+    maximum: int | None = None
+    #: For strings, in characters.
+    max_length: int = 4096
+    header: str | None = None
+    doc: str = ""
+
+    def check(self, value: Any) -> str | int:
+        """Return *value* if it is of this argument's type and range; text is read as HTTP sends it.
+
+        :raises NodeError: ``bad_request``, naming the argument and what it takes.
+        """
+        if self.type is int:
+            return self._check_int(value)
+        if not isinstance(value, str):
+            raise self._bad("must be a string")
+        if self.required and not value:
+            raise self._bad("must not be empty")
+        if len(value) > self.max_length:
+            raise self._bad(f"is longer than {self.max_length} characters")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise self._bad("is not valid Unicode") from None
+        return value
+
+    def _check_int(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._bad("must be an integer")
+        low, high = self.minimum, self.maximum
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise self._bad(f"must be from {low} to {high}")
+        return value
+
+    def parse(self, text: str) -> str | int:
+        """Read the argument from its text in a URL or header, then :meth:`check` it."""
+        if self.type is int:
+            if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) <= 16):
+                raise self._bad("must be an integer")
+            return self.check(int(text))
+        return self.check(text)
+
+    def _bad(self, what: str) -> NodeError:
+        return NodeError(ErrorCode.BAD_REQUEST, f"argument {self.name!r} {what}")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Operation:
+    """One thing a caller can ask for."""
+
+    #: ``facet.op``; also the ``route`` label of metrics.
+    name: str
+    #: The facet that gates it.
+    facet: str
+    #: HTTP: method, and path with ``{argument}`` segments.
+    method: str
+    path: str
+    #: OAP: profile (app_proto_id) and op.
+    profile: int
+    op: str
+    access: Access
+    handler: Callable[[Call], Awaitable[Reply]]
+    arguments: tuple[Argument, ...] = ()
+    body: BodyRule = BodyRule.NONE
+    #: Largest request body in bytes over OAP; over HTTP 1 MiB counts if it is smaller.
+    max_body: int = 0
+    summary: str = ""
+
+    def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments checked, with defaults; unknown ones are ignored.
+
+        :param given: name -> value, typed as JSON types them.
+        :raises NodeError: ``bad_request``, naming the first argument that does not fit.
+        """
+        return self._bound(given, parse=False)
+
+    def bind_text(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """Like :meth:`bind`, for arguments that are text in a URL or header."""
+        return self._bound(given, parse=True)
+
+    def _bound(self, given: Mapping[str, Any], *, parse: bool) -> dict[str, Any]:
+        bound: dict[str, Any] = {}
+        for argument in self.arguments:
+            value = given.get(argument.name)
+            if value is None:
+                if argument.required:
+                    raise NodeError(ErrorCode.BAD_REQUEST, f"argument {argument.name!r} is missing")
+                bound[argument.name] = argument.default
+            else:
+                bound[argument.name] = argument.parse(value) if parse else argument.check(value)
+        return bound
+
+
+class OperationTable:
+    """The operations a node serves, by profile and op; iterates in declaration order."""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        self._operations = tuple(operations)
+        self._by_op: dict[tuple[int, str], Operation] = {}
+        self._profiles: set[int] = set()
+        seen: set[tuple[str, str]] = set()
+        for operation in self._operations:
+            wire, route = (operation.profile, operation.op), (operation.method, operation.path)
+            if wire in self._by_op or route in seen:
+                raise ValueError(f"operation {operation.name} is declared twice")
+            self._by_op[wire] = operation
+            self._profiles.add(operation.profile)
+            seen.add(route)
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self._operations)
+
+    def by_op(self, profile: int, op: str) -> Operation:
+        """Return the operation *op* of *profile*.
+
+        :raises NodeError: ``unknown_app``, ``unknown_op``.
+        """
+        operation = self._by_op.get((profile, op))
+        if operation is not None:
+            return operation
+        if profile not in self._profiles:
+            raise NodeError(ErrorCode.UNKNOWN_APP, f"profile 0x{profile:04x} is not served here")
+        raise NodeError(ErrorCode.UNKNOWN_OP, f"profile 0x{profile:04x} has no such op")

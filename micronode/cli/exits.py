@@ -1,0 +1,41 @@
+"""How a command ends: exit codes, and the one exception that carries a message for the user."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from micronode.config.kinds import ConfigError
+
+
+class Exit(IntEnum):
+    """Exit codes; from 64 on those of BSD's ``sysexits.h``."""
+
+    DONE = 0
+    #: The thing that was asked about failed.
+    FAILED = 1
+    USAGE = 64
+    #: The node cannot serve: address in use, owners will not start.
+    UNAVAILABLE = 69
+    #: Our defect.
+    DEFECT = 70
+    CONFIG = 78
+
+
+class CommandError(Exception):
+    """A command ends with *code*, and each of *lines* on standard error.
+
+    Lines say what, where, and what to do; the program's name is put before them.
+    """
+
+    def __init__(self, code: Exit, *lines: str) -> None:
+        super().__init__(code, *lines)
+        self.code = code
+        self.lines = lines
+
+    @classmethod
+    def refused(cls, error: ConfigError) -> CommandError:
+        """Make the end of a command whose configuration was refused: a line for each problem."""
+        return cls(Exit.CONFIG, *map(str, error.problems))
+
+    def __str__(self) -> str:
+        return "\n".join(f"micronode: {line}" for line in self.lines)

@@ -1,0 +1,78 @@
+"""``micronode COMMAND``: find the command's module, run it, turn how it ended into an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+from micronode import __version__
+from micronode.cli.exits import CommandError, Exit
+from micronode.config.kinds import did_you_mean, shorten
+
+#: Each command is ``main(argv) -> int`` of the module ``micronode.cli.NAME``, imported when it is called.
+COMMANDS: Final = {
+    "run": "run the node in the foreground",
+    "dev": "run the node with reference owner services, to try it out",
+    "owners": "run the reference owner services alone",
+    "call": "make one OAP/1 call and print the answer's body",
+    "version": "print the version",
+}
+
+
+def usage() -> str:
+    """Return the text of ``micronode --help``."""
+    rows = "\n".join(f"  {name:<9}{does}" for name, does in COMMANDS.items())
+    return (
+        "Usage: micronode COMMAND [options]\n\n"
+        "A hardened, protocol-first network node that stands in front of your services.\n\n"
+        f"Commands:\n{rows}\n\n"
+        "micronode COMMAND --help tells the options of one. Exit codes: 0 done, 1 the thing asked about failed,\n"
+        "64 usage, 69 cannot serve, 70 a defect of micronode, 78 configuration refused."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the console script ``micronode`` and ``python -m micronode``.
+
+    :return: the exit code, see :class:`~micronode.cli.exits.Exit`.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        return Exit.FAILED
+    except Exception:
+        traceback.print_exc()
+        print(
+            "micronode: this is a defect of micronode; please report it with the lines above", file=sys.stderr
+        )
+        return Exit.DEFECT
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments:
+        raise CommandError(
+            Exit.USAGE, f"no command given; commands are {', '.join(COMMANDS)} (--help tells more)"
+        )
+    name, *rest = arguments
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return Exit.DONE
+    if name == "--version":
+        print(f"micronode {__version__}")
+        return Exit.DONE
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        hint = did_you_mean(name, COMMANDS)
+        raise CommandError(
+            Exit.USAGE, f"unknown {what} {shorten(name)}{hint}; commands are {', '.join(COMMANDS)}"
+        )
+    command = import_module(f"micronode.cli.{name}")
+    code: int = command.main(rest)
+    return code

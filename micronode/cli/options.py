@@ -1,0 +1,131 @@
+"""The options of the node, shared by ``micronode run``, ``micronode dev`` and ``twistd micronode``.
+
+They only say what the user typed, in the order it was typed; reading files, variables and values is
+:mod:`micronode.config.sources`' business.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from twisted.python import usage
+
+from micronode import __version__
+from micronode.cli.exits import CommandError, Exit
+from micronode.config.kinds import ConfigError
+from micronode.config.sources import Flag, Loaded, facet_flags, load
+
+
+class CommandOptions(usage.Options):  # type: ignore[misc]
+    """What all commands have in common: their synopsis, and our own ``--version``."""
+
+    #: The command line after ``Usage: ``.
+    command = "micronode"
+
+    def getSynopsis(self) -> str:
+        return f"Usage: {self.command}"
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and exit."""
+        print(f"micronode {__version__}")
+        raise SystemExit(Exit.DONE)
+
+    def opt_help(self) -> NoReturn:
+        """Print this help and exit."""
+        print(self)
+        raise SystemExit(Exit.DONE)
+
+    opt_h = opt_help
+
+    def parse(self, argv: Sequence[str]) -> None:
+        """Parse *argv*.
+
+        :raises CommandError: usage, with a line that names the command.
+        """
+        try:
+            self.parseOptions(list(argv))
+        except usage.UsageError as error:
+            name = " ".join(word for word in self.command.split()[:2] if word.isalpha())
+            raise CommandError(Exit.USAGE, f"{error}; see {name} --help") from None
+
+
+class NodeOptions(CommandOptions):
+    """Options of the node."""
+
+    command = "micronode run [options]"
+    longdesc = (
+        "Run the node in the foreground. Every setting is also a variable MICRONODE_<SECTION>_<KEY> and a key "
+        "of the TOML file; a flag counts more than a variable, a variable more than the file."
+    )
+    optParameters = (
+        ("config", None, None, "TOML file to read (default: $MICRONODE_CONFIG, else none)."),
+        ("profile", None, None, "Named set of defaults: none or dev."),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flags: list[Flag] = []
+
+    def opt_http(self, address: str) -> None:
+        """Where HTTP callers connect: HOST:PORT, unix:/path or off."""
+        self.flags.append(Flag("http.listen", address, "--http"))
+
+    def opt_admin(self, address: str) -> None:
+        """Where operators and probes connect: HOST:PORT or unix:/path."""
+        self.flags.append(Flag("admin.listen", address, "--admin"))
+
+    def opt_oap(self, address: str) -> None:
+        """Where OAP/1 callers connect: HOST:PORT, unix:/path or off."""
+        self.flags.append(Flag("oap.listen", address, "--oap"))
+
+    def opt_facets(self, names: str) -> None:
+        """Comma list of facets: exactly these are served."""
+        try:
+            self.flags.extend(facet_flags(names))
+        except ConfigError as error:
+            raise usage.UsageError(str(error)) from None
+
+    def opt_log_level(self, level: str) -> None:
+        """Least severe line to log: debug, info, warning or error."""
+        self.flags.append(Flag("log.level", level, "--log-level"))
+
+    def opt_set(self, setting: str) -> None:
+        """Set any key: --set section.key=value (lists by comma). May be repeated."""
+        path, equals, text = setting.partition("=")
+        path = path.strip()
+        if not equals or not path:
+            raise usage.UsageError(f"--set takes section.key=value, not {setting!r}")
+        self.flags.append(Flag(path, text, f"--set {path}"))
+
+    def load(self, environ: Mapping[str, str] | None = None, *, profile: str | None = None) -> Loaded:
+        """Merge all sources into the configuration.
+
+        :param environ: variables; the process's own where None.
+        :param profile: the profile of a command that brings its own.
+        :raises CommandError: the configuration is refused.
+        """
+        try:
+            return load(
+                flags=self.flags,
+                environ=os.environ if environ is None else environ,
+                path=self["config"],
+                profile=profile or self["profile"],
+            )
+        except ConfigError as error:
+            raise CommandError.refused(error) from None
+
+
+class TwistdOptions(NodeOptions):
+    """The same, below twistd, which would end with 0 on a mistake in them."""
+
+    command = "twistd [twistd options] micronode [options]"
+
+    def parseOptions(self, options: Any = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            print(f"twistd micronode: {error}; see twistd micronode --help", file=sys.stderr)
+            raise SystemExit(Exit.USAGE) from None

@@ -1,0 +1,69 @@
+"""``micronode run``: the node in the foreground."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from micronode.cli.exits import CommandError, Exit
+from micronode.cli.options import NodeOptions
+from micronode.cli.runner import Runner, say
+
+if TYPE_CHECKING:
+    from micronode.config.schema import Config
+    from micronode.config.sources import Loaded
+    from micronode.node import NodeService
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the node until a signal comes.
+
+    :return: 0 after a stop in order.
+    :raises CommandError: usage, configuration.
+    """
+    options = NodeOptions()
+    options.parse(argv)
+    loaded = options.load()
+    begin_logging(loaded)
+    from twisted.internet import reactor
+
+    node = build_node(loaded.config, reactor)
+
+    async def start() -> None:
+        start_node(node)
+
+    async def stop() -> None:
+        await node.stopService()
+
+    return Runner(reactor, start=start, stop=stop).run()
+
+
+def begin_logging(loaded: Loaded) -> None:
+    """Start the log as the configuration says, and say what was odd in finding it."""
+    from micronode.observability.logging import start_logging
+
+    start_logging(sys.stderr, loaded.config.log.level, loaded.config.log.format)
+    for warning in loaded.warnings:
+        say(warning)
+
+
+def build_node(config: Config, reactor: Any) -> NodeService:
+    """Build the node; nothing is bound yet."""
+    from micronode.node import make_node
+
+    return make_node(config, reactor)
+
+
+def start_node(node: NodeService) -> None:
+    """Bind the listeners and start.
+
+    :raises CommandError: a listener cannot be bound, in one line.
+    """
+    from micronode.concurrency.listening import ListenError
+
+    try:
+        node.privilegedStartService()
+        node.startService()
+    except ListenError as error:
+        raise CommandError(Exit.UNAVAILABLE, str(error)) from None

@@ -1,0 +1,1 @@
+"""Bounded work, and the listeners that let it in."""

@@ -1,0 +1,98 @@
+"""Binding listeners: synchronously, all or nothing, with errors an operator can act on.
+
+Endpoints are not used here: their services swallow a failure to listen, and an endpoint string such
+as ``tcp:5310`` binds every interface.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from ipaddress import ip_address
+from typing import Any, Final, cast
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from micronode.config.address import ListenAddress
+
+#: Connections the kernel holds until they are accepted; the stock 50 drops bursts.
+BACKLOG: Final = 1024
+
+
+class ListenError(Exception):
+    """A listener could not be bound; its text is one line that says which, why and what to do."""
+
+
+def bind(reactor: Any, key: str, address: ListenAddress, factory: IProtocolFactory) -> IListeningPort:
+    """Bind *factory* to *address* now.
+
+    Only loopback and Unix sockets are taken, judged by the bound socket's own name: callers are not
+    yet asked for capabilities.
+
+    :param reactor: provides IReactorTCP and IReactorUNIX.
+    :param key: the configuration key the address comes from (``http.listen``), for the error.
+    :raises ListenError: it cannot be bound.
+    """
+    try:
+        if address.path:
+            _clear_stale(address.path)
+            port = reactor.listenUNIX(address.path, factory, BACKLOG, mode=0o600)
+        else:
+            host = "127.0.0.1" if address.host == "localhost" else address.host
+            port = reactor.listenTCP(address.port, factory, BACKLOG, interface=host)
+    except CannotListenError as error:
+        raise ListenError(_explain(key, address, error.socketError)) from None
+    except OSError as error:
+        raise ListenError(_explain(key, address, error)) from None
+    if not is_local(port):
+        port.stopListening()
+        raise ListenError(
+            f"{key} {address}: not loopback, and without capabilities (auth.mode = open) "
+            f"only loopback and unix: listeners are served"
+        )
+    return cast(IListeningPort, port)
+
+
+def is_local(port: IListeningPort) -> bool:
+    """Whether the bound socket can only be reached from this machine."""
+    bound = port.getHost()
+    return isinstance(bound, UNIXAddress) or ip_address(cast(Any, bound).host).is_loopback
+
+
+def bound_address(port: IListeningPort) -> str:
+    """Return where *port* is bound, as configuration writes it."""
+    bound = cast(Any, port.getHost())
+    if isinstance(bound, UNIXAddress):
+        return f"unix:{os.fsdecode(bound.name or b'')}"
+    return str(ListenAddress(host=bound.host, port=bound.port))
+
+
+def _clear_stale(path: str) -> None:
+    """Remove the socket file of a process that is gone; leave everything else alone."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            return
+
+
+def _explain(key: str, address: ListenAddress, error: BaseException) -> str:
+    section = key.partition(".")[0]
+    number = getattr(error, "errno", None)
+    reason = os.strerror(number).lower() if number else str(error)
+    fix = f"set {key}, MICRONODE_{section.upper()}_LISTEN or --{section} to another address"
+    if number == errno.EADDRINUSE:
+        fix = f"stop what listens there, or {fix}"
+    return f"{key} {address}: {reason}; {fix}"

@@ -1,0 +1,1 @@
+"""Configuration: one schema, several sources, provenance for every value."""

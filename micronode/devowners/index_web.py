@@ -1,0 +1,126 @@
+"""The index owner over HTTP: search, resolve, providers, graph (``docs/architecture.rst``, "Owner services")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from micronode.devowners.index import Index
+from micronode.devowners.storage import is_cid
+from micronode.devowners.web import Exchange, Owner, OwnerRequest
+from micronode.errors import ErrorCode, NodeError
+
+MAX_HITS: Final = 100
+MAX_OFFSET: Final = 1_000_000
+MAX_PROVIDERS: Final = 100
+MAX_HOPS: Final = 3
+MAX_NEIGHBORS: Final = 200
+
+#: Runs a function somewhere else than in the reactor's thread, one at a time.
+Run = Callable[[Callable[[], Any]], "Deferred[Any]"]
+
+
+class Holder(Protocol):
+    """A store the index knows of."""
+
+    def find(self, cid: str) -> object | None:
+        """Return something if it holds *cid*, else None. Called in the reactor's thread."""
+
+
+@attrs.frozen
+class Provider:
+    """A store, as the index lists it."""
+
+    id: str
+    region: str
+    #: Between 0 and 1; higher is nearer.
+    score: float
+    store: Holder
+
+
+class IndexOwner(Owner):
+    """Answers for an :class:`~micronode.devowners.index.Index`.
+
+    :param run: where queries run; see :mod:`micronode.devowners.index`.
+    :param providers: the stores that objects may be in.
+    """
+
+    name = "index"
+
+    def __init__(self, index: Index, run: Run, providers: Sequence[Provider]) -> None:
+        super().__init__()
+        self._index = index
+        self._run = run
+        self._providers = sorted(providers, key=lambda provider: -provider.score)
+
+    def find(self, request: OwnerRequest, name: str, keys: list[str]) -> Exchange:
+        """Return the exchange for ``/search/{query}``, ``/resolve/{key}``, ``/providers/{cid}``, ``/graph/{node}``."""
+        ask = {"search": self._search, "resolve": self._resolve, "providers": self._list, "graph": self._graph}.get(name)
+        if ask is None or len(keys) != 1:
+            raise NodeError(ErrorCode.NOT_FOUND, "the index has no such path")
+        request.allow(b"GET", b"HEAD")
+        return _Query(request, name, ask(request, keys[0]), self._run)
+
+    def _search(self, request: OwnerRequest, query: str) -> Callable[[], dict[str, Any]]:
+        limit = request.integer("limit", default=20, minimum=0, maximum=MAX_HITS)
+        offset = request.integer("offset", default=0, minimum=0, maximum=MAX_OFFSET)
+
+        def ask() -> dict[str, Any]:
+            hits, total = self._index.search(query, limit=limit, offset=offset)
+            return {"query": query, "hits": hits, "total": total}
+
+        return ask
+
+    def _resolve(self, request: OwnerRequest, key: str) -> Callable[[], dict[str, Any]]:
+        scheme, _, name = key.partition(":")
+        if scheme == "b3" and is_cid(key):
+            providers = self._holding(key, MAX_PROVIDERS)
+
+            def ask() -> dict[str, Any]:
+                if not providers and not self._index.mentions(key):
+                    raise NodeError(ErrorCode.NOT_FOUND, "no such object is known")
+                return {"key": key, "manifest": key, "providers": providers}
+
+            return ask
+        if scheme != "name" or not name:
+            raise NodeError(ErrorCode.BAD_REQUEST, "a key is name:NAME, or b3: and 64 lower-case hex digits")
+
+        def ask_name() -> dict[str, Any]:
+            cid = self._index.manifest(name)
+            if cid is None:
+                raise NodeError(ErrorCode.NOT_FOUND, "no such name is known")
+            return {"key": key, "manifest": cid}
+
+        return ask_name
+
+    def _list(self, request: OwnerRequest, cid: str) -> Callable[[], dict[str, Any]]:
+        if not is_cid(cid):
+            raise NodeError(ErrorCode.BAD_REQUEST, "an address is b3: and 64 lower-case hex digits")
+        limit = request.integer("limit", default=20, minimum=1, maximum=MAX_PROVIDERS)
+        providers = self._holding(cid, limit)
+
+        def ask() -> dict[str, Any]:
+            if not providers and not self._index.mentions(cid):
+                raise NodeError(ErrorCode.NOT_FOUND, "no such object is known")
+            return {"cid": cid, "providers": providers}
+
+        return ask
+
+    def _graph(self, request: OwnerRequest, node: str) -> Callable[[], dict[str, Any]]:
+        hops = request.integer("hops", default=1, minimum=1, maximum=MAX_HOPS)
+        most = request.integer("max_neighbors", default=50, minimum=1, maximum=MAX_NEIGHBORS)
+
+        def ask() -> dict[str, Any]:
+            neighbors = self._index.neighbors(node, hops=hops, max_neighbors=most)
+            if neighbors is None:
+                raise NodeError(ErrorCode.NOT_FOUND, "no such node is known")
+            return {"node": node, "neighbors": neighbors}
+
+        return ask
+
+    def _holding(self, cid: str, limit: int) -> list[dict[str, Any]]:
+        held = [provider for provider in self._providers if provider.store.find(cid) is not None]
+        return [{"id": each.id, "region": each.region, "score": each.score} for each in held[:limit]]

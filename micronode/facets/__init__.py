@@ -1,0 +1,1 @@
+"""The facets: each declares its operations and translates them to owner calls."""

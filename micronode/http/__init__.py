@@ -1,0 +1,1 @@
+"""The HTTP ingress and the admin plane."""

@@ -1,0 +1,59 @@
+"""How long an HTTP connection may take for each thing it does; sizes are in :mod:`micronode.oap.wire.limits`.
+
+A deadline runs from the start of the thing and no byte moves it, so that a caller who sends one
+byte every two seconds gains nothing by it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import attrs
+
+from micronode.oap.wire.limits import MAX_HTTP_HEAD_BYTES
+
+#: Pipelined bytes kept while an answer is on its way; beyond it the connection is not read. One read
+#: (64 KiB) may come on top.
+MAX_PIPELINED_BYTES: Final = MAX_HTTP_HEAD_BYTES
+#: Parameters in a query; each costs a decode.
+MAX_QUERY_PARAMETERS: Final = 128
+#: Bytes of body that earn one more second (the promise of ``timeouts.body``).
+BODY_BYTES_PER_S: Final = 65_536
+
+
+class Timeouts(Protocol):
+    """What is read of the configuration's ``timeouts`` section, in seconds."""
+
+    @property
+    def read(self) -> float:
+        """A whole head."""
+
+    @property
+    def body(self) -> float:
+        """A whole body, before what its size adds."""
+
+    @property
+    def write_stall(self) -> float:
+        """A response that accepts no byte."""
+
+
+@attrs.frozen(kw_only=True)
+class Deadlines:
+    """The deadlines of a connection, in seconds."""
+
+    read_s: float = 5.0
+    body_s: float = 10.0
+    #: Between requests of a kept-alive connection.
+    idle_s: float = 75.0
+    write_stall_s: float = 30.0
+
+    @classmethod
+    def of(cls, timeouts: Timeouts, idle_s: float) -> Deadlines:
+        """Take them from the configuration."""
+        return cls(
+            read_s=timeouts.read, body_s=timeouts.body, idle_s=idle_s, write_stall_s=timeouts.write_stall
+        )
+
+    def body_within_s(self, received_bytes: int) -> float:
+        """Return how long a body may have taken that came to *received_bytes* so far."""
+        return self.body_s + received_bytes / BODY_BYTES_PER_S

@@ -1,0 +1,164 @@
+"""The seams of the node: what facets, adapters and ingresses promise each other.
+
+Each interface has one conformance suite in ``tests/contracts/`` that runs against every
+implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IPushProducer
+    from twisted.web.iweb import IBodyProducer
+
+    from micronode.calls.call import ResponseHead
+    from micronode.calls.operations import Operation
+    from micronode.errors import NodeError
+
+
+class IResponseSink(Interface):
+    """Where the answer of one call goes: an OAP stream or an HTTP response.
+
+    A consumer (:class:`twisted.internet.interfaces.IConsumer`) with a head and an end. After the
+    caller has gone every method is a no-op, so that a relay needs no special case. Exactly one of
+    :meth:`finish` and :meth:`fail` ends it; anything after that is ignored.
+    """
+
+    started: bool = Attribute("True once start() was called: no clean failure answer is possible then.")
+
+    def start(head: ResponseHead) -> None:
+        """Send the :class:`~micronode.calls.call.ResponseHead`. At most once."""
+
+    def write(data: bytes) -> None:
+        """Send body bytes. Only after start()."""
+
+    def registerProducer(producer: IPushProducer, streaming: bool) -> None:
+        """Let *producer* (push only: streaming is True) be paused while the caller does not read.
+
+        Where the caller has gone already, the producer's stopProducing() is called.
+        """
+
+    def unregisterProducer() -> None:
+        """End the producer's registration; harmless when there is none."""
+
+    def finish() -> Deferred[None]:
+        """End the answer well.
+
+        :return: a Deferred that fires (None) when the sink's own buffer was handed to the transport,
+            or the caller has gone. Never fails.
+        """
+
+    def fail(error: NodeError) -> None:
+        """End the answer with a :class:`~micronode.errors.NodeError`.
+
+        Before start() it becomes a failure answer; after it the body is void: the stream ends with an
+        error frame (OAP), the connection is aborted (HTTP).
+        """
+
+
+class IReplyBody(Interface):
+    """The body of a reply, not yet read: held by whoever got the reply, until relayed or aborted."""
+
+    def relay(head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
+        """Send *head* and then the body to *sink*, and finish it; the sink's pauses reach the source.
+
+        :return: a Deferred that fires (None) when the sink has finished, and fails with NodeError when
+            the source failed (the sink is left for the caller to fail). Cancelling it aborts the source.
+        """
+
+    def abort() -> None:
+        """Throw the body away and free its connection. Idempotent, and harmless after relay()."""
+
+
+class IOwnerReply(IReplyBody):
+    """An owner's response: its head is here, its body not yet read."""
+
+    status: int = Attribute("HTTP status, an int.")
+    length: int | None = Attribute("Length of the body in bytes (of the object, for HEAD), or None.")
+
+    def header(name: str) -> str | None:
+        """Return the value of header field *name* (a str, any case), or None."""
+
+    def read(max_bytes: int) -> Deferred[bytes]:
+        """Collect a small body.
+
+        :return: a Deferred that fires with the bytes; fails with NodeError ``bad_gateway`` when it is
+            longer than *max_bytes* or cut short, ``owner_timeout`` when it stalls.
+        """
+
+    def checked(digest: bytes) -> IReplyBody:
+        """Return an :class:`IReplyBody` of this reply that relays only bytes matching *digest*.
+
+        Up to 64 KiB the whole body is checked before the head is sent; of a longer one the last chunk
+        is held back until the digest matches. A mismatch is ``integrity_failed``.
+
+        :param bytes digest: the BLAKE3 digest of the whole body, 32 bytes.
+        """
+
+
+class IOwnerClient(Interface):
+    """One owner service (index, storage, ...) as facets see it.
+
+    Bounded: at most ``owners.NAME.concurrency`` calls at a time, one more is ``owner_unavailable``.
+    """
+
+    name: str = Attribute("The owner's name: index, mailbox, storage, overlay or policy.")
+
+    def call(
+        method: bytes,
+        path: bytes,
+        *,
+        query: Sequence[tuple[str, str]] | None = None,
+        headers: Sequence[tuple[bytes, bytes]] | None = None,
+        body: IBodyProducer | None = None,
+        deadline_s: float | None = None,
+    ) -> Deferred[IOwnerReply]:
+        """Make one request of the owner.
+
+        :param bytes method: ``b"GET"``, ``b"HEAD"`` or ``b"POST"``.
+        :param bytes path: from the first ``/``, already percent-quoted.
+        :param query: a sequence of (str, str) pairs, quoted here; or None.
+        :param headers: a sequence of (bytes, bytes) pairs, end-to-end only; or None.
+        :param body: an :class:`~twisted.web.iweb.IBodyProducer` or None. While it is being sent only
+            stall deadlines run; the owner's timeout starts when it was whole.
+        :param deadline_s: seconds this call may take up to the response head; the smaller of it and
+            ``owners.NAME.timeout`` counts.
+        :return: a Deferred that fires with an :class:`IOwnerReply` whatever its status, when the
+            response head is there. It fails with NodeError: ``owner_unavailable``, ``owner_timeout``,
+            ``bad_gateway``. Cancelling it aborts the connection to the owner.
+        """
+
+    def probe(path: bytes) -> Deferred[bool]:
+        """Ask ``GET path`` (``/readyz``) with a small timeout, outside the concurrency bound.
+
+        :return: a Deferred that fires with True when the answer was 200, else False. Never fails.
+        """
+
+    def close() -> Deferred[None]:
+        """Close idle connections. :return: a Deferred that fires (None) when they are closed."""
+
+
+class IFacet(Interface):
+    """A group of operations that is switched, gated and measured as one."""
+
+    name: str = Attribute("Its name: graph, search, feed, media or the user's own.")
+
+    def operations() -> tuple[Operation, ...]:
+        """Return the tuple of :class:`~micronode.calls.operations.Operation` it serves."""
+
+
+class IReadinessCheck(Interface):
+    """Something ``/readyz`` reports."""
+
+    name: str = Attribute("Its key in ``deps``.")
+
+    def state() -> str:
+        """Return ``"ok"``, or a word for what is wrong: ``"down"``, ``"starting"``, ``"disabled"``.
+
+        Cheap, and never blocks.
+        """

@@ -1,0 +1,119 @@
+"""The states of a connection and of a stream, as tables: the only place that decides what is legal.
+
+A pair that is not in a table is illegal: the connection then names the peer's mistake (a received
+input) or raises :class:`IllegalSendError` (a sent one, our own defect).
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+
+class ConnectionState(Enum):
+    """Where a connection is, as the node sees it."""
+
+    #: Nothing but HELLO may come.
+    FRESH = auto()
+    #: HELLO came and is being answered.
+    GREETED = auto()
+    OPEN = auto()
+    #: GOAWAY was sent: open streams finish, new ones are ``draining``.
+    LEAVING = auto()
+    #: A connection error was found: nothing is read or sent but the error frame.
+    FAILED = auto()
+    CLOSED = auto()
+
+
+class ConnectionInput(Enum):
+    """What happens to a connection."""
+
+    RECEIVE_HELLO = auto()
+    SEND_HELLO = auto()
+    RECEIVE_FRAME = auto()
+    SEND_GOAWAY = auto()
+    FAIL = auto()
+    CLOSE = auto()
+
+
+CONNECTION: Final[dict[tuple[ConnectionState, ConnectionInput], ConnectionState]] = {
+    (ConnectionState.FRESH, ConnectionInput.RECEIVE_HELLO): ConnectionState.GREETED,
+    (ConnectionState.GREETED, ConnectionInput.SEND_HELLO): ConnectionState.OPEN,
+    (ConnectionState.OPEN, ConnectionInput.RECEIVE_FRAME): ConnectionState.OPEN,
+    (ConnectionState.OPEN, ConnectionInput.SEND_GOAWAY): ConnectionState.LEAVING,
+    (ConnectionState.LEAVING, ConnectionInput.RECEIVE_FRAME): ConnectionState.LEAVING,
+    **{
+        (state, ConnectionInput.FAIL): ConnectionState.FAILED
+        for state in (
+            ConnectionState.FRESH,
+            ConnectionState.GREETED,
+            ConnectionState.OPEN,
+            ConnectionState.LEAVING,
+        )
+    },
+    **{(state, ConnectionInput.CLOSE): ConnectionState.CLOSED for state in ConnectionState},
+}
+
+
+class StreamState(Enum):
+    """Where a stream is: its request side and its response side together."""
+
+    #: The request body is open, nothing was answered.
+    OPEN = auto()
+    #: The request is whole, nothing was answered.
+    ASKED = auto()
+    #: A head was sent while the request body is still open.
+    OPEN_ANSWERING = auto()
+    #: The request is whole and a head was sent.
+    ANSWERING = auto()
+    #: The caller cancelled, or broke the protocol: only the terminal frame is owed.
+    OWED = auto()
+    #: The terminal frame was sent.
+    CLOSED = auto()
+
+
+class StreamInput(Enum):
+    """What happens to a stream; RECEIVE_* is the caller's doing, SEND_* is ours."""
+
+    RECEIVE_BODY = auto()
+    RECEIVE_END = auto()
+    RECEIVE_CANCEL = auto()
+    #: Any breach of the protocol on this stream.
+    RECEIVE_BREACH = auto()
+    SEND_HEAD = auto()
+    SEND_BODY = auto()
+    SEND_END = auto()
+    #: Head and end in one frame.
+    SEND_WHOLE = auto()
+    SEND_ERROR = auto()
+
+
+def _stream_table() -> dict[tuple[StreamState, StreamInput], StreamState]:
+    state, given = StreamState, StreamInput
+    table = {
+        (state.OPEN, given.RECEIVE_BODY): state.OPEN,
+        (state.OPEN, given.RECEIVE_END): state.ASKED,
+        (state.OPEN, given.SEND_HEAD): state.OPEN_ANSWERING,
+        (state.OPEN, given.SEND_WHOLE): state.CLOSED,
+        (state.ASKED, given.SEND_HEAD): state.ANSWERING,
+        (state.ASKED, given.SEND_WHOLE): state.CLOSED,
+        (state.OPEN_ANSWERING, given.RECEIVE_BODY): state.OPEN_ANSWERING,
+        (state.OPEN_ANSWERING, given.RECEIVE_END): state.ANSWERING,
+        (state.OPEN_ANSWERING, given.SEND_BODY): state.OPEN_ANSWERING,
+        (state.OPEN_ANSWERING, given.SEND_END): state.CLOSED,
+        (state.ANSWERING, given.SEND_BODY): state.ANSWERING,
+        (state.ANSWERING, given.SEND_END): state.CLOSED,
+        (state.OWED, given.SEND_ERROR): state.CLOSED,
+    }
+    for live in (state.OPEN, state.ASKED, state.OPEN_ANSWERING, state.ANSWERING):
+        table[live, given.RECEIVE_CANCEL] = state.OWED
+        table[live, given.RECEIVE_BREACH] = state.OWED
+        table[live, given.SEND_ERROR] = state.CLOSED
+    return table
+
+
+STREAM: Final = _stream_table()
+
+
+class IllegalSendError(Exception):
+    """Our own side tried to send what its state forbids: a defect, never the peer's doing."""
