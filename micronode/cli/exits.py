@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from enum import IntEnum
+from typing import IO
 
 from micronode.config.kinds import ConfigError
 
@@ -37,5 +40,14 @@ class CommandError(Exception):
         """Make the end of a command whose configuration was refused: a line for each problem."""
         return cls(Exit.CONFIG, *map(str, error.problems))
 
-    def __str__(self) -> str:
-        return "\n".join(f"micronode: {line}" for line in self.lines)
+
+def say(line: str, stream: IO[str] | None = None) -> None:
+    """Print one line for people on standard error; a closed one is no reason to fail."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"micronode: {line}", file=stream or sys.stderr, flush=True)
+
+
+def print_error(error: CommandError) -> None:
+    """Print how a command ended."""
+    for line in error.lines:
+        say(line)

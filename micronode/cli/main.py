@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Final
 
 from micronode import __version__
-from micronode.cli.exits import CommandError, Exit
+from micronode.cli.exits import CommandError, Exit, print_error, say
 from micronode.config.kinds import did_you_mean, shorten
 
 #: Each command is ``main(argv) -> int`` of the module ``micronode.cli.NAME``, imported when it is called.
@@ -29,7 +29,7 @@ def usage() -> str:
         "Usage: micronode COMMAND [options]\n\n"
         "A hardened, protocol-first network node that stands in front of your services.\n\n"
         f"Commands:\n{rows}\n\n"
-        "micronode COMMAND --help tells the options of one. Exit codes: 0 done, 1 the thing asked about failed,\n"
+        "micronode COMMAND --help tells the options of one. Exit codes: 0 done, 1 it failed,\n"
         "64 usage, 69 cannot serve, 70 a defect of micronode, 78 configuration refused."
     )
 
@@ -43,15 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except CommandError as error:
-        print(error, file=sys.stderr)
+        print_error(error)
         return error.code
     except KeyboardInterrupt:
         return Exit.FAILED
     except Exception:
         traceback.print_exc()
-        print(
-            "micronode: this is a defect of micronode; please report it with the lines above", file=sys.stderr
-        )
+        say("this is a defect of micronode; please report it with the lines above")
         return Exit.DEFECT
 
 

@@ -18,12 +18,18 @@ from micronode.cli.exits import CommandError, Exit
 from micronode.config.kinds import ConfigError
 from micronode.config.sources import Flag, Loaded, facet_flags, load
 
+#: Long name, short name, default, help.
+OptParameters = Sequence[tuple[str, str | None, str | None, str]]
 
-class CommandOptions(usage.Options):  # type: ignore[misc]
+
+class CommandOptions(usage.Options):
     """What all commands have in common: their synopsis, and our own ``--version``."""
 
     #: The command line after ``Usage: ``.
     command = "micronode"
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def getSynopsis(self) -> str:
         return f"Usage: {self.command}"
@@ -40,16 +46,20 @@ class CommandOptions(usage.Options):  # type: ignore[misc]
 
     opt_h = opt_help
 
+    def parseArgs(self, *rest: str) -> None:
+        if rest:
+            raise usage.UsageError(f"unexpected argument {rest[0]!r}")
+
     def parse(self, argv: Sequence[str]) -> None:
         """Parse *argv*.
 
         :raises CommandError: usage, with a line that names the command.
         """
         try:
-            self.parseOptions(list(argv))
+            self.parseOptions(list(argv))  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             name = " ".join(word for word in self.command.split()[:2] if word.isalpha())
-            raise CommandError(Exit.USAGE, f"{error}; see {name} --help") from None
+            raise CommandError(Exit.USAGE, f"{str(error).rstrip('.')}; see {name} --help") from None
 
 
 class NodeOptions(CommandOptions):
@@ -57,40 +67,40 @@ class NodeOptions(CommandOptions):
 
     command = "micronode run [options]"
     longdesc = (
-        "Run the node in the foreground. Every setting is also a variable MICRONODE_<SECTION>_<KEY> and a key "
-        "of the TOML file; a flag counts more than a variable, a variable more than the file."
+        "Run the node in the foreground. Every setting is also a variable MICRONODE_<SECTION>_<KEY> and a "
+        "key of the TOML file; a flag counts more than a variable, a variable more than the file."
     )
-    optParameters = (
+    optParameters: OptParameters = (
         ("config", None, None, "TOML file to read (default: $MICRONODE_CONFIG, else none)."),
-        ("profile", None, None, "Named set of defaults: none or dev."),
     )
 
     def __init__(self) -> None:
         super().__init__()
         self.flags: list[Flag] = []
 
+    def opt_profile(self, name: str) -> None:
+        """Named set of defaults: none or dev."""
+        self.flags.append(Flag("node.profile", name, "flag --profile"))
+
     def opt_http(self, address: str) -> None:
         """Where HTTP callers connect: HOST:PORT, unix:/path or off."""
-        self.flags.append(Flag("http.listen", address, "--http"))
+        self.flags.append(Flag("http.listen", address, "flag --http"))
 
     def opt_admin(self, address: str) -> None:
         """Where operators and probes connect: HOST:PORT or unix:/path."""
-        self.flags.append(Flag("admin.listen", address, "--admin"))
+        self.flags.append(Flag("admin.listen", address, "flag --admin"))
 
     def opt_oap(self, address: str) -> None:
         """Where OAP/1 callers connect: HOST:PORT, unix:/path or off."""
-        self.flags.append(Flag("oap.listen", address, "--oap"))
+        self.flags.append(Flag("oap.listen", address, "flag --oap"))
 
     def opt_facets(self, names: str) -> None:
         """Comma list of facets: exactly these are served."""
-        try:
-            self.flags.extend(facet_flags(names))
-        except ConfigError as error:
-            raise usage.UsageError(str(error)) from None
+        self.flags.extend(facet_flags(names))
 
     def opt_log_level(self, level: str) -> None:
         """Least severe line to log: debug, info, warning or error."""
-        self.flags.append(Flag("log.level", level, "--log-level"))
+        self.flags.append(Flag("log.level", level, "flag --log-level"))
 
     def opt_set(self, setting: str) -> None:
         """Set any key: --set section.key=value (lists by comma). May be repeated."""
@@ -98,13 +108,12 @@ class NodeOptions(CommandOptions):
         path = path.strip()
         if not equals or not path:
             raise usage.UsageError(f"--set takes section.key=value, not {setting!r}")
-        self.flags.append(Flag(path, text, f"--set {path}"))
+        self.flags.append(Flag(path, text, f"flag --set {path}"))
 
-    def load(self, environ: Mapping[str, str] | None = None, *, profile: str | None = None) -> Loaded:
+    def load(self, environ: Mapping[str, str] | None = None) -> Loaded:
         """Merge all sources into the configuration.
 
         :param environ: variables; the process's own where None.
-        :param profile: the profile of a command that brings its own.
         :raises CommandError: the configuration is refused.
         """
         try:
@@ -112,7 +121,6 @@ class NodeOptions(CommandOptions):
                 flags=self.flags,
                 environ=os.environ if environ is None else environ,
                 path=self["config"],
-                profile=profile or self["profile"],
             )
         except ConfigError as error:
             raise CommandError.refused(error) from None
@@ -125,7 +133,7 @@ class TwistdOptions(NodeOptions):
 
     def parseOptions(self, options: Any = None) -> None:
         try:
-            super().parseOptions(options)
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             print(f"twistd micronode: {error}; see twistd micronode --help", file=sys.stderr)
             raise SystemExit(Exit.USAGE) from None

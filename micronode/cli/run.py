@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.options import NodeOptions
-from micronode.cli.runner import Runner, say
+from micronode.cli.runner import Runner, log
 
 if TYPE_CHECKING:
     from micronode.config.schema import Config
@@ -45,7 +45,7 @@ def begin_logging(loaded: Loaded) -> None:
 
     start_logging(sys.stderr, loaded.config.log.level, loaded.config.log.format)
     for warning in loaded.warnings:
-        say(warning)
+        log.warn("environment", reason=warning)
 
 
 def build_node(config: Config, reactor: Any) -> NodeService:

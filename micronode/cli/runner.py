@@ -5,17 +5,20 @@ Signals are a matter of the whole process, so they are handled here and nowhere 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.python.failure import Failure
+from twisted.logger import Logger
 
-from micronode.cli.exits import CommandError, Exit
+from micronode.cli.exits import CommandError, Exit, print_error, say
+
+log = Logger()
 
 
 class Runner:
@@ -44,7 +47,7 @@ class Runner:
         self._starting: Deferred[None] | None = None
         self._stopping = False
         self._code: int = Exit.DONE
-        self._has_terminal = _terminal_is_there()
+        self._has_terminal = terminal_is_there()
 
     def run(self) -> int:
         """Run the reactor until all is stopped.
@@ -76,30 +79,40 @@ class Runner:
             say(message)
         if self._starting is not None:
             self._starting.cancel()
-        stopping = Deferred.fromCoroutine(_as_coroutine(self._stop))
-        stopping.addErrback(self._defect)
-        stopping.addBoth(lambda _: self._stop_reactor())
+        Deferred.fromCoroutine(self._shutdown())
 
     def _begin(self) -> None:
         # Twisted has put its own handlers in place by now; they would stop the reactor at once.
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        self._starting = Deferred.fromCoroutine(_as_coroutine(self._start))
-        self._starting.addErrback(self._start_failed)
+        starting = Deferred.fromCoroutine(self._startup())
+        if not starting.called:
+            self._starting = starting
 
-    def _start_failed(self, failure: Failure) -> None:
-        if self._stopping:
-            return  # cancelled by us
-        if failure.check(CommandError):
-            print(failure.value, file=sys.stderr, flush=True)
-            self.finish(failure.value.code)
-        else:
-            self._defect(failure)
-            self.finish(self._code)
+    async def _startup(self) -> None:
+        try:
+            await self._start()
+        except CancelledError:
+            return  # a signal came first
+        except CommandError as error:
+            self._starting = None
+            print_error(error)
+            self.finish(error.code)
+        except Exception:
+            self._starting = None
+            self._defect()
+            self.finish(Exit.DEFECT)
 
-    def _defect(self, failure: Failure) -> None:
-        self._code = Exit.DEFECT
-        failure.printTraceback(file=sys.stderr)
+    async def _shutdown(self) -> None:
+        try:
+            await self._stop()
+        except Exception:
+            self._code = Exit.DEFECT
+            self._defect()
+        self._stop_reactor()
+
+    def _defect(self) -> None:
+        traceback.print_exc()
         say("this is a defect of micronode; please report it with the lines above")
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -107,38 +120,26 @@ class Runner:
         self._reactor.callFromThread(self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        if number == signal.SIGHUP:
-            if not self._has_terminal or _terminal_is_there():
-                say(
-                    "reload by SIGHUP is not available yet in this release; restart to read the configuration"
-                )
-                return
-        if self._stopping:
+        if number == signal.SIGHUP and not (self._has_terminal and not terminal_is_there()):
+            no_reload()
+        elif self._stopping:
             self._abort()
             self._stop_reactor()
         else:
             self.finish(self._code)
 
     def _stop_reactor(self) -> None:
-        try:
+        # A second signal may have been faster.
+        with contextlib.suppress(ReactorNotRunning):
             self._reactor.stop()
-        except ReactorNotRunning:
-            pass  # a second signal was faster
 
 
-def say(line: str) -> None:
-    """Print one line for people on standard error; a closed one is no reason to fail."""
-    try:
-        print(f"micronode: {line}", file=sys.stderr, flush=True)
-    except OSError:
-        pass
+def no_reload() -> None:
+    """Log the answer to SIGHUP."""
+    log.warn("reload_unavailable", reason="not in this release yet; restart to read the configuration again")
 
 
-async def _as_coroutine(function: Callable[[], Awaitable[None]]) -> None:
-    await function()
-
-
-def _terminal_is_there() -> bool:
+def terminal_is_there() -> bool:
     """Whether the process has a controlling terminal; it has none any more after a hang-up."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))

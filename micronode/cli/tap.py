@@ -1,21 +1,25 @@
 """What ``twistd micronode`` runs: the same options and the same node, under twistd's own roof.
 
-twistd forks, logs and writes its pid file before or around our code; what it writes by default is
-switched off, what its user asked for is kept.
+twistd forks, logs and writes its pid file before or around our code; what it does by default gives
+way to what the node is configured to do, what its user asked for is kept.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import IO, Any
 
 from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
 
-from micronode.cli.exits import CommandError, Exit
+from micronode.cli.exits import CommandError, Exit, print_error, say
 from micronode.cli.options import TwistdOptions
 from micronode.cli.run import build_node
-from micronode.cli.runner import say
+from micronode.cli.runner import log, no_reload
+from micronode.config.schema import Log
 
 #: twistd looks it up by this name.
 Options = TwistdOptions
@@ -27,14 +31,24 @@ _DEFAULT_PIDFILE = "twistd.pid"
 class TwistdService(MultiService):
     """Holds the node; a listener that cannot be bound ends twistd with one line, not a traceback."""
 
-    def __init__(self, node: IService, reactor: Any, *, daemon: bool = False) -> None:
-        """:param daemon: twistd forks away; its standard error is closed by the time we bind, so the
+    def __init__(
+        self, node: IService, reactor: Any, *, observer: ILogObserver | None = None, daemon: bool = False
+    ) -> None:
+        """:param observer: takes the log; None leaves it to twistd.
+        :param daemon: twistd forks away; its standard error is closed by the time we bind, so the
         error goes to twistd, which prints it.
         """
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
+        self._observer = observer
         self._daemon = daemon
         node.setServiceParent(self)
+
+    def setServiceParent(self, parent: Any) -> None:
+        if self._observer is not None and isinstance(parent, Componentized):
+            # The application: twistd asks it for an observer before it makes one of its own.
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
         self._guarded(super().privilegedStartService)
@@ -42,9 +56,9 @@ class TwistdService(MultiService):
     def startService(self) -> None:
         self._guarded(super().startService)
         # twistd leaves SIGHUP deadly.
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hangup))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(no_reload))
 
-    def _guarded(self, start: Any) -> None:
+    def _guarded(self, start: Callable[[], None]) -> None:
         from micronode.concurrency.listening import ListenError
 
         try:
@@ -52,11 +66,9 @@ class TwistdService(MultiService):
         except ListenError as error:
             if self._daemon:
                 raise
-            say(str(error))
+            # twistd has turned sys.stderr into a part of the log by now.
+            say(str(error), sys.__stderr__)
             raise SystemExit(Exit.UNAVAILABLE) from None
-
-    def _hangup(self) -> None:
-        say("reload by SIGHUP is not available yet in this release; restart to read the configuration")
 
 
 def makeService(options: TwistdOptions) -> IService:
@@ -66,17 +78,25 @@ def makeService(options: TwistdOptions) -> IService:
     """
     from twisted.internet import reactor
 
-    parent = options.parent
     try:
         loaded = options.load()
     except CommandError as error:
-        print(error, file=sys.stderr)
+        print_error(error)
         raise SystemExit(error.code) from None
     for warning in loaded.warnings:
-        say(warning)
-    daemon = False
-    if parent is not None:
-        daemon = not parent.get("nodaemon", True)
-        if parent.get("pidfile") == _DEFAULT_PIDFILE:
-            parent["pidfile"] = ""
-    return TwistdService(build_node(loaded.config, reactor), reactor, daemon=daemon)
+        log.warn("environment", reason=warning)
+    parent: dict[str, Any] = options.parent or {}
+    daemon = not parent.get("nodaemon", True)
+    observer = None
+    if not daemon and not any(map(parent.get, ("logfile", "logger", "syslog"))):
+        observer = _observer(sys.stdout, loaded.config.log)
+    if parent.get("pidfile") == _DEFAULT_PIDFILE:
+        parent["pidfile"] = ""
+    return TwistdService(build_node(loaded.config, reactor), reactor, observer=observer, daemon=daemon)
+
+
+def _observer(stream: IO[str], config: Log) -> ILogObserver:
+    from micronode.observability.logging import make_observer
+
+    console = config.format == "console" or (config.format == "auto" and stream.isatty())
+    return make_observer(stream.write, stream.flush, config.level, console=console)

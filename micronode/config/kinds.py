@@ -55,7 +55,7 @@ class Kind(Enum):
     #: HOST:PORT, unix:/path, or off.
     LISTEN = '"HOST:PORT" or "unix:/path"'
     #: One string or a list of them; held as a tuple.
-    URLS = 'a URL such as "http://127.0.0.1:5321", or a list of them'
+    URLS = 'a URL such as "http://127.0.0.1:5321" or "unix:/path", or a list of them'
 
 
 class RefusedError(ValueError):
@@ -245,6 +245,12 @@ def _read_url(key: Key, url: str) -> str:
     def refused(why: str) -> RefusedError:
         return RefusedError(f"{key.path} cannot be {shorten(url)} ({why})", f"it takes {key.form}")
 
+    if url.startswith(("unix:", "http+unix://")):
+        try:
+            ListenAddress.parse("unix:" + url.removeprefix("http+unix://").removeprefix("unix:"))
+        except ValueError as error:
+            raise refused(str(error)) from None
+        return url
     if not url.isascii() or not url.isprintable() or " " in url:
         raise refused("only visible ASCII characters may stand in it")
     try:
@@ -253,7 +259,7 @@ def _read_url(key: Key, url: str) -> str:
     except ValueError as error:
         raise refused(str(error)) from None
     if parts.scheme not in ("http", "https"):
-        raise refused("it must begin with http:// or https://")
+        raise refused("it must begin with http://, https:// or unix:/")
     if not parts.hostname:
         raise refused("it names no host")
     if "@" in parts.netloc:

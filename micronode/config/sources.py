@@ -31,16 +31,11 @@ _MAX_FILE_BYTES: Final = 1_048_576
 
 @attrs.frozen
 class Flag:
-    """One setting from the command line: *path* of the key, its *text*, and the *flag* as typed."""
+    """One setting from the command line: the key's *path*, *text*, and *origin* (``flag --http``)."""
 
     path: str
     text: str
-    flag: str
-
-    @property
-    def origin(self) -> str:
-        """Its source, as provenance and errors put it."""
-        return f"flag {self.flag}"
+    origin: str
 
 
 @attrs.frozen
@@ -75,19 +70,15 @@ def load(
     flags: Iterable[Flag] = (),
     environ: Mapping[str, str],
     path: str | None = None,
-    profile: str | None = None,
 ) -> Loaded:
     """Read the file that *path* (``--config``) or the environment names, if any, and merge all sources.
 
-    :param profile: what ``--profile`` says.
     :raises ConfigError: with every problem of every source.
     """
     named, origin = path, "flag --config"
     if named is None:
         named, origin = environ.get(CONFIG_VARIABLE), f"env {CONFIG_VARIABLE}"
     text = None if named is None else read_file(named, origin)
-    if profile is not None:
-        flags = (Flag("node.profile", profile, "--profile"), *flags)
     return merge(flags=flags, environ=environ, file=None if text is None else (str(named), text))
 
 
@@ -153,24 +144,11 @@ def merge(
 def facet_flags(names: str) -> tuple[Flag, ...]:
     """Return what ``--facets NAMES`` (a comma list) sets: exactly these facets enabled.
 
-    :raises ConfigError: a name is not a facet's.
+    A name that is not a facet's becomes a setting of that name, to be refused with the others.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    problems = [
-        Problem(
-            "flag --facets",
-            f"unknown facet {shorten(name)}{did_you_mean(name, FACET_NAMES)}",
-            f"there are {', '.join(FACET_NAMES)}",
-        )
-        for name in wanted
-        if name not in FACET_NAMES
-    ]
-    if problems:
-        raise ConfigError(problems)
-    return tuple(
-        Flag(f"facets.{name}.enabled", "true" if name in wanted else "false", "--facets")
-        for name in FACET_NAMES
-    )
+    wanted = {name: "true" for name in map(str.strip, names.split(",")) if name}
+    enabled = dict.fromkeys(FACET_NAMES, "false") | wanted
+    return tuple(Flag(f"facets.{name}.enabled", text, "flag --facets") for name, text in enabled.items())
 
 
 def _from_file(name: str, text: str) -> _Layer:

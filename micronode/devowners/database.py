@@ -12,7 +12,7 @@ import sqlite3
 import stat
 from pathlib import Path
 
-from micronode.devowners.options import Refused
+from micronode.devowners.options import StartError
 
 
 def prepare_directory(directory: Path) -> None:
@@ -21,7 +21,7 @@ def prepare_directory(directory: Path) -> None:
     An existing one is closed to others as well if it is empty or was used by us before; in a
     directory that holds other things only our files are private.
 
-    :raises Refused: 78.
+    :raises StartError: 78.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -31,7 +31,9 @@ def prepare_directory(directory: Path) -> None:
         if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(13, "not readable and writable by this user")
     except OSError as error:
-        raise Refused(os.EX_CONFIG, f"--data {directory}: {error.strerror}; name a directory of your own") from None
+        raise StartError(
+            os.EX_CONFIG, f"--data {directory}: {error.strerror}; name a directory of your own"
+        ) from None
 
 
 def open_database(directory: Path | None, name: str, schema: str, *, version: int) -> sqlite3.Connection:
@@ -41,30 +43,36 @@ def open_database(directory: Path | None, name: str, schema: str, *, version: in
     any thread, but by one at a time; which one is the engine's business.
 
     :param version: of *schema*; a file made by another one is refused rather than guessed at.
-    :raises Refused: 78: in use, not a database, made by another version; 69: no FTS5.
+    :raises StartError: 78: in use, not a database, made by another version; 69: no FTS5.
     """
     path = directory / f"{name}.sqlite" if directory is not None else None
     if path is not None and path.exists() and not stat.S_ISREG(path.lstat().st_mode):
-        raise Refused(os.EX_CONFIG, f"--data: {path} is not a plain file")
+        raise StartError(os.EX_CONFIG, f"--data: {path} is not a plain file")
     try:
         # timeout=0: a file somebody else holds stays held, so say so at once.
-        connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0)
+        connection = sqlite3.connect(
+            path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0
+        )
         try:
             return _prepare(connection, schema, version)
         except BaseException:
             connection.close()
             raise
-    except _OtherVersion:
-        raise Refused(os.EX_CONFIG, f"--data: {path} was made by another version; move it away") from None
+    except _VersionError:
+        raise StartError(os.EX_CONFIG, f"--data: {path} was made by another version; move it away") from None
     except sqlite3.Error as error:
         if "fts5" in str(error):
-            raise Refused(os.EX_UNAVAILABLE, "this Python's SQLite was built without FTS5") from None
+            raise StartError(os.EX_UNAVAILABLE, "this Python's SQLite was built without FTS5") from None
         if "locked" in str(error):
-            raise Refused(os.EX_CONFIG, f"--data: {path} is in use by another process; stop it first") from None
-        raise Refused(os.EX_CONFIG, f"--data: {path}: {error}; move it away or name another directory") from None
+            raise StartError(
+                os.EX_CONFIG, f"--data: {path} is in use by another process; stop it first"
+            ) from None
+        raise StartError(
+            os.EX_CONFIG, f"--data: {path}: {error}; move it away or name another directory"
+        ) from None
 
 
-class _OtherVersion(Exception):
+class _VersionError(Exception):
     pass
 
 
@@ -89,5 +97,5 @@ def _prepare(connection: sqlite3.Connection, schema: str, version: int) -> sqlit
         connection.execute(f"PRAGMA user_version = {version}")
     connection.execute("COMMIT")
     if not is_new and found != version:
-        raise _OtherVersion
+        raise _VersionError
     return connection

@@ -19,7 +19,7 @@ import attrs
 
 from micronode.devowners import markup
 from micronode.devowners.corpus import Document, Edge
-from micronode.devowners.options import Refused
+from micronode.devowners.options import StartError
 
 #: Longer files are rarely prose, and one would hold the start up.
 MAX_FILE_BYTES: Final = 1_048_576
@@ -44,7 +44,7 @@ class _Reading:
 class FileCorpus:
     """Documents made of the files below *root*; an id is the path from there, with ``/``.
 
-    :raises Refused: 78: *root* is missing, is not a folder, or has no such file.
+    :raises StartError: 78: *root* is missing, is not a folder, or has no such file.
     """
 
     name = "files"
@@ -54,11 +54,11 @@ class FileCorpus:
         self._root = Path(os.path.realpath(root))
         if not self._root.is_dir():
             what = "is not a directory" if self._root.exists() else "does not exist"
-            raise Refused(os.EX_CONFIG, f"--corpus {root}: {what}; name a folder with text files")
+            raise StartError(os.EX_CONFIG, f"--corpus {root}: {what}; name a folder with text files")
         self._ids = frozenset(self._walk())
         if not self._ids:
             kinds = " ".join(CONTENT_TYPES)
-            raise Refused(os.EX_CONFIG, f"--corpus {root}: no readable file with one of {kinds} below it")
+            raise StartError(os.EX_CONFIG, f"--corpus {root}: no readable file with one of {kinds} below it")
         self._modules = _modules(self._ids)
 
     def __iter__(self) -> Iterator[Document]:
@@ -118,7 +118,11 @@ class FileCorpus:
             return _Reading(markup.first_heading(docstring), source, self._imported(file_id, imports))
         if suffix == ".html":
             page = markup.HTMLText(source)
-            return _Reading(page.title or markup.first_heading(page.text()), page.text(), self._linked(file_id, page.links))
+            return _Reading(
+                page.title or markup.first_heading(page.text()),
+                page.text(),
+                self._linked(file_id, page.links),
+            )
         if suffix == ".md":
             text, links = markup.plain_markdown(source), markup.markdown_links(source)
         elif suffix == ".rst":

@@ -7,7 +7,6 @@ document again: about 5 ms for 1 MiB of text, so 100 ms for a page of 20 such hi
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +20,8 @@ from micronode.devowners.query import fts_queries
 _VERSION: Final = 1
 #: Stemming finds "reactors" for "reactor"; prefix tables make the last word's prefix search quick.
 _SCHEMA: Final = """
-CREATE TABLE documents (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, cid TEXT NOT NULL, fingerprint BLOB NOT NULL);
+CREATE TABLE documents (
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, cid TEXT NOT NULL, fingerprint BLOB NOT NULL);
 CREATE INDEX documents_by_cid ON documents (cid);
 CREATE TABLE edges (source TEXT NOT NULL, kind TEXT NOT NULL, target TEXT NOT NULL, optional INTEGER NOT NULL,
     PRIMARY KEY (source, kind, target)) WITHOUT ROWID;
@@ -30,11 +30,9 @@ CREATE VIRTUAL TABLE texts USING fts5 (
     id, title, text, tokenize = 'porter unicode61 remove_diacritics 2', prefix = '2 3')
 """
 #: A word in the id weighs more than one in the title, and that more than one in the text.
-_RANKING: Final = "bm25(10.0, 5.0, 1.0)"
-_SNIPPET_TOKENS: Final = 24
-_SEARCH: Final = f"""
-SELECT id, title, snippet(texts, 2, '', '', '…', {_SNIPPET_TOKENS}), -rank FROM texts
-WHERE texts MATCH ? AND rank MATCH '{_RANKING}' ORDER BY rank LIMIT ? OFFSET ?
+_SEARCH: Final = """
+SELECT id, title, snippet(texts, 2, '', '', '…', 24), -rank FROM texts
+WHERE texts MATCH ? AND rank MATCH 'bm25(10.0, 5.0, 1.0)' ORDER BY rank LIMIT ? OFFSET ?
 """
 #: Hard requirements before optional ones, what a node points to before what points to it.
 _NEIGHBORS: Final = """
@@ -49,7 +47,7 @@ class Index:
     """Documents by their words, names and edges.
 
     :param directory: where ``index.sqlite`` is; None keeps it in memory.
-    :raises Refused: see :func:`~micronode.devowners.database.open_database`.
+    :raises StartError: see :func:`~micronode.devowners.database.open_database`.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -60,7 +58,10 @@ class Index:
         self._database.close()
 
     def put(self, document: Document, cid: str) -> bool:
-        """Add *document*, whose text is object *cid*, or bring it up to date; return whether that changed anything."""
+        """Add *document*, whose text is object *cid*, or bring it up to date.
+
+        :return: whether that changed anything.
+        """
         fingerprint = _fingerprint(document, cid)
         known = self._database.execute(
             "SELECT key, fingerprint FROM documents WHERE id = ?", (document.id,)
@@ -72,7 +73,8 @@ class Index:
             if known is not None:
                 self._remove(known[0], document.id)
             key = self._database.execute(
-                "INSERT INTO documents (id, cid, fingerprint) VALUES (?, ?, ?)", (document.id, cid, fingerprint)
+                "INSERT INTO documents (id, cid, fingerprint) VALUES (?, ?, ?)",
+                (document.id, cid, fingerprint),
             ).lastrowid
             self._database.execute(
                 "INSERT INTO texts (rowid, id, title, text) VALUES (?, ?, ?, ?)",
@@ -104,11 +106,14 @@ class Index:
         All words must be there; only if no document has them all, any of them will do.
         """
         for query in fts_queries(text):
-            (total,) = self._database.execute("SELECT count(*) FROM texts WHERE texts MATCH ?", (query,)).fetchone()
+            (total,) = self._database.execute(
+                "SELECT count(*) FROM texts WHERE texts MATCH ?", (query,)
+            ).fetchone()
             if total:
                 rows = self._database.execute(_SEARCH, (query, limit, offset)).fetchall()
                 return [
-                    {"id": row[0], "title": row[1], "snippet": " ".join(row[2].split()), "score": row[3]} for row in rows
+                    {"id": row[0], "title": row[1], "snippet": " ".join(row[2].split()), "score": row[3]}
+                    for row in rows
                 ], total
         return [], 0
 
@@ -122,12 +127,13 @@ class Index:
         return self._database.execute("SELECT 1 FROM documents WHERE cid = ?", (cid,)).fetchone() is not None
 
     def neighbors(self, node: str, *, hops: int, max_neighbors: int) -> list[dict[str, Any]] | None:
-        """Return the nodes around *node*, nearest first, at most *max_neighbors*; None if there is no such node.
+        """Return the nodes around *node*, nearest first; None if there is no such node.
 
         Breadth first, along edges and against them; a node is named once, with the edge that led there first.
         """
         row = self._first(
-            "SELECT id FROM documents WHERE id = :node UNION SELECT target FROM edges WHERE target = :node", node
+            "SELECT id FROM documents WHERE id = :node UNION SELECT target FROM edges WHERE target = :node",
+            node,
         )
         if row is None:
             return None
@@ -156,7 +162,9 @@ class Index:
     def _first(self, statement: str, name: str) -> Any:
         """Return the first row for *name* as it is, else for its normalised spelling (``Zope.Interface``)."""
         for spelling in dict.fromkeys((name, normalised(name))):
-            row = self._database.execute(statement, {"node": spelling} if ":node" in statement else (spelling,)).fetchone()
+            row = self._database.execute(
+                statement, {"node": spelling} if ":node" in statement else (spelling,)
+            ).fetchone()
             if row is not None:
                 return row
         return None

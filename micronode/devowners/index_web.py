@@ -1,16 +1,21 @@
-"""The index owner over HTTP: search, resolve, providers, graph (``docs/architecture.rst``, "Owner services")."""
+"""The index owner over HTTP: search, resolve, providers, graph.
+
+The shapes are those of ``docs/architecture.rst``, "Owner services".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from micronode.devowners.exchange import Exchange, Owner
 from micronode.devowners.index import Index
+from micronode.devowners.request import OwnerRequest
 from micronode.devowners.storage import is_cid
-from micronode.devowners.web import Exchange, Owner, OwnerRequest
 from micronode.errors import ErrorCode, NodeError
 
 MAX_HITS: Final = 100
@@ -21,6 +26,8 @@ MAX_NEIGHBORS: Final = 200
 
 #: Runs a function somewhere else than in the reactor's thread, one at a time.
 Run = Callable[[Callable[[], Any]], "Deferred[Any]"]
+
+_Asking = Callable[[], Coroutine["Deferred[Any]", Any, dict[str, Any]]]
 
 
 class Holder(Protocol):
@@ -57,70 +64,79 @@ class IndexOwner(Owner):
         self._providers = sorted(providers, key=lambda provider: -provider.score)
 
     def find(self, request: OwnerRequest, name: str, keys: list[str]) -> Exchange:
-        """Return the exchange for ``/search/{query}``, ``/resolve/{key}``, ``/providers/{cid}``, ``/graph/{node}``."""
-        ask = {"search": self._search, "resolve": self._resolve, "providers": self._list, "graph": self._graph}.get(name)
+        """Return the exchange for ``/search/…``, ``/resolve/…``, ``/providers/…`` or ``/graph/…``."""
+        ask = {
+            "search": self._search,
+            "resolve": self._resolve,
+            "providers": self._list,
+            "graph": self._graph,
+        }.get(name)
         if ask is None or len(keys) != 1:
             raise NodeError(ErrorCode.NOT_FOUND, "the index has no such path")
         request.allow(b"GET", b"HEAD")
-        return _Query(request, name, ask(request, keys[0]), self._run)
+        return _Query(request, name, partial(ask, request, keys[0]))
 
-    def _search(self, request: OwnerRequest, query: str) -> Callable[[], dict[str, Any]]:
+    async def _search(self, request: OwnerRequest, query: str) -> dict[str, Any]:
         limit = request.integer("limit", default=20, minimum=0, maximum=MAX_HITS)
         offset = request.integer("offset", default=0, minimum=0, maximum=MAX_OFFSET)
+        hits, total = await self._ask(request, partial(self._index.search, query, limit=limit, offset=offset))
+        return {"query": query, "hits": hits, "total": total}
 
-        def ask() -> dict[str, Any]:
-            hits, total = self._index.search(query, limit=limit, offset=offset)
-            return {"query": query, "hits": hits, "total": total}
-
-        return ask
-
-    def _resolve(self, request: OwnerRequest, key: str) -> Callable[[], dict[str, Any]]:
+    async def _resolve(self, request: OwnerRequest, key: str) -> dict[str, Any]:
         scheme, _, name = key.partition(":")
-        if scheme == "b3" and is_cid(key):
-            providers = self._holding(key, MAX_PROVIDERS)
-
-            def ask() -> dict[str, Any]:
-                if not providers and not self._index.mentions(key):
-                    raise NodeError(ErrorCode.NOT_FOUND, "no such object is known")
-                return {"key": key, "manifest": key, "providers": providers}
-
-            return ask
+        if is_cid(key):
+            return {"key": key, "manifest": key, "providers": await self._known(request, key, MAX_PROVIDERS)}
         if scheme != "name" or not name:
             raise NodeError(ErrorCode.BAD_REQUEST, "a key is name:NAME, or b3: and 64 lower-case hex digits")
+        cid = await self._ask(request, partial(self._index.manifest, name))
+        if cid is None:
+            raise NodeError(ErrorCode.NOT_FOUND, "no such name is known")
+        return {"key": key, "manifest": cid, "providers": self._holding(cid, MAX_PROVIDERS)}
 
-        def ask_name() -> dict[str, Any]:
-            cid = self._index.manifest(name)
-            if cid is None:
-                raise NodeError(ErrorCode.NOT_FOUND, "no such name is known")
-            return {"key": key, "manifest": cid}
-
-        return ask_name
-
-    def _list(self, request: OwnerRequest, cid: str) -> Callable[[], dict[str, Any]]:
+    async def _list(self, request: OwnerRequest, cid: str) -> dict[str, Any]:
         if not is_cid(cid):
             raise NodeError(ErrorCode.BAD_REQUEST, "an address is b3: and 64 lower-case hex digits")
         limit = request.integer("limit", default=20, minimum=1, maximum=MAX_PROVIDERS)
-        providers = self._holding(cid, limit)
+        return {"cid": cid, "providers": await self._known(request, cid, limit)}
 
-        def ask() -> dict[str, Any]:
-            if not providers and not self._index.mentions(cid):
-                raise NodeError(ErrorCode.NOT_FOUND, "no such object is known")
-            return {"cid": cid, "providers": providers}
-
-        return ask
-
-    def _graph(self, request: OwnerRequest, node: str) -> Callable[[], dict[str, Any]]:
+    async def _graph(self, request: OwnerRequest, node: str) -> dict[str, Any]:
         hops = request.integer("hops", default=1, minimum=1, maximum=MAX_HOPS)
         most = request.integer("max_neighbors", default=50, minimum=1, maximum=MAX_NEIGHBORS)
+        found = await self._ask(request, partial(self._index.neighbors, node, hops=hops, max_neighbors=most))
+        if found is None:
+            raise NodeError(ErrorCode.NOT_FOUND, "no such node is known")
+        return {"node": node, "neighbors": found}
 
-        def ask() -> dict[str, Any]:
-            neighbors = self._index.neighbors(node, hops=hops, max_neighbors=most)
-            if neighbors is None:
-                raise NodeError(ErrorCode.NOT_FOUND, "no such node is known")
-            return {"node": node, "neighbors": neighbors}
-
-        return ask
+    async def _known(self, request: OwnerRequest, cid: str, limit: int) -> list[dict[str, Any]]:
+        """Return who holds *cid*; nobody may, but then a document must mention it."""
+        providers = self._holding(cid, limit)
+        if not providers and not await self._ask(request, partial(self._index.mentions, cid)):
+            raise NodeError(ErrorCode.NOT_FOUND, "no such object is known")
+        return providers
 
     def _holding(self, cid: str, limit: int) -> list[dict[str, Any]]:
         held = [provider for provider in self._providers if provider.store.find(cid) is not None]
         return [{"id": each.id, "region": each.region, "score": each.score} for each in held[:limit]]
+
+    async def _ask(self, request: OwnerRequest, query: Callable[[], Any]) -> Any:
+        """Run *query* where queries run, unless the caller has gone by the time its turn comes."""
+
+        def ask_if_wanted() -> Any:
+            if request.is_over:
+                raise NodeError(ErrorCode.CANCELLED, "the caller has gone")
+            return query()
+
+        return await self._run(ask_if_wanted)
+
+
+class _Query(Exchange):
+    def __init__(self, request: OwnerRequest, route: str, asking: _Asking) -> None:
+        super().__init__(request)
+        self.route = route
+        self._asking = asking
+
+    def answer(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._answer())
+
+    async def _answer(self) -> None:
+        self.request.reply(await self._asking())

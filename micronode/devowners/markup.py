@@ -12,7 +12,7 @@ import warnings
 from html.parser import HTMLParser
 from typing import Final
 
-_MD_LINK: Final = re.compile(r"!?\[([^\[\]\n]{0,512})\]\(\s*<?([^()\s<>]{1,512})>?[^()\n]{0,512}\)")
+_MD_LINK: Final = re.compile(r"!?\[([^\[\]]{0,512})\]\(\s*<?([^()\s<>]{1,512})>?[^()\n]{0,512}\)")
 _MD_DEFINITION: Final = re.compile(r"^ {0,3}\[[^\]\n]{1,512}\]:\s*<?(\S{1,512}?)>?(?:\s.*)?$", re.MULTILINE)
 _MD_FENCE: Final = re.compile(r"^ {0,3}(?:```|~~~).*$", re.MULTILINE)
 _MD_RULE: Final = re.compile(r"^[ \t]*[-=*_][-=*_ \t]{2,}$", re.MULTILINE)

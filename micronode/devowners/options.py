@@ -1,4 +1,4 @@
-"""The options of ``micronode owners``, and :class:`Refused`: why the process does not start.
+"""The options of ``micronode owners``, and :class:`StartError`: why the process does not start.
 
 Nothing here touches the network or the disk beyond looking at inherited descriptors.
 """
@@ -27,7 +27,7 @@ _UNITS: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)?")
 
 
-class Refused(Exception):
+class StartError(Exception):
     """The process cannot run as asked.
 
     :param exit_code: 64 usage, 69 cannot serve, 78 corpus or data refused (``sysexits.h``).
@@ -60,7 +60,7 @@ class Options:
 def parse_options(argv: Sequence[str]) -> Options:
     """Return the options in *argv* (without the program's name).
 
-    :raises Refused: 64, naming the option that is wrong.
+    :raises StartError: 64, naming the option that is wrong.
     :raises SystemExit: after ``--help`` was printed.
     """
     given = _parser().parse_args(list(argv))
@@ -108,12 +108,21 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     where = "loopback HOST:PORT (0: any free port) or unix:/path (default %(default)s)"
-    parser.add_argument("--index", metavar="ADDRESS", default=DEFAULT_INDEX, help=f"where the index listens: {where}")
-    parser.add_argument("--storage", metavar="ADDRESS", default=DEFAULT_STORAGE, help=f"the same for storage: {where}")
-    parser.add_argument("--corpus", metavar="DIR", help="index the .md .rst .txt .html .py files below DIR instead")
+    parser.add_argument(
+        "--index", metavar="ADDRESS", default=DEFAULT_INDEX, help=f"where the index listens: {where}"
+    )
+    parser.add_argument(
+        "--storage", metavar="ADDRESS", default=DEFAULT_STORAGE, help=f"the same for storage: {where}"
+    )
+    parser.add_argument(
+        "--corpus", metavar="DIR", help="index the .md .rst .txt .html .py files below DIR instead"
+    )
     parser.add_argument("--data", metavar="DIR", help="keep index and objects in DIR (default: in memory)")
     parser.add_argument(
-        "--max-object", metavar="SIZE", default=DEFAULT_MAX_OBJECT, help="largest object (default %(default)s)"
+        "--max-object",
+        metavar="SIZE",
+        default=DEFAULT_MAX_OBJECT,
+        help="largest object (default %(default)s)",
     )
     parser.add_argument(
         "--report-fd", metavar="N", help="when ready, write one JSON line with the addresses to descriptor N"
@@ -146,5 +155,5 @@ def _parse_pipe(flag: str, text: str | None) -> int | None:
     return int(text)
 
 
-def _usage(message: str) -> Refused:
-    return Refused(os.EX_USAGE, message)
+def _usage(message: str) -> StartError:
+    return StartError(os.EX_USAGE, message)

@@ -9,7 +9,7 @@ from typing import Final
 _ONE_RANGE: Final = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)
 
 
-class Unsatisfiable(Exception):
+class RangeError(Exception):
     """The range lies outside the object."""
 
 
@@ -18,7 +18,7 @@ def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
 
     What is no valid single range is ignored, as the RFC allows.
 
-    :raises Unsatisfiable: it begins after the end, or asks for the last 0 bytes.
+    :raises RangeError: it begins after the end, or asks for the last 0 bytes.
     """
     match = _ONE_RANGE.fullmatch(text) if text is not None else None
     if match is None or (not match[1] and not match[2]):
@@ -30,7 +30,7 @@ def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
         if match[2] and int(match[2]) < start:
             return None
     if start >= end:
-        raise Unsatisfiable
+        raise RangeError
     return start, end
 
 

@@ -25,7 +25,8 @@ _CID: Final = re.compile(r"b3:[0-9a-f]{64}")
 _VERSION: Final = 1
 #: ``cid`` is NULL while the object arrives. The rowid of a chunk is its object's key and its number.
 _SCHEMA: Final = """
-CREATE TABLE objects (key INTEGER PRIMARY KEY AUTOINCREMENT, cid TEXT UNIQUE, size INTEGER, content_type TEXT NOT NULL);
+CREATE TABLE objects (
+    key INTEGER PRIMARY KEY AUTOINCREMENT, cid TEXT UNIQUE, size INTEGER, content_type TEXT NOT NULL);
 CREATE TABLE chunks (place INTEGER PRIMARY KEY, data BLOB NOT NULL)
 """
 #: Chunks one object can have; 2**20 of them are 256 GiB.
@@ -65,7 +66,7 @@ class ObjectStore:
 
     :param directory: where ``storage.sqlite`` is; None keeps it in memory.
     :param in_steps: runs an iterator to its end, a step now and then; for work too long for one turn.
-    :raises Refused: see :func:`~micronode.devowners.database.open_database`.
+    :raises StartError: see :func:`~micronode.devowners.database.open_database`.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class ObjectStore:
 
     def find(self, cid: str) -> StoredObject | None:
         """Return the object with address *cid*, or None."""
-        row = self._database.execute("SELECT size, content_type, key FROM objects WHERE cid = ?", (cid,)).fetchone()
+        row = self._database.execute(
+            "SELECT size, content_type, key FROM objects WHERE cid = ?", (cid,)
+        ).fetchone()
         return StoredObject(cid, *row) if row is not None else None
 
     def read(self, stored: StoredObject, start: int, end: int) -> bytes:
@@ -132,7 +135,9 @@ class ObjectStore:
         while self._database.execute(
             "SELECT 1 FROM chunks WHERE place >= ? AND place < ? LIMIT 1", (place, end)
         ).fetchone():
-            self._database.execute("DELETE FROM chunks WHERE place >= ? AND place < ?", (place, place + _SWEEP_ROWS))
+            self._database.execute(
+                "DELETE FROM chunks WHERE place >= ? AND place < ?", (place, place + _SWEEP_ROWS)
+            )
             place += _SWEEP_ROWS
             yield
         self._database.execute("DELETE FROM objects WHERE key = ?", (key,))

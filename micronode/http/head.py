@@ -162,10 +162,10 @@ def _parse_fields(block: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     if not block:
         return fields
-    lines = block.split("\r\n")
     # All of the block's control characters before its size, as when it arrives byte by byte.
-    if any(map(_CONTROL.search, lines)):
+    if _CONTROL.search(block.replace("\r\n", "")):
         raise _bad("a header field holds a control character")
+    lines = block.split("\r\n")
     if len(lines) > MAX_HTTP_FIELDS:
         raise _too_large()
     for line in lines:

@@ -155,7 +155,7 @@ class Metrics:
             for kind in FRAME_KINDS:
                 self.frames(direction, kind)
         for facet in facets:
-            for result in ("ok", "refused", "failed"):
+            for result in ("ok", "refused", "failed", "cancelled"):
                 self.facet_requests(facet, result)
         for owner in owners:
             for outcome in OWNER_OUTCOMES:

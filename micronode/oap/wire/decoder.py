@@ -36,7 +36,7 @@ _VERSION_BITS: Final = VERSION << 16
 
 
 class FrameError(Exception):
-    """A connection-class decode error: nothing after it can be understood.
+    """A connection-class error: nothing after it can be understood.
 
     :ivar code: its name in the error table.
     :ivar message: what was wrong, for the peer.
@@ -55,13 +55,13 @@ class FrameDecoder:
     frame after is measured by the new ones, however the bytes were cut.
     """
 
-    __slots__ = ("_buffer", "_need", "_skip", "max_chunk", "max_frame")
+    __slots__ = ("_begun", "_need", "_skip", "max_chunk", "max_frame")
 
     def __init__(self, *, max_frame: int = MAX_FRAME_BYTES, max_chunk: int = MAX_CHUNK_BYTES) -> None:
         self.max_frame = max_frame
         self.max_chunk = max_chunk
-        #: The begun frame. Grows only as bytes arrive.
-        self._buffer = bytearray()
+        #: The begun frame. It grows only as bytes arrive, and no further than a legal frame.
+        self._begun = bytearray()
         #: How much of it is needed to get on: the header, then the frame.
         self._need = HEADER_BYTES
         #: Bytes of a refused frame still to come.
@@ -70,85 +70,107 @@ class FrameDecoder:
     @property
     def mid_frame(self) -> bool:
         """Whether a frame has begun and is not whole (an end of input now is ``truncated``)."""
-        return bool(self._buffer) or self._skip > 0
+        return bool(self._begun) or self._skip > 0
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Decode *data*; the iterator must be exhausted before the next feed.
 
         :raises FrameError: from the iterator, after every frame before it; the decoder is then done.
         """
-        if self._buffer or self._skip:
-            return self._resume(data)
-        return self._decode(data, 0)
-
-    def _resume(self, data: bytes) -> Iterator[Frame]:
-        """Go on with the begun frame, then with the rest of *data*."""
         position = 0
-        while position < len(data):
-            if self._skip:
-                step = min(self._skip, len(data) - position)
-                self._skip -= step
-                position += step
-            elif self._buffer:
-                step = self._need - len(self._buffer)
-                self._buffer += data[position : position + step]
-                position += step
-                if len(self._buffer) < self._need:
-                    self._check_begun(self._buffer)
-                    return
-                begun = bytes(self._buffer)
-                self._buffer.clear()
-                yield from self._decode(begun, 0)
-            else:
-                yield from self._decode(data, position)
+        if self._skip:
+            position = self._skip_some(data, 0)
+        elif self._begun:
+            position, begun = self._resume(data)
+            if begun is None:
                 return
+            yield begun
 
-    def _decode(self, data: bytes, position: int) -> Iterator[Frame]:
-        """Yield the whole frames of *data* from *position*; keep the begun one."""
         size = len(data)
-        unpack = _FUSED_HEADER.unpack_from
-        legal = LEGAL_FLAGS
-        small = self._small()
         last = size - HEADER_BYTES
+        unpack, legal, small = _FUSED_HEADER.unpack_from, LEGAL_FLAGS, self._small()
         while position <= last:
             length, fused, code, app, tenant, cap_length, corr_id = unpack(data, position)
             flags = fused - _VERSION_BITS
             start = position + HEADER_BYTES
-            stop = position + length
             if cap_length or flags not in legal or length > small or length < HEADER_BYTES:
-                flags = self._check(length, fused, cap_length)
-                limit = MAX_HEAD_BYTES if flags & START else self.max_chunk
-                if length - HEADER_BYTES - cap_length > limit:
-                    position = min(stop, size)
-                    self._skip = stop - position
+                if self._check(length, fused, cap_length):
+                    self._skip = length - HEADER_BYTES
+                    position = self._skip_some(data, start)
                     yield flags, code, app, tenant, corr_id, b"", None
                     continue
-            if stop > size:
-                self._need = length
-                self._buffer += data[position:]
-                return
-            position = stop
-            if cap_length:
-                start += cap_length
-                cap = data[start - cap_length : start]
-                yield flags, code, app, tenant, corr_id, cap, data[start:stop]
-            else:
-                yield flags, code, app, tenant, corr_id, b"", data[start:stop]
+                if position + length > size:
+                    break
+                position += length
+                body = start + cap_length
+                yield flags, code, app, tenant, corr_id, data[start:body], data[body:position]
+            elif position + length > size:
+                break
+            else:  # nearly every frame
+                position += length
+                yield flags, code, app, tenant, corr_id, b"", data[start:position]
             if not app:  # only HELLO changes the limits, and it is a control frame
                 small = self._small()
         if position < size:
+            self._begin(data, position)
+
+    def _begin(self, data: bytes, position: int) -> None:
+        """Keep the begun frame that *data* ends with; its header, where whole, was checked."""
+        self._begun += memoryview(data)[position:]
+        if len(self._begun) < HEADER_BYTES:
             self._need = HEADER_BYTES
-            self._buffer += data[position:]
-            self._check_begun(self._buffer)
+            self._check_begun()
+        else:
+            self._need = int.from_bytes(self._begun[:4], "big")
+
+    def _resume(self, data: bytes) -> tuple[int, Frame | None]:
+        """Go on with the begun frame.
+
+        :return: how much of *data* it took, and the frame, or None where *data* did not complete it.
+        """
+        position = self._fill(data, 0)
+        if len(self._begun) < HEADER_BYTES:
+            self._check_begun()
+            return position, None
+        length, fused, code, app, tenant, cap_length, corr_id = _FUSED_HEADER.unpack_from(self._begun)
+        flags = fused - _VERSION_BITS
+        if self._need == HEADER_BYTES:
+            if self._check(length, fused, cap_length):
+                self._begun.clear()
+                self._skip = length - HEADER_BYTES
+                position = self._skip_some(data, position)
+                return position, (flags, code, app, tenant, corr_id, b"", None)
+            self._need = length
+            position = self._fill(data, position)
+        if len(self._begun) < length:
+            return position, None
+        with memoryview(self._begun) as whole:
+            body = HEADER_BYTES + cap_length
+            cap, payload = bytes(whole[HEADER_BYTES:body]), bytes(whole[body:])
+        self._begun.clear()
+        return position, (flags, code, app, tenant, corr_id, cap, payload)
+
+    def _fill(self, data: bytes, position: int) -> int:
+        """Add what the begun frame needs of *data*; return the position after it."""
+        stop = position + self._need - len(self._begun)
+        self._begun += memoryview(data)[position:stop]
+        return min(stop, len(data))
+
+    def _skip_some(self, data: bytes, position: int) -> int:
+        """Pass over what *data* has of a refused frame; return the position after it."""
+        step = min(self._skip, len(data) - position)
+        self._skip -= step
+        return position + step
 
     def _small(self) -> int:
         """The length of a frame up to which it breaks no limit, whatever its flags are."""
         return min(self.max_frame, HEADER_BYTES + min(self.max_chunk, MAX_HEAD_BYTES))
 
-    def _check_begun(self, begun: bytes | bytearray) -> None:
-        """Check what is there of a header that is not whole; a whole one was checked already."""
+    def _check_begun(self) -> None:
+        """Check as many fields as are there of a header that is not whole."""
+        begun = self._begun
         have = len(begun)
-        if have >= HEADER_BYTES or have < 4:
+        if have < 4:
             return
         # Fields that are not there yet are taken for legal ones.
         length = int.from_bytes(begun[0:4], "big")
@@ -157,10 +179,11 @@ class FrameDecoder:
         cap_length = int.from_bytes(begun[28:30], "big") if have >= 30 else 0
         self._check(length, version << 16 | flags, cap_length)
 
-    def _check(self, length: int, fused: int, cap_length: int) -> int:
-        """Return the flags of a header that has no connection-class error.
+    def _check(self, length: int, fused: int, cap_length: int) -> bool:
+        """Look for what is wrong with a header, in the order of the specification.
 
-        :raises FrameError: the first that it has, in the order of the specification.
+        :return: whether the payload is over its limit, which is the stream's error.
+        :raises FrameError: the first connection-class error it has.
         """
         version, flags = fused >> 16, fused & 0xFFFF
         if length > self.max_frame:
@@ -178,7 +201,8 @@ class FrameDecoder:
             )
         if cap_length:
             self._check_cap(length, flags, cap_length)
-        return flags
+        limit = MAX_HEAD_BYTES if flags & START else self.max_chunk
+        return length - HEADER_BYTES - cap_length > limit
 
     @staticmethod
     def _check_cap(length: int, flags: int, cap_length: int) -> None:

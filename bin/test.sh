@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Run everything that must hold: lints, types, the trial suite in random order, the property tests,
+# coverage. Names of trial modules or tests as arguments run those alone: bin/test.sh tests.http
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. bin/venv.sh
+prepare_venv "[test]"
+export PATH="$PWD/.venv/bin:$PATH"
+
+# Everything that a run leaves is in one folder outside the checkout, and goes with it.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export COVERAGE_FILE="$scratch/coverage" PYTHONDONTWRITEBYTECODE=1
+
+if [ $# -gt 0 ]; then
+    python -m twisted.trial --random=0 --temp-directory="$scratch/trial" "$@"
+    exit
+fi
+
+echo "== lint and types"
+ruff check --no-cache .
+ruff format --no-cache --check .
+mypy --cache-dir="$scratch/mypy"
+
+echo "== trial, in random order"
+# trial's summary is read back so that the last line can say how many tests ran in all.
+coverage run -m twisted.trial --random=0 --temp-directory="$scratch/trial" tests 2>&1 | tee "$scratch/trial.txt"
+
+echo "== property tests"
+coverage run -m pytest -q tests/property 2>&1 | tee "$scratch/pytest.txt"
+
+echo "== coverage"
+coverage combine --quiet
+coverage report --fail-under=90
+coverage report --include='micronode/oap/wire/*' --fail-under=100 >/dev/null ||
+    die "Branch coverage of micronode/oap/wire is below 100 %: coverage report --include='micronode/oap/wire/*'"
+
+python tests/support/summary.py "$scratch/trial.txt" "$scratch/pytest.txt"

@@ -1,0 +1,122 @@
+"""One call's place at an owner: the slot it takes, the connection it uses, the deadline that runs.
+
+There is one timer a call: first it runs to the response head, then from one piece of the body to the
+next. The slot is free when the body was read, or the call was aborted or failed, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+from twisted.web._newclient import _WrapperException
+
+from micronode.adapters.agent import Exchange
+from micronode.errors import ErrorCode, NodeError
+
+#: What ``owner_requests_total`` calls the end of a call that failed.
+_OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT: "timeout"}
+
+
+class Lease:
+    """See the module's docstring.
+
+    :param owner: the owner's name, for messages.
+    :param idle_s: seconds between two pieces of a response body.
+    :param max_body: bytes of a response body, or None: no bound.
+    :param released: called once with the outcome (:data:`micronode.observability.metrics.OWNER_OUTCOMES`).
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        clock: IReactorTime,
+        *,
+        idle_s: float,
+        max_body: int | None,
+        released: Callable[[str], None],
+    ) -> None:
+        self.owner = owner
+        self.idle_s = idle_s
+        self.max_body = max_body
+        self.exchange: Exchange | None = None
+        #: Outcome when the body was read to its end.
+        self.outcome = "ok"
+        self.ended = False
+        self._clock = clock
+        self._timer: IDelayedCall | None = None
+        self._released = released
+
+    def watch(self, seconds: float, expired: Callable[[], None]) -> None:
+        """Start the timer, instead of the one that runs."""
+        self.rest()
+
+        def expire() -> None:
+            self._timer = None
+            expired()
+
+        self._timer = self._clock.callLater(seconds, expire)
+
+    def touch(self, seconds: float) -> None:
+        """Let the running timer run for *seconds* from now."""
+        if self._timer is not None:
+            self._timer.reset(seconds)
+
+    def rest(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def end(self, outcome: str) -> None:
+        """Give the slot back. Idempotent: the first outcome counts."""
+        if not self.ended:
+            self.ended = True
+            self.rest()
+            self._released(outcome)
+
+    def abort(self, outcome: str = "cancelled") -> None:
+        """Close the connection and give the slot back. Idempotent, and harmless once it :meth:`ended`."""
+        if not self.ended:
+            # First the end: what aborting fires must find the call over.
+            self.end(outcome)
+            if self.exchange is not None:
+                self.exchange.abort()
+
+    def fail(self, error: NodeError) -> NodeError:
+        """:meth:`abort` because of *error*, and return it."""
+        self.abort(_OUTCOMES.get(error.code, "bad_gateway"))
+        return error
+
+    # What the owner did wrong, in words for the caller: they never name an address.
+
+    def too_slow(self) -> NodeError:
+        """The deadline ran out."""
+        return NodeError(
+            ErrorCode.OWNER_TIMEOUT, f"owner {self.owner} did not answer in time", source=self.owner
+        )
+
+    def stalled(self) -> NodeError:
+        """The body stopped coming."""
+        return NodeError(
+            ErrorCode.OWNER_TIMEOUT, f"the answer of owner {self.owner} stalled", source=self.owner
+        )
+
+    def unavailable(self, what: str) -> NodeError:
+        """Nothing could be asked of it."""
+        return NodeError(
+            ErrorCode.OWNER_UNAVAILABLE, f"owner {self.owner} {what}", retry_after_s=1.0, source=self.owner
+        )
+
+    def bad_answer(self, what: str) -> NodeError:
+        """Its answer is of no use."""
+        return NodeError(ErrorCode.BAD_GATEWAY, f"owner {self.owner} {what}", source=self.owner)
+
+
+def root_cause(failure: Failure) -> BaseException | None:
+    """Return the error inside what Twisted's client wraps around it."""
+    error = failure.value
+    while isinstance(error, _WrapperException) and error.reasons:
+        error = error.reasons[0].value
+    return error

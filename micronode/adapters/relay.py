@@ -1,0 +1,263 @@
+"""An owner's response body on its way to a caller: paced by the caller, bounded, and checked.
+
+*Why the first 64 KiB wait.* Nothing is sent before the body is whole or longer than that, so what goes
+wrong with a small answer is always a clean error and never an aborted one; and it leaves in one write
+with its length known. Of a longer body each piece is passed on as it comes. Where the body has a digest
+to match, the piece before it is passed on instead: the caller never holds the whole of a wrong object.
+(Holding back only the last bytes of a known length would do no better and needs a second rule for
+bodies of unknown length.) Held at any time: 64 KiB and one read.
+
+The caller's pauses reach the owner's transport; while paused no deadline runs here, since the sink has
+its own for a caller that does not read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+from blake3 import blake3
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.iweb import IResponse
+from zope.interface import implementer
+
+from micronode.adapters.lease import Lease
+from micronode.calls.call import ResponseHead
+from micronode.errors import ErrorCode, NodeError
+from micronode.interfaces import IResponseSink
+
+#: Body bytes held before the head is sent.
+HOLD_BYTES: Final = 65_536
+_log = Logger()
+
+
+class BodyReader(Protocol):
+    """Reads the body of one response; what it makes of the bytes is its subclasses' business.
+
+    It keeps the deadline between pieces and the bound of the whole, and tells how the body ended:
+    :meth:`piece`, then one of :meth:`whole` and :meth:`broken`.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._total = 0
+        self._over = False
+        self._paused = False
+
+    def read_from(self, response: IResponse) -> None:
+        """Begin."""
+        self._lease.watch(self._lease.idle_s, self._stalled)
+        response.deliverBody(self)
+        if self._paused and self.transport is not None:
+            # deliverBody resumes the transport when it returns, whatever happened meanwhile.
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+
+    def piece(self, data: bytes) -> None:
+        """Take body bytes."""
+        raise NotImplementedError
+
+    def whole(self) -> None:
+        """The body was read to its end, and the slot is free."""
+        raise NotImplementedError
+
+    def broken(self, error: NodeError) -> None:
+        """There will be no more; the connection is aborted and the slot free."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Read no more and abort; nothing is told."""
+        if not self._over:
+            self._over = True
+            self._lease.abort()
+
+    def fail(self, error: NodeError) -> None:
+        """Read no more, abort, and tell :meth:`broken`."""
+        if not self._over:
+            self._over = True
+            self.broken(self._lease.fail(error))
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._over:
+            return
+        self._total += len(data)
+        if not self._paused:
+            self._lease.touch(self._lease.idle_s)
+        if self._lease.max_body is not None and self._total > self._lease.max_body:
+            self.fail(self._lease.bad_answer("answered more than it may"))
+            return
+        try:
+            self.piece(data)
+        except Exception:
+            # Twisted's client would take it for the owner's fault and say nothing.
+            _log.failure("relay_failed", owner=self._lease.owner)
+            self.fail(NodeError(ErrorCode.INTERNAL, "the node failed while passing an answer on"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._over:
+            return
+        exchange = self._lease.exchange
+        if reason.check(ResponseDone) or (
+            reason.check(PotentialDataLoss) and exchange is not None and exchange.ended_well
+        ):
+            self._over = True
+            self._lease.rest()
+            self.whole()
+        else:
+            self.fail(self._lease.bad_answer("closed before its answer was whole"))
+
+    def _stalled(self) -> None:
+        self.fail(self._lease.stalled())
+
+
+class Collector(BodyReader):
+    """Reads a small body into memory."""
+
+    def __init__(self, lease: Lease, max_bytes: int) -> None:
+        super().__init__(lease)
+        self._max_bytes = max_bytes
+        self._pieces: list[bytes] = []
+        self.done: Deferred[bytes] = Deferred(lambda _: self.stop())
+
+    def piece(self, data: bytes) -> None:
+        if self._total > self._max_bytes:
+            self.fail(self._lease.bad_answer("answered more than was asked for"))
+        else:
+            self._pieces.append(data)
+
+    def whole(self) -> None:
+        self._lease.end(self._lease.outcome)
+        self.done.callback(b"".join(self._pieces))
+
+    def broken(self, error: NodeError) -> None:
+        self.done.errback(error)
+
+
+@attrs.frozen
+class Check:
+    """What a body must be: its BLAKE3 *digest*, and the counter of those that are not."""
+
+    digest: bytes
+    #: A prometheus counter.
+    mismatches: Any
+
+
+@implementer(IPushProducer)
+class Relay(BodyReader):
+    """Passes a body on to an :class:`~micronode.interfaces.IResponseSink`.
+
+    :ivar done: fires (None) when the sink has finished; fails with NodeError when the owner failed, and
+        then the sink is the caller's to fail. Cancelling it aborts the owner's connection.
+    """
+
+    def __init__(self, lease: Lease, head: ResponseHead, sink: IResponseSink, check: Check | None) -> None:
+        super().__init__(lease)
+        self._head = head
+        self._sink = sink
+        self._check = check
+        self._hasher = blake3() if check is not None else None
+        self._held: list[bytes] = []
+        self._streaming = False
+        self._finishing: Deferred[None] | None = None
+        self.done: Deferred[None] = Deferred(self._cancelled)
+
+    # The body
+
+    def piece(self, data: bytes) -> None:
+        length = self._head.length
+        if length is not None and self._total > length:
+            self.fail(self._lease.bad_answer("answered more than its Content-Length"))
+            return
+        if self._hasher is not None:
+            self._hasher.update(data)
+        self._held.append(data)
+        if not self._streaming:
+            if self._total <= HOLD_BYTES and (length is None or length <= HOLD_BYTES):
+                return
+            self._streaming = True
+            self._sink.start(self._head)
+            self._sink.registerProducer(self, True)
+        self._pass_on(keep=0 if self._hasher is None else 1)
+
+    def whole(self) -> None:
+        error = self._verdict()
+        if error is not None:
+            self._lease.end("bad_gateway")
+            self.broken(error)
+            return
+        self._lease.end(self._lease.outcome)
+        if not self._streaming:
+            self._sink.start(attrs.evolve(self._head, length=self._total))
+        self._pass_on(keep=0)
+        if self._streaming:
+            self._sink.unregisterProducer()
+        self._finishing = self._sink.finish()
+        self._finishing.addCallback(self._finished)
+
+    def broken(self, error: NodeError) -> None:
+        self._held.clear()
+        if self._streaming:
+            self._sink.unregisterProducer()
+        self.done.errback(error)
+
+    def _verdict(self) -> NodeError | None:
+        length = self._head.length
+        if length is not None and self._total != length:
+            return self._lease.bad_answer("answered less than its Content-Length")
+        if self._check is None or self._hasher is None or self._hasher.digest() == self._check.digest:
+            return None
+        self._check.mismatches.inc()
+        return NodeError(
+            ErrorCode.INTEGRITY_FAILED,
+            f"owner {self._lease.owner} answered bytes that do not match their address",
+            source=self._lease.owner,
+        )
+
+    def _pass_on(self, *, keep: int) -> None:
+        """Write what is held but for the last *keep* pieces."""
+        count = len(self._held) - keep
+        if count <= 0:
+            return
+        ready, self._held = self._held[:count], self._held[count:]
+        self._sink.write(ready[0] if count == 1 else b"".join(ready))
+
+    def _finished(self, _: None) -> None:
+        if not self.done.called:
+            self.done.callback(None)
+
+    def _cancelled(self, _: Deferred[None]) -> None:
+        if self._over:
+            return
+        self.stop()
+        self._held.clear()
+        if self._streaming:
+            self._sink.unregisterProducer()
+
+    # IPushProducer, towards the sink
+
+    def pauseProducing(self) -> None:
+        """The caller reads no more for now."""
+        if not self._over and not self._paused:
+            self._paused = True
+            self._lease.rest()
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+
+    def resumeProducing(self) -> None:
+        """The caller reads again."""
+        if not self._over and self._paused:
+            self._paused = False
+            self._lease.watch(self._lease.idle_s, self._stalled)
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def stopProducing(self) -> None:
+        """The caller has gone: abort the owner's connection. There is nobody to fail to."""
+        if not self._over:
+            self.stop()
+            self._held.clear()
+            if not self.done.called:
+                self.done.callback(None)

@@ -1,0 +1,120 @@
+"""An owner's response as facets see it: the head is here, the body is still on its way."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from zope.interface import implementer
+
+from micronode.adapters.lease import Lease
+from micronode.adapters.relay import Check, Collector, Relay
+from micronode.calls.call import ResponseHead
+from micronode.interfaces import IOwnerReply, IReplyBody, IResponseSink
+
+#: What may stand in a field's value; anything else in it makes the field unreadable.
+_VALUE: Final = re.compile(r"[\x20-\x7e]{0,1024}")
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
+#: An error body up to this size is read and dropped, which keeps the connection; within this time.
+DISCARD_BYTES: Final = 8_192
+DISCARD_S: Final = 1.0
+
+
+@implementer(IOwnerReply)
+class OwnerReply:
+    """See :class:`~micronode.interfaces.IOwnerReply`.
+
+    A reply whose body nobody asks for is aborted after the lease's idle time.
+
+    :param empty: there is no body, whatever its fields say (HEAD, 204, 304).
+    :param mismatches: the counter of bodies that did not match their digest.
+    """
+
+    def __init__(self, lease: Lease, response: IResponse, *, empty: bool, mismatches: Any) -> None:
+        self.status: int = response.code
+        self._lease = lease
+        self._response = response
+        self._mismatches = mismatches
+        self._taken = False
+        self.length: int | None = None
+        if empty:
+            said = self.header("content-length")
+            self.length = int(said) if said is not None and _DIGITS.fullmatch(said) else None
+            lease.end(lease.outcome)
+        else:
+            self.length = None if response.length is UNKNOWN_LENGTH else response.length
+            lease.watch(lease.idle_s, self.abort)
+        self._empty = empty
+
+    def header(self, name: str) -> str | None:
+        """Return the value of field *name*; None if it is not there, or holds more than visible ASCII."""
+        values = self._response.headers.getRawHeaders(name)
+        if not values or not _VALUE.fullmatch(values[0]):
+            return None
+        return str(values[0])
+
+    def read(self, max_bytes: int) -> Deferred[bytes]:
+        """Collect the body; see :class:`~micronode.interfaces.IOwnerReply`."""
+        if self._empty:
+            return succeed(b"")
+        collector = Collector(self._take(), max_bytes)
+        collector.read_from(self._response)
+        return collector.done
+
+    def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
+        """Pass the body on unchecked; see :class:`~micronode.interfaces.IReplyBody`."""
+        return self.relay_checked(head, sink, None)
+
+    def relay_checked(self, head: ResponseHead, sink: IResponseSink, digest: bytes | None) -> Deferred[None]:
+        """Pass the body on, of which *digest* must be the BLAKE3 digest unless it is None."""
+        if self._empty:
+            sink.start(head)
+            return sink.finish()
+        check = None if digest is None else Check(digest, self._mismatches)
+        relay = Relay(self._take(), head, sink, check)
+        relay.read_from(self._response)
+        return relay.done
+
+    def checked(self, digest: bytes) -> IReplyBody:
+        """Return this reply's body as one that must match *digest* (BLAKE3, 32 bytes)."""
+        return _CheckedBody(self, digest)
+
+    def abort(self) -> None:
+        """Throw the body away and close its connection. Idempotent, and harmless once it was read."""
+        self._lease.abort()
+
+    def discard(self) -> None:
+        """Throw away a body nobody wants, an error's: a small one is read, so that the connection lives."""
+        if self._taken or self._empty:
+            return
+        if self.length is not None and self.length > DISCARD_BYTES:
+            self.abort()
+            return
+        self._lease.idle_s = min(self._lease.idle_s, DISCARD_S)
+        self.read(DISCARD_BYTES).addErrback(lambda _: None)
+
+    def _take(self) -> Lease:
+        if self._taken:
+            raise RuntimeError("the body of an owner's reply is read once")
+        self._taken = True
+        return self._lease
+
+
+@implementer(IReplyBody)
+@attrs.frozen
+class _CheckedBody:
+    """The body of a reply that must match a digest."""
+
+    _reply: OwnerReply
+    _digest: bytes
+
+    def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
+        """See :class:`~micronode.interfaces.IReplyBody`."""
+        return self._reply.relay_checked(head, sink, self._digest)
+
+    def abort(self) -> None:
+        """See :class:`~micronode.interfaces.IReplyBody`."""
+        self._reply.abort()

@@ -1,0 +1,162 @@
+"""``micronode dev``: the node on the dev profile, with reference owner services as its child.
+
+The node is this process; the owners are started first, asked whether they are ready, and ended last,
+however the node ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from twisted.internet.task import deferLater
+from twisted.python import usage
+from twisted.web.client import Agent, readBody
+
+from micronode import __version__
+from micronode.cli.exits import CommandError, Exit
+from micronode.cli.hints import hints
+from micronode.cli.options import NodeOptions, OptParameters
+from micronode.cli.ownerchild import OwnersChild
+from micronode.cli.run import begin_logging, build_node, start_node
+from micronode.cli.runner import Runner
+from micronode.config.schema import Config
+from micronode.config.sources import Flag
+
+if TYPE_CHECKING:
+    from micronode.node import NodeService
+
+#: A folder to index may be large; a child that hangs is still noticed.
+_LOAD_S: Final = 120.0
+#: From the report to both /readyz, and the pause between two looks.
+_READY_S: Final = 10.0
+_LOOK_S: Final = 0.05
+
+
+class DevOptions(NodeOptions):
+    """Options of the node, and those of its owners."""
+
+    command = "micronode dev [options]"
+    longdesc = (
+        "Run the node with reference owner services to try it out: on loopback, open to every local caller, "
+        "with the facets graph, search and media. Takes the options of micronode run."
+    )
+    optParameters: OptParameters = (
+        ("corpus", None, None, "Folder to index instead of the Python environment's packages."),
+        ("data", None, None, "Folder in which the owner services keep their data (default: in memory)."),
+    )
+
+    def postOptions(self) -> None:
+        if any(flag.path == "node.profile" and flag.text != "dev" for flag in self.flags):
+            raise usage.UsageError("micronode dev brings its own profile; use micronode run")
+        self.flags.append(Flag("node.profile", "dev", "profile dev"))
+
+    def for_owners(self) -> list[str]:
+        """Return the arguments that are passed on to the owners."""
+        return [word for name in ("corpus", "data") if self[name] for word in (f"--{name}", self[name])]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run node and owners until a signal comes.
+
+    :return: 0 after a stop in order; 1 when the owners died.
+    :raises CommandError: usage, configuration.
+    """
+    options = DevOptions()
+    options.parse(argv)
+    loaded = options.load()
+    begin_logging(loaded)
+    from twisted.internet import reactor
+
+    return _Dev(reactor, loaded.config, options).run()
+
+
+class _Dev:
+    """Node and owners, from start to end."""
+
+    def __init__(self, reactor: Any, config: Config, options: DevOptions) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._options = options
+        self._owners = OwnersChild(reactor, self._owners_lost)
+        self._node: NodeService | None = None
+        self._runner = Runner(reactor, start=self._start, stop=self._stop, abort=self._owners.kill)
+
+    def run(self) -> int:
+        return self._runner.run()
+
+    async def _start(self) -> None:
+        emit(f"micronode {__version__} dev: starting the owner services")
+        urls = await self._owners.spawn(self._options.for_owners()).addTimeout(
+            _LOAD_S, self._reactor, onTimeoutCancel=_never_loaded
+        )
+        for name, url in urls.items():
+            await self._until_ready(name, url)
+        config = with_owners(self._config, urls)
+        self._node = build_node(config, self._reactor)
+        start_node(self._node)
+        facets = [name for name, facet in config.facets.items() if facet.enabled]
+        known = {name: owner.url[0] for name, owner in config.owners.items()}
+        own_corpus = self._options["corpus"] is not None
+        for line in hints(self._node.addresses, known, facets, own_corpus=own_corpus):
+            emit(line)
+
+    async def _stop(self) -> None:
+        try:
+            if self._node is not None:
+                await self._node.stopService()
+        finally:
+            await self._owners.stop()
+
+    def _owners_lost(self, how: str) -> None:
+        self._runner.finish(Exit.FAILED, f"the owner services {how}; stopping the node")
+
+    async def _until_ready(self, name: str, url: str) -> None:
+        agent = Agent(self._reactor, connectTimeout=_READY_S)
+        deadline = self._reactor.seconds() + _READY_S
+        while not await _answers_200(agent, f"{url}/readyz".encode("ascii")):
+            if self._reactor.seconds() >= deadline:
+                message = f"the owner service {name} at {url} did not become ready in {_READY_S:g} s"
+                raise CommandError(Exit.UNAVAILABLE, message)
+            await deferLater(self._reactor, _LOOK_S)
+
+
+async def _answers_200(agent: Agent, url: bytes) -> bool:
+    try:
+        response = await agent.request(b"GET", url)
+        await readBody(response)
+    except OSError:
+        return False
+    except Exception as error:
+        # twisted's connection errors are not all OSErrors; a defect of ours would only look not ready.
+        if not type(error).__module__.startswith("twisted."):
+            raise
+        return False
+    return bool(response.code == 200)
+
+
+def _never_loaded(result: Any, timeout: float) -> Any:
+    raise CommandError(Exit.UNAVAILABLE, f"the owner services were not ready after {timeout:g} s")
+
+
+def with_owners(config: Config, urls: Mapping[str, str]) -> Config:
+    """Return *config* with the owners at *urls*, except those whose URL the user has set."""
+    unset = {name: url for name, url in urls.items() if f"owners.{name}.url" not in config.sources}
+    owners = {name: attrs.evolve(config.owners[name], url=(url,)) for name, url in unset.items()}
+    sources = {f"owners.{name}.url": "profile dev" for name in unset}
+    return attrs.evolve(config, owners={**config.owners, **owners}, sources={**config.sources, **sources})
+
+
+def emit(line: str) -> None:
+    """Print one line now, also into a pipe; a reader that has gone is no reason to stop serving."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)

@@ -1,0 +1,36 @@
+"""``micronode version [--json]``: what this installation is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from micronode import __version__
+from micronode.cli.exits import Exit
+from micronode.cli.options import CommandOptions
+
+
+class VersionOptions(CommandOptions):
+    """Options of ``micronode version``."""
+
+    command = "micronode version [--json]"
+    longdesc = (
+        "Print the version; with --json what /version of a node says, without what only a running node knows."
+    )
+    optFlags = (("json", None, "Print JSON."),)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the version.
+
+    :raises CommandError: usage.
+    """
+    options = VersionOptions()
+    options.parse(argv)
+    if options["json"]:
+        from micronode.observability.version import build_version
+
+        print(json.dumps(build_version(), indent=2))
+    else:
+        print(f"micronode {__version__}")
+    return Exit.DONE

@@ -1,0 +1,113 @@
+"""One request on its way through the HTTP ingress: what was read, which route it took, its sink.
+
+Not twisted.web's Request: that one parses forms and cookies, renders HTML errors, and loses its
+``channel`` under the feet of whoever still writes to it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from micronode.calls.call import NO_TENANT
+from micronode.errors import ErrorCode, NodeError
+from micronode.http.head import UNREADABLE, RequestHead
+from micronode.oap.wire.limits import MAX_CAP_BYTES
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from micronode.http.body import BytesBody
+    from micronode.http.routes import Route
+    from micronode.http.sink import ResponseSink
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: W3C trace context, level 1: version, trace id, parent id, flags; neither id all zero.
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TENANT: Final = re.compile(r"[0-9a-fA-F]{32}")
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_CAPABILITY_SCHEMES: Final = frozenset({"bearer", "macaroon", "macro"})
+
+
+def fresh_request_id() -> str:
+    """Return an id that no other request has."""
+    return os.urandom(12).hex()
+
+
+@attrs.define(eq=False, kw_only=True)
+class Request:
+    """What the ingress knows of one request; handlers of routes are called with it."""
+
+    head: RequestHead
+    request_id: str
+    peer: str
+    #: When the head was whole, by the reactor's clock.
+    began_s: float
+    #: None: no route matched (or the head could not be read).
+    route: Route | None = None
+    #: Path arguments, decoded.
+    segments: dict[str, str] = attrs.field(factory=dict)
+    #: Query parameters, decoded.
+    query: dict[str, list[str]] = attrs.field(factory=dict)
+    #: What the route made of the head before the body came.
+    prepared: dict[str, Any] = attrs.field(factory=dict)
+    body: BytesBody | None = None
+    #: Body bytes that came, and that went.
+    bytes_in: int = 0
+    bytes_out: int = 0
+    #: True once the route's handler runs: from there on the dispatcher counts refusals.
+    dispatched: bool = False
+    #: The handler's Deferred, to be cancelled when the caller goes.
+    running: Deferred[None] | None = None
+    #: Where the answer goes; set by the channel at once.
+    sink: ResponseSink = attrs.field(init=False, repr=False)
+
+
+def make_request(head: RequestHead, *, peer: str, began_s: float) -> Request:
+    """Return the request of *head*, under the caller's id if it has an acceptable one."""
+    request_id = head.fields.get("x-request-id", "")
+    if not _REQUEST_ID.fullmatch(request_id):
+        request_id = fresh_request_id()
+    return Request(head=head, request_id=request_id, peer=peer, began_s=began_s)
+
+
+def make_unreadable(*, peer: str, began_s: float) -> Request:
+    """Return a request for bytes that were none, so that their refusal is answered and counted alike."""
+    return Request(head=UNREADABLE, request_id=fresh_request_id(), peer=peer, began_s=began_s)
+
+
+def call_fields(head: RequestHead) -> dict[str, Any]:
+    """Return what the fields of *head* say about a :class:`~micronode.calls.call.Call`.
+
+    :raises NodeError: ``bad_request`` for a malformed tenant or idempotency key, ``cap_too_large``.
+    """
+    fields = head.fields
+    tenant, key = fields.get("x-tenant-id"), fields.get("idempotency-key")
+    if tenant is not None and not _TENANT.fullmatch(tenant):
+        raise NodeError(ErrorCode.BAD_REQUEST, "X-Tenant-ID must be 32 hexadecimal digits")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise NodeError(ErrorCode.BAD_REQUEST, "Idempotency-Key must be 1 to 255 visible ASCII characters")
+    trace = fields.get("traceparent")
+    if trace is not None and not _TRACEPARENT.fullmatch(trace):
+        trace = None
+    return {
+        "tenant": NO_TENANT if tenant is None else bytes.fromhex(tenant),
+        "idempotency_key": key,
+        "traceparent": trace,
+        "capability": _capability(fields.get("authorization")),
+    }
+
+
+def _capability(authorization: str | None) -> str | None:
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() not in _CAPABILITY_SCHEMES:
+        return None
+    token = token.strip(" ")
+    if len(token) > MAX_CAP_BYTES:
+        raise NodeError(ErrorCode.CAP_TOO_LARGE, f"a capability is at most {MAX_CAP_BYTES} bytes")
+    return token

@@ -1,0 +1,117 @@
+"""Writes response heads and error bodies: values in, bytes out. It never does IO.
+
+What every answer carries stands here once: no banner, nothing a browser could sniff or embed, the
+request's id, and no caching of errors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Final
+
+from micronode.calls.call import ResponseHead
+from micronode.errors import NodeError, http_status
+
+JSON: Final = "application/json"
+#: Statuses whose answers have no body (RFC 9110 section 6.4.1).
+BODILESS: Final = frozenset({204, 304})
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus if status >= 200
+}
+_ALWAYS: Final = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\n"
+#: Fields that are this module's to write; an operation's own are dropped.
+_OURS: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "content-type",
+        "cross-origin-resource-policy",
+        "date",
+        "keep-alive",
+        "proxy-connection",
+        "server",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-content-type-options",
+        "x-request-id",
+    }
+)
+
+
+class DateField:
+    """The ``Date`` line, made once a second.
+
+    :param wall: returns unix time in seconds.
+    """
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._second = -1
+        self._line = ""
+
+    def __call__(self) -> str:
+        """Return the line, with its end."""
+        second = int(self._wall())
+        if second != self._second:
+            self._second = second
+            self._line = f"Date: {formatdate(second, usegmt=True)}\r\n"
+        return self._line
+
+
+def head_bytes(
+    head: ResponseHead, *, date: str, request_id: str, chunked: bool = False, close: bool = False
+) -> bytes:
+    """Return *head* as it goes out.
+
+    :param chunked: the body is sent in chunks; else by its length, or up to the connection's end.
+    :raises ValueError: for a value that would end its line: an owner's text must not write our head.
+    """
+    status = head.status
+    fields = ""
+    if head.content_type is not None:
+        fields = f"Content-Type: {head.content_type}\r\n"
+    if head.etag is not None:
+        fields += f"ETag: {head.etag}\r\n"
+    if head.range is not None:
+        fields += f"Content-Range: {head.range}\r\n"
+    for name, value in head.headers:
+        if name.lower() not in _OURS:
+            fields += f"{name}: {value}\r\n"
+    if fields and _CONTROL.search(fields.replace("\r\n", "")):
+        raise ValueError("a response field holds a control character")
+    if chunked:
+        fields += "Transfer-Encoding: chunked\r\n"
+    elif head.length is not None and status not in BODILESS:
+        fields += f"Content-Length: {head.length}\r\n"
+    if close:
+        fields += "Connection: close\r\n"
+    line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+    return f"{line}{date}{fields}{_ALWAYS}X-Request-ID: {request_id}\r\n\r\n".encode()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return *value* as compact JSON, ending in a newline for people with curl."""
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def error_parts(error: NodeError, *, request_id: str) -> tuple[ResponseHead, bytes]:
+    """Return head and body of the answer that tells *error*.
+
+    A mapping from ``Allow`` and the like to values may be given by the error itself (``headers``).
+    """
+    body = json_bytes(error.as_object(request_id=request_id))
+    headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"), *getattr(error, "headers", ()))
+    if error.retry_after_ms is not None and error.code.waits:
+        headers = (*headers, ("Retry-After", str(math.ceil(error.retry_after_ms / 1000))))
+    head = ResponseHead(
+        status=http_status(error.code), content_type=JSON, length=len(body), headers=headers
+    )
+    return head, body

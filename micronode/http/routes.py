@@ -1,0 +1,224 @@
+"""The routes of a plane: one table, held by a Klein app, consulted once.
+
+Routes are matched when the head is there, before the body is read, so that an unknown path costs
+nothing more; and they are matched on the **raw** path, so that ``%2F`` cannot move a boundary.
+Klein's own resource does neither: it runs when the body is whole, and on a path that was unescaped
+first. A second router for the early answer could disagree with it, so there is none: the Klein
+app's ``url_map``, generated from the operations, is asked with the raw path, what it says is kept
+on the request, and when the body is there the very endpoint it named is executed
+(``Klein.execute_endpoint``). KleinResource.render, which would match again, is not used; that also
+saves half the cost of a call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import attrs
+from klein import Klein
+from twisted.internet.defer import Deferred
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from micronode.calls.call import Call, Ingress
+from micronode.calls.operations import BodyRule, Operation, OperationTable
+from micronode.errors import ErrorCode, NodeError
+from micronode.http.framing import body_too_large
+from micronode.http.request import Request, call_fields
+from micronode.http.url import decode_segment, parse_query
+from micronode.oap.wire.limits import MAX_HTTP_BODY_BYTES
+
+if TYPE_CHECKING:
+    from micronode.interfaces import IResponseSink
+
+_ARGUMENT: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+#: A path template: whole segments, each plain text or one argument.
+_TEMPLATE: Final = re.compile(r"/|(?:/(?:[A-Za-z0-9._~-]+|\{[a-z][a-z0-9_]*\}))+")
+
+
+class Dispatch(Protocol):
+    """The dispatcher, as far as this ingress needs it."""
+
+    @property
+    def table(self) -> OperationTable:
+        """The operations served."""
+
+    def dispatch(self, call: Call, sink: IResponseSink) -> Deferred[None]:
+        """Serve *call*.
+
+        :return: a Deferred that fires (None) when *sink* was finished or failed; it never fails.
+            Cancelling it aborts the owner's call and leaves the sink alone.
+        """
+
+
+class MethodRefused(NodeError):
+    """``method_not_allowed``, with what is allowed."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        allow = ", ".join(sorted(allowed))
+        super().__init__(ErrorCode.METHOD_NOT_ALLOWED, f"this path takes {allow}")
+        self.headers = (("Allow", allow),)
+
+
+def _nothing(request: Request) -> dict[str, Any]:
+    return {}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Route:
+    """One endpoint of a plane."""
+
+    #: Also the ``route`` label of metrics and logs.
+    name: str
+    methods: frozenset[str]
+    #: ``{argument}`` stands for one raw segment.
+    path: str
+    #: Called when the request is whole. What it returns, if a Deferred, is cancelled when the caller
+    #: goes; by the time it fires the request's sink must have ended.
+    handler: Callable[[Request], Deferred[None] | None]
+    #: Called when the head is there; what it returns becomes ``request.prepared``. Raises NodeError.
+    prepare: Callable[[Request], dict[str, Any]] = _nothing
+    #: Largest body in bytes; None: it takes none.
+    max_body_bytes: int | None = None
+    facet: str | None = None
+
+
+class Routes:
+    """The routes of one plane."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.app = Klein()
+        self._by_name: dict[str, Route] = {}
+        # Redirects and forgiving slashes are two spellings of one thing: a policy sees only one.
+        self.app.url_map.merge_slashes = False
+        self.app.url_map.redirect_defaults = False
+        for route in routes:
+            self._add(route)
+        # The map is asked for paths only: the name it is bound to shows nowhere.
+        self._map = self.app.url_map.bind("micronode")
+
+    def _add(self, route: Route) -> None:
+        if route.name in self._by_name:
+            raise ValueError(f"route {route.name} is declared twice")
+        if _TEMPLATE.fullmatch(route.path) is None:
+            raise ValueError(f"route {route.name} has no usable path: {route.path!r}")
+        self._by_name[route.name] = route
+
+        def endpoint(request: Request) -> Deferred[None] | None:
+            return route.handler(request)
+
+        rule = _ARGUMENT.sub(r"<\1>", route.path)
+        self.app.route(rule, endpoint=route.name, methods=sorted(route.methods))(endpoint)
+        # werkzeug lets HEAD in wherever GET is; here the table alone says so.
+        for each in self.app.url_map.iter_rules(route.name):
+            each.methods = set(route.methods)
+
+    def admit(self, request: Request) -> None:
+        """Find the route of *request* and let it judge the head; nothing has run by then.
+
+        :raises NodeError: ``not_found``, ``method_not_allowed``, ``bad_request``, ``body_too_large``,
+            ``unsupported_encoding``, or what the route's ``prepare`` raises.
+        """
+        head = request.head
+        route, raw = self._match(head.method, head.path)
+        request.route = route
+        request.segments = {name: decode_segment(value) for name, value in raw.items()}
+        request.query = parse_query(head.query)
+        if head.has_body:
+            _check_body(head.body_length, route.max_body_bytes)
+            if head.fields.get("content-encoding", "identity").lower() != "identity":
+                raise NodeError(ErrorCode.UNSUPPORTED_ENCODING, "send the body without Content-Encoding")
+        request.prepared = route.prepare(request)
+
+    def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        if path.startswith("//"):
+            # werkzeug drops what is too much in front.
+            raise _not_found()
+        try:
+            endpoint, raw = self._map.match(path, method)
+        except MethodNotAllowed as error:
+            raise MethodRefused(error.valid_methods or ()) from None
+        except HTTPException:
+            raise _not_found() from None
+        route = self._by_name[str(endpoint)]
+        if method not in route.methods:
+            # werkzeug upper-cases methods; HTTP's are case-sensitive (RFC 9110 section 9.1).
+            raise MethodRefused(route.methods)
+        return route, dict(raw)
+
+    def run(self, request: Request) -> Any:
+        """Execute the endpoint that :meth:`admit` found, and return what it returns."""
+        assert request.route is not None
+        return self.app.execute_endpoint(request.route.name, request)  # type: ignore[arg-type]
+
+
+def _not_found() -> NodeError:
+    return NodeError(ErrorCode.NOT_FOUND, "nothing is served at this path")
+
+
+def _check_body(length: int | None, max_bytes: int | None) -> None:
+    if max_bytes is None:
+        raise NodeError(ErrorCode.BODY_TOO_LARGE, "this operation takes no body")
+    if length is not None and length > max_bytes:
+        raise body_too_large(max_bytes)
+
+
+def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
+    """Return the route of *operation*: its arguments from path, header and query, its call to *dispatch*."""
+    in_path = frozenset(_ARGUMENT.findall(operation.path))
+    in_header = tuple(
+        (argument.name, argument.header.lower())
+        for argument in operation.arguments
+        if argument.header is not None and argument.name not in in_path
+    )
+    in_query = tuple(
+        argument.name
+        for argument in operation.arguments
+        if argument.header is None and argument.name not in in_path
+    )
+    strange = in_path - {argument.name for argument in operation.arguments}
+    if strange:
+        raise ValueError(f"{operation.name}: path argument {min(strange)!r} is not declared")
+
+    def prepare(request: Request) -> dict[str, Any]:
+        given = request.segments
+        fields = request.head.fields
+        for name, header in in_header:
+            if header in fields:
+                given[name] = fields[header]
+        for name in in_query:
+            values = request.query.get(name)
+            if values is not None:
+                if len(values) > 1:
+                    raise NodeError(ErrorCode.BAD_REQUEST, f"argument {name!r} is given twice")
+                given[name] = values[0]
+        return {"args": operation.bind_text(given), **call_fields(request.head)}
+
+    def handler(request: Request) -> Deferred[None]:
+        call = Call(
+            operation=operation,
+            ingress=Ingress.HTTP,
+            request_id=request.request_id,
+            body=request.body,
+            peer=request.peer,
+            **request.prepared,
+        )
+        return dispatch.dispatch(call, request.sink)
+
+    return Route(
+        name=operation.name,
+        methods=frozenset({operation.method}),
+        path=operation.path,
+        facet=operation.facet,
+        prepare=prepare,
+        handler=handler,
+        max_body_bytes=(
+            None if operation.body is BodyRule.NONE else min(operation.max_body, MAX_HTTP_BODY_BYTES)
+        ),
+    )
+
+
+def operation_routes(dispatch: Dispatch) -> Routes:
+    """Return the application plane's routes, generated from the dispatcher's table."""
+    return Routes(operation_route(operation, dispatch) for operation in dispatch.table)

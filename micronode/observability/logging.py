@@ -1,0 +1,121 @@
+"""The node's log: flat JSON lines off a terminal, short lines for people on one.
+
+Twisted's logger stays the one way to log; this module is an observer of it. An event's name is its
+format (``_log.info("listening", listener="http")``), its other plain values become the line's fields.
+Only ``cli`` calls :func:`start_logging`: a host program that embeds a node keeps its own log.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import IO, Any, Final, cast
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
+from zope.interface import provider
+
+from micronode.observability.version import SERVICE
+
+_LEVELS: Final = {
+    "debug": LogLevel.debug,
+    "info": LogLevel.info,
+    "warning": LogLevel.warn,
+    "error": LogLevel.error,
+}
+_NAMES: Final = {
+    LogLevel.debug: "debug",
+    LogLevel.info: "info",
+    LogLevel.warn: "warning",
+    LogLevel.error: "error",
+    LogLevel.critical: "critical",
+}
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+#: Stock Twisted tells of every factory and connection at info; of those only what went wrong matters.
+_CHATTY: Final = ("twisted.", "log_legacy")
+
+
+def start_logging(stream: IO[str], level: str, format: str) -> None:
+    """Send the process's log to *stream* from now on.
+
+    :param level: the least that is written: ``debug``, ``info``, ``warning`` or ``error``.
+    :param format: ``json``, ``console``, or ``auto``: console on a terminal, else json.
+    """
+    if format == "auto":
+        format = "console" if stream.isatty() else "json"
+    observer = make_observer(stream.write, stream.flush, level, console=format == "console")
+    globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
+
+
+def make_observer(
+    write: Callable[[str], object], flush: Callable[[], object], level: str, *, console: bool
+) -> ILogObserver:
+    """Return a log observer that writes one line an event of at least *level*."""
+    least = _LEVELS[level]
+    render = _console_line if console else _json_line
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        found = event.get("log_level", LogLevel.info)
+        if found < least or (found < LogLevel.warn and _is_chatter(event)):
+            return
+        try:
+            write(render(event, found) + "\n")
+            flush()
+        except (OSError, ValueError):
+            # The reader of the log has gone. There is nowhere left to say so, and the node serves on.
+            return
+
+    return cast(ILogObserver, observe)
+
+
+def _is_chatter(event: LogEvent) -> bool:
+    namespace = event.get("log_namespace", "")
+    return isinstance(namespace, str) and namespace.startswith(_CHATTY)
+
+
+def fields_of(event: LogEvent) -> dict[str, Any]:
+    """Return the event's own fields: what its author passed, plus a failure's traceback as text."""
+    fields = {key: value for key, value in event.items() if not key.startswith("log_") and key not in _STOCK}
+    failure = event.get("log_failure")
+    if failure is not None:
+        fields["reason"] = f"{failure.type.__name__}: {failure.getErrorMessage()}"
+        fields["traceback"] = "".join(traceback.format_tb(failure.getTracebackObject()))
+    return fields
+
+
+def name_of(event: LogEvent) -> str:
+    """Return the event's name: its format where that is a bare word, else its rendered text."""
+    template = event.get("log_format")
+    if isinstance(template, str) and template.isidentifier():
+        return template
+    return formatEvent(event) or "event"
+
+
+def _json_line(event: LogEvent, level: Any) -> str:
+    moment = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
+    line = {
+        "ts": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": _NAMES[level],
+        "service": SERVICE,
+        "event": name_of(event),
+    }
+    return _ENCODE(line | fields_of(event))
+
+
+def _console_line(event: LogEvent, level: Any) -> str:
+    moment = datetime.fromtimestamp(event.get("log_time", 0.0)).astimezone()
+    fields = fields_of(event)
+    trace = fields.pop("traceback", "")
+    words = " ".join(f"{key}={value}" for key, value in fields.items())
+    text = f"{moment:%H:%M:%S} {_NAMES[level]:<7} {name_of(event)} {words}".rstrip()
+    # A value with a line feed in it must not look like a second event.
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return f"{text}\n{trace}".rstrip()
+
+
+#: What twisted.python.log adds to every event it passes on.
+_STOCK: Final = frozenset(
+    ("isError", "message", "time", "system", "format", "failure", "why", "printed", "logLevel")
+)

@@ -1,0 +1,89 @@
+"""What ``/version`` and ``micronode version`` say of the build. The shape is golden.
+
+Read once at start; nothing here runs a program or writes a file.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from OpenSSL import SSL
+
+import micronode
+from micronode.oap.wire.limits import VERSION
+
+SERVICE: Final = "micronode"
+
+
+def build_version() -> dict[str, Any]:
+    """Return the part of ``/version`` that is the same for every configuration."""
+    package = Path(micronode.__file__).parent
+    return {
+        "service": SERVICE,
+        "version": micronode.__version__,
+        "git_sha": read_git_sha(package.parent),
+        "build_ts": _written(package / "__init__.py"),
+        "python": platform.python_version(),
+        "api": {"http": "v1", "oap": [VERSION]},
+        "build": {
+            "features": _features(),
+            "twisted": importlib.metadata.version("twisted"),
+            "openssl": SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode("ascii", "replace"),
+        },
+    }
+
+
+def read_git_sha(checkout: Path) -> str:
+    """Return the commit that *checkout* has checked out, or ``unknown`` where it is no checkout."""
+    git = checkout / ".git"
+    try:
+        head = (git / "HEAD").read_text("ascii").strip()
+        if not head.startswith("ref: "):
+            return head
+        ref = head.removeprefix("ref: ")
+        loose = git / ref
+        if loose.is_file():
+            return loose.read_text("ascii").strip()
+        for line in (git / "packed-refs").read_text("ascii").splitlines():
+            sha, _, name = line.partition(" ")
+            if name == ref:
+                return sha
+    except (OSError, UnicodeDecodeError):
+        pass
+    return "unknown"
+
+
+def _written(path: Path) -> str:
+    """When the installed code was written, in UTC: wheels and checkouts keep it as the file's time."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+
+
+def _features() -> list[str]:
+    """Name the extras whose every requirement is installed."""
+    try:
+        distribution = importlib.metadata.distribution(SERVICE)
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    extras = distribution.metadata.get_all("Provides-Extra") or []
+    wanted: dict[str, list[str]] = {extra: [] for extra in extras if extra not in ("test", "docs")}
+    for requirement in distribution.requires or []:
+        name, _, marker = requirement.partition(";")
+        for extra in wanted:
+            if f'extra == "{extra}"' in marker:
+                wanted[extra].append(name)
+    return sorted(extra for extra, names in wanted.items() if all(map(_is_installed, names)))
+
+
+def _is_installed(requirement: str) -> bool:
+    name = requirement
+    for stop in "<>=!~[ (":
+        name = name.partition(stop)[0]
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
