@@ -150,6 +150,8 @@ class FileCorpus:
             own.append("__init__")
         found = []
         for level, name in imports:
+            if level >= len(own):  # beyond the outermost package
+                continue
             parts = [*own[: len(own) - level], name] if level else [name]
             target = self._modules.get(".".join(part for part in parts if part))
             if target is not None:

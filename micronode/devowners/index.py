@@ -78,7 +78,7 @@ class Index:
             ).lastrowid
             self._database.execute(
                 "INSERT INTO texts (rowid, id, title, text) VALUES (?, ?, ?, ?)",
-                (key, document.id, document.title, document.text[:MAX_TEXT_CHARS]),
+                (key, document.id, _storable(document.title), _storable(document.text[:MAX_TEXT_CHARS])),
             )
             self._database.executemany(
                 "INSERT OR IGNORE INTO edges VALUES (?, ?, ?, ?)",
@@ -173,6 +173,11 @@ class Index:
         self._database.execute("DELETE FROM texts WHERE rowid = ?", (key,))
         self._database.execute("DELETE FROM edges WHERE source = ?", (document_id,))
         self._database.execute("DELETE FROM documents WHERE key = ?", (key,))
+
+
+def _storable(text: str) -> str:
+    """Return *text* without lone surrogates, which a Python literal may spell and SQLite refuses."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _fingerprint(document: Document, cid: str) -> bytes:

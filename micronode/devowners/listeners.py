@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import CannotListenError
@@ -29,13 +29,14 @@ def listen(
     :param flag: the option *address* came from, for the error.
     :raises StartError: 69, naming the option and the address.
     """
+    served: Any = factory  # HTTPFactory's annotations name a protocol that listenTCP's do not fit
     try:
         if address.path:
             _make_way(Path(address.path))
             # 0600 besides the process's umask, which already keeps the moment between bind and chmod closed.
-            return IReactorUNIX(reactor).listenUNIX(address.path, factory, backlog=_BACKLOG, mode=0o600)
+            return IReactorUNIX(reactor).listenUNIX(address.path, served, backlog=_BACKLOG, mode=0o600)
         host = "127.0.0.1" if address.host == "localhost" else address.host
-        return IReactorTCP(reactor).listenTCP(address.port, factory, backlog=_BACKLOG, interface=host)
+        return IReactorTCP(reactor).listenTCP(address.port, served, backlog=_BACKLOG, interface=host)
     except CannotListenError as error:
         raise _cannot(flag, address, error.socketError) from None
     except OSError as error:

@@ -11,19 +11,21 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TextIO
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort
+import attrs
 from twisted.internet.task import Cooperator, SchedulerStopped
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from micronode.config.address import ListenAddress
 from micronode.devowners.channel import OwnerFactory
 from micronode.devowners.corpus import Corpus, Loaded, load
 from micronode.devowners.database import prepare_directory
+from micronode.devowners.exchange import Owner
 from micronode.devowners.files import FileCorpus
 from micronode.devowners.index import Index
 from micronode.devowners.index_web import IndexOwner, Provider
@@ -76,6 +78,7 @@ class OwnersProcess:
         self._exit_code = os.EX_OK
         self._is_stopping = False
         self._closers: list[Callable[[], object]] = []
+        self._cooperator = Cooperator(scheduler=partial(reactor.callLater, 0))
 
     def run(self) -> int:
         """Serve until told to stop; return the exit code."""
@@ -93,60 +96,60 @@ class OwnersProcess:
         return self._exit_code
 
     def _start(self) -> None:
+        """Open, bind, and begin to load."""
         options = self._options
         corpus: Corpus = FileCorpus(options.corpus) if options.corpus is not None else PackageCorpus()
         if options.data is not None:
             prepare_directory(options.data)
         index = Index(options.data)
         self._closers.append(index.close)
-        cooperator = Cooperator(scheduler=lambda step: self._reactor.callLater(0, step))
-        store = ObjectStore(options.data, in_steps=lambda steps: self._in_steps(cooperator, steps))
-        self._closers.append(store.close)
-        self._closers.append(cooperator.stop)
+        store = ObjectStore(options.data, in_steps=self._in_steps)
+        self._closers += [store.close, self._cooperator.stop]
         pool = ThreadPool(1, 1, "index")
         self._reactor.callWhenRunning(pool.start)
         self._closers.append(pool.stop)
-
-        def run_query(query: Callable[[], Any]) -> Deferred[Any]:
-            return deferToThreadPool(self._reactor, pool, query)
-
-        storage_owner = StorageOwner(store, options.max_object_bytes)
-        index_owner = IndexOwner(index, run_query, [Provider("storage", "local", 1.0, store)])
-        ports: list[IListeningPort] = []
-        urls: dict[str, str] = {}
-        for owner, address in ((index_owner, options.index), (storage_owner, options.storage)):
-            factory = OwnerFactory(owner, self._log, self._reactor)
-            port = listen(self._reactor, f"--{owner.name}", address, factory)
-            ports.append(port)
-            urls[owner.name] = url(address, port)
-        self._reactor.addSystemEventTrigger(
-            "before", "shutdown", lambda: [port.stopListening() for port in ports]
+        owners = (
+            IndexOwner(
+                index,
+                partial(deferToThreadPool, self._reactor, pool),
+                [Provider("storage", "local", 1.0, store)],
+            ),
+            StorageOwner(store, options.max_object_bytes),
         )
-
+        urls = {
+            owner.name: self._bind(owner, address)
+            for owner, address in zip(owners, (options.index, options.storage), strict=True)
+        }
         result = Loaded()
         began_s = self._reactor.seconds()
 
         def loaded(_iterator: object) -> None:
             if not result.documents:
+                left_out = ", ".join(f"{reason} {count}" for reason, count in corpus.skipped.items())
                 raise StartError(
-                    os.EX_CONFIG,
-                    f"the corpus ({corpus.name}) has no readable document: {dict(corpus.skipped)}",
+                    os.EX_CONFIG, f"no document in the corpus ({corpus.name}) could be used: {left_out}"
                 )
-            index_owner.is_ready = storage_owner.is_ready = True
+            for owner in owners:
+                owner.is_ready = True
             self._log.info(
                 "ready",
                 **urls,
                 corpus=corpus.name,
-                documents=result.documents,
-                changed=result.changed,
-                removed=result.removed,
+                **attrs.asdict(result),
                 skipped=dict(corpus.skipped),
                 load_ms=round((self._reactor.seconds() - began_s) * 1000),
             )
             self._report(urls)
 
-        loading = cooperator.coiterate(load(corpus, index, store, result))
+        loading = self._cooperator.coiterate(load(corpus, index, store, result))
         loading.addCallback(loaded).addErrback(self._failed)
+
+    def _bind(self, owner: Owner, address: ListenAddress) -> str:
+        """Listen for *owner* until the process stops; return its URL."""
+        factory = OwnerFactory(owner, self._log, self._reactor)
+        port = listen(self._reactor, f"--{owner.name}", address, factory)
+        self._reactor.addSystemEventTrigger("before", "shutdown", port.stopListening)
+        return url(address, port)
 
     def _report(self, urls: dict[str, str]) -> None:
         """Tell the parent where we are."""
@@ -155,8 +158,8 @@ class OwnersProcess:
             with suppress(OSError), open(self._options.report_fd, "wb", buffering=0) as pipe:
                 pipe.write(json.dumps(urls).encode() + b"\n")
 
-    def _in_steps(self, cooperator: Cooperator, steps: Iterator[None]) -> None:
-        cooperator.coiterate(steps).addErrback(self._sweep_failed)
+    def _in_steps(self, steps: Iterator[None]) -> None:
+        self._cooperator.coiterate(steps).addErrback(self._sweep_failed)
 
     def _sweep_failed(self, failure: Failure) -> None:
         # What was not swept is swept at the next start.

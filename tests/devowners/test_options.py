@@ -1,0 +1,67 @@
+"""Tests for :mod:`micronode.devowners.options`."""
+
+import os
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.devowners.options import Options, StartError, parse_options
+
+
+class OptionsTests(SynchronousTestCase):
+    def refusal(self, *argv: str) -> str:
+        error = self.assertRaises(StartError, parse_options, argv)
+        self.assertEqual(error.exit_code, 64)
+        return str(error)
+
+    def test_defaults(self) -> None:
+        options = parse_options([])
+        self.assertEqual((str(options.index), str(options.storage)), ("127.0.0.1:5321", "127.0.0.1:5323"))
+        self.assertEqual(options.max_object_bytes, 2**30)
+        self.assertIsNone(options.corpus)
+        self.assertIsNone(options.data)
+
+    def test_given(self) -> None:
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        options = parse_options(
+            "--index [::1]:0 --storage=unix:/tmp/s --corpus docs --data kept --max-object 64KiB"
+            f" --log-level warn --report-fd {writing} --parent-fd {reading}".split()
+        )
+        self.assertIsInstance(options, Options)
+        self.assertEqual((str(options.index), str(options.storage)), ("[::1]:0", "unix:/tmp/s"))
+        self.assertEqual((options.corpus, options.data), (Path("docs"), Path("kept")))
+        self.assertEqual(options.max_object_bytes, 65536)
+        self.assertEqual((options.report_fd, options.parent_fd), (writing, reading))
+
+    def test_only_loopback(self) -> None:
+        for address in ("0.0.0.0:5321", "192.0.2.1:5321", "[::]:5321", "example.com:80"):
+            self.assertIn("loopback", self.refusal("--index", address))
+
+    def test_malformed_addresses_name_their_option(self) -> None:
+        for address in (
+            "",
+            "5321",
+            "127.0.0.1",
+            "127.0.0.1:x",
+            "127.0.0.1:65536",
+            "unix:relative",
+            "unix:/" + "x" * 108,
+        ):
+            self.assertIn("--storage", self.refusal("--storage", address))
+
+    def test_sizes(self) -> None:
+        for size in ("0", "-1", "1.5GiB", "1GB", "x", ""):
+            self.assertIn("--max-object", self.refusal(f"--max-object={size}"))
+
+    def test_descriptors_must_be_inherited_pipes(self) -> None:
+        with open(os.devnull) as null:
+            self.assertIn("not a pipe", self.refusal("--parent-fd", str(null.fileno())))
+        self.assertIn("no such descriptor", self.refusal("--report-fd", "999"))
+        self.assertIn("--report-fd", self.refusal("--report-fd", "x"))
+
+    def test_unknown_options_and_levels(self) -> None:
+        self.assertIn("--nope", self.refusal("--nope"))
+        self.assertIn("extra", self.refusal("extra"))
+        self.assertIn("--log-level", self.refusal("--log-level", "loud"))
