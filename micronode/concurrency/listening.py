@@ -90,9 +90,9 @@ def _clear_stale(path: str) -> None:
 
 def _explain(key: str, address: ListenAddress, error: BaseException) -> str:
     section = key.partition(".")[0]
-    number = getattr(error, "errno", None)
-    reason = os.strerror(number).lower() if number else str(error)
+    # Not by the number: a name that does not resolve has one that os.strerror does not know.
+    number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
     fix = f"set {key}, MICRONODE_{section.upper()}_LISTEN or --{section} to another address"
     if number == errno.EADDRINUSE:
         fix = f"stop what listens there, or {fix}"
-    return f"{key} {address}: {reason}; {fix}"
+    return f"{key} {address}: {reason.lower()}; {fix}"

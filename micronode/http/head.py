@@ -16,13 +16,15 @@ import attrs
 from micronode.errors import ErrorCode, NodeError
 from micronode.oap.wire.limits import MAX_HTTP_FIELDS, MAX_HTTP_HEAD_BYTES
 
-_TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE: Final = re.compile(rf"({_TOKEN}) ([\x21\x22\x24-\x7e]+) HTTP/([0-9]\.[0-9])")
-_FIELD_NAME: Final = re.compile(_TOKEN)
+_TCHARS: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE: Final = re.compile(rf"({_TCHARS}) ([\x21\x22\x24-\x7e]+) HTTP/([0-9]\.[0-9])")
+_FIELD_NAME: Final = re.compile(_TCHARS)
 #: What no field value may hold (RFC 9110 section 5.5); lines are cut at CR LF before.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
-_TOKEN_BYTES: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_TCHAR_BYTES: Final = frozenset(
+    b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
 #: uri-host [":" port], RFC 9110 section 7.2: a name or IPv4 address, or an IPv6 address in brackets.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
@@ -105,6 +107,11 @@ class HeadReader:
         self._scanned = 0
         self._blank_seen = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether a head was begun of which nothing need be left in the buffer."""
+        return self._blank_seen or self._line is not None
+
     def read(self, buffer: bytearray) -> RequestHead | None:
         """Take one head off the front of *buffer*; None: it is not whole yet.
 
@@ -130,7 +137,7 @@ class HeadReader:
             del buffer[:2]
             self._blank_seen = True
             self._scanned = 0
-        if buffer and buffer[0] not in _TOKEN_BYTES and (buffer != b"\r" or self._blank_seen):
+        if buffer and buffer[0] not in _TCHAR_BYTES and (buffer != b"\r" or self._blank_seen):
             raise _bad("this is not an HTTP request")
         end = buffer.find(b"\r\n", max(0, self._scanned - 1), MAX_HTTP_HEAD_BYTES)
         if end < 0:

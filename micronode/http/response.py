@@ -21,6 +21,7 @@ JSON: Final = "application/json"
 #: Statuses whose answers have no body (RFC 9110 section 6.4.1).
 BODILESS: Final = frozenset({204, 304})
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus if status >= 200
 }
@@ -75,18 +76,19 @@ def head_bytes(
     :raises ValueError: for a value that would end its line: an owner's text must not write our head.
     """
     status = head.status
+    pairs = [(name, value) for name, value in head.headers if name.lower() not in _OURS]
+    for name, value in (
+        ("Content-Range", head.range),
+        ("ETag", head.etag),
+        ("Content-Type", head.content_type),
+    ):
+        if value is not None:
+            pairs.append((name, value))
     fields = ""
-    if head.content_type is not None:
-        fields = f"Content-Type: {head.content_type}\r\n"
-    if head.etag is not None:
-        fields += f"ETag: {head.etag}\r\n"
-    if head.range is not None:
-        fields += f"Content-Range: {head.range}\r\n"
-    for name, value in head.headers:
-        if name.lower() not in _OURS:
-            fields += f"{name}: {value}\r\n"
-    if fields and _CONTROL.search(fields.replace("\r\n", "")):
-        raise ValueError("a response field holds a control character")
+    for name, value in pairs:
+        if _CONTROL.search(value) or _NAME.fullmatch(name) is None:
+            raise ValueError("a response field cannot be written")
+        fields += f"{name}: {value}\r\n"
     if chunked:
         fields += "Transfer-Encoding: chunked\r\n"
     elif head.length is not None and status not in BODILESS:
@@ -105,13 +107,11 @@ def json_bytes(value: Any) -> bytes:
 def error_parts(error: NodeError, *, request_id: str) -> tuple[ResponseHead, bytes]:
     """Return head and body of the answer that tells *error*.
 
-    A mapping from ``Allow`` and the like to values may be given by the error itself (``headers``).
+    An error may bring fields of its own (``Allow``) as ``headers``: pairs, as in ResponseHead.
     """
     body = json_bytes(error.as_object(request_id=request_id))
     headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"), *getattr(error, "headers", ()))
     if error.retry_after_ms is not None and error.code.waits:
         headers = (*headers, ("Retry-After", str(math.ceil(error.retry_after_ms / 1000))))
-    head = ResponseHead(
-        status=http_status(error.code), content_type=JSON, length=len(body), headers=headers
-    )
+    head = ResponseHead(status=http_status(error.code), content_type=JSON, length=len(body), headers=headers)
     return head, body

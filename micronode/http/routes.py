@@ -52,7 +52,7 @@ class Dispatch(Protocol):
         """
 
 
-class MethodRefused(NodeError):
+class MethodNotAllowedError(NodeError):
     """``method_not_allowed``, with what is allowed."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
@@ -138,13 +138,13 @@ class Routes:
         try:
             endpoint, raw = self._map.match(path, method)
         except MethodNotAllowed as error:
-            raise MethodRefused(error.valid_methods or ()) from None
+            raise MethodNotAllowedError(error.valid_methods or ()) from None
         except HTTPException:
             raise _not_found() from None
         route = self._by_name[str(endpoint)]
         if method not in route.methods:
             # werkzeug upper-cases methods; HTTP's are case-sensitive (RFC 9110 section 9.1).
-            raise MethodRefused(route.methods)
+            raise MethodNotAllowedError(route.methods)
         return route, dict(raw)
 
     def run(self, request: Request) -> Any:

@@ -7,15 +7,16 @@ and everything becomes a no-op.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from micronode.calls.call import ResponseHead
-from micronode.errors import ErrorCode, NodeError
+from micronode.errors import ErrorCode, NodeError, http_status
+from micronode.http.flow import Flow
 from micronode.http.request import Request
 from micronode.http.response import BODILESS, error_parts, head_bytes
 from micronode.interfaces import IResponseSink
@@ -28,42 +29,47 @@ GONE: Final = NodeError(ErrorCode.CANCELLED, "the caller has gone")
 class Line(Protocol):
     """The connection, as far as a sink needs it."""
 
+    @property
+    def flow(self) -> Flow:
+        """What pauses a producer with the transport."""
+
     def closes(self) -> bool:
         """Tell whether the connection ends with this answer."""
-
-    def date(self) -> str:
-        """Return the ``Date`` line."""
 
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand bytes to the transport."""
 
-    def attach(self, producer: IPushProducer) -> None:
-        """Pause and resume *producer* with the transport."""
+    def answered(self, *, refused: bool, close: bool) -> None:
+        """Go on with the next request, or end the connection: the answer is whole."""
 
-    def detach(self) -> None:
-        """Forget the producer."""
+    def broken(self) -> None:
+        """Reset the connection: the answer cannot be made whole."""
 
-    def head_sent(self, request: Request) -> None:
+
+class Ledger(Protocol):
+    """Who keeps the books, as far as a sink needs it."""
+
+    def date(self) -> str:
+        """Return the ``Date`` line."""
+
+    def first_byte(self, request: Request) -> None:
         """Note that the answer has begun."""
 
-    def answered(self, request: Request, status: int, error: NodeError | None, *, close: bool) -> None:
-        """Note that the answer is whole; the next request may be read."""
-
-    def broken(self, request: Request, status: int, error: NodeError) -> None:
-        """Cut the connection: the answer cannot be made whole."""
-
-    def left(self, request: Request, status: int, error: NodeError) -> None:
-        """Note that the caller has gone without a whole answer."""
+    def record(self, request: Request, status: int, error: NodeError | None) -> None:
+        """Note how the request ended; once for each."""
 
 
 @implementer(IResponseSink, IConsumer)
 class ResponseSink:
     """Writes the answer to *request*."""
 
-    def __init__(self, line: Line, request: Request) -> None:
+    def __init__(self, line: Line, ledger: Ledger, request: Request) -> None:
         self._line: Line | None = line
+        self._ledger = ledger
         self._request = request
         self.started = False
+        #: True when the answer ended because the connection did.
+        self.cut = False
         self._status = 0
         self._close = False
         self._chunked = False
@@ -90,7 +96,7 @@ class ResponseSink:
         close = line.closes() or (head.length is None and not bodiless and not chunked)
         try:
             data = head_bytes(
-                head, date=line.date(), request_id=request.request_id, chunked=chunked, close=close
+                head, date=self._ledger.date(), request_id=request.request_id, chunked=chunked, close=close
             )
         except ValueError:
             # Also a UnicodeEncodeError: the owner's fields are no HTTP.
@@ -100,7 +106,7 @@ class ResponseSink:
         self._status = head.status
         self._bodiless, self._chunked, self._close = bodiless, chunked, close
         self._owed = None if bodiless else head.length
-        line.head_sent(request)
+        self._ledger.first_byte(request)
         line.send((data,))
 
     def write(self, data: bytes) -> None:
@@ -121,10 +127,11 @@ class ResponseSink:
         else:
             line.send((data,))
 
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Pause *producer* while the caller does not read; stop it where the caller has gone."""
         if not streaming:
             raise ValueError("only push producers: nobody pulls here")
+        producer = cast(IPushProducer, producer)
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")
         line = self._line
@@ -132,14 +139,14 @@ class ResponseSink:
             producer.stopProducing()
             return
         self._producer = producer
-        line.attach(producer)
+        line.flow.attach(producer)
 
     def unregisterProducer(self) -> None:
         """Forget the producer."""
         if self._producer is not None:
             self._producer = None
             if self._line is not None:
-                self._line.detach()
+                self._line.flow.detach()
 
     def finish(self) -> Deferred[None]:
         """End the answer. The Deferred has fired already: nothing is buffered here."""
@@ -153,11 +160,15 @@ class ResponseSink:
                 self._end(line)
                 if self._chunked:
                     line.send((b"0\r\n\r\n",))
-                line.answered(self._request, self._status, None, close=self._close)
+                self._ledger.record(self._request, self._status, None)
+                line.answered(refused=False, close=self._close)
         return succeed(None)
 
     def fail(self, error: NodeError) -> None:
-        """Answer with *error*; after start() cut the connection, so that nobody takes the part for the whole."""
+        """Answer with *error*.
+
+        After start() it cuts the connection instead, so that nobody takes the part for the whole.
+        """
         line = self._line
         if line is None:
             return
@@ -165,26 +176,32 @@ class ResponseSink:
         request = self._request
         head, body = error_parts(error, request_id=request.request_id)
         if self.started:
-            line.broken(request, head.status, error)
+            self.cut = True
+            self._ledger.record(request, head.status, error)
+            line.broken()
             return
         self.started = True
         close = line.closes()
-        data = head_bytes(head, date=line.date(), request_id=request.request_id, close=close)
-        line.head_sent(request)
+        data = head_bytes(head, date=self._ledger.date(), request_id=request.request_id, close=close)
+        self._ledger.first_byte(request)
         if request.head.method == "HEAD":
             body = b""
         request.bytes_out += len(body)
         line.send((data + body,))
-        line.answered(request, head.status, error, close=close)
+        self._ledger.record(request, head.status, error)
+        line.answered(refused=True, close=close)
 
-    def disconnected(self) -> None:
-        """Take note that the caller has gone: cancel the call, stop its producer."""
-        line = self._line
-        if line is None:
+    def disconnected(self, error: NodeError = GONE) -> None:
+        """Take note that the caller has gone: cancel the call, stop its producer.
+
+        :param error: why, for metrics and logs.
+        """
+        if self._line is None:
             return
         self._line = None
+        self.cut = True
         request = self._request
-        line.left(request, ErrorCode.CANCELLED.status, GONE)
+        self._ledger.record(request, http_status(error.code), error)
         if request.running is not None:
             request.running.cancel()
         # Cancelling unregisters it as a rule; a producer that nobody cancelled must not go on.
@@ -196,7 +213,7 @@ class ResponseSink:
         self._line = None
         if self._producer is not None:
             self._producer = None
-            line.detach()
+            line.flow.detach()
 
     def _break_length(self) -> None:
         _log.error(

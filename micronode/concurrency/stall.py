@@ -1,4 +1,4 @@
-"""Notices a transport that takes no byte any more.
+"""Notices a transport that takes no byte any more; both ingresses watch their callers with it.
 
 A Twisted transport tells when its buffer is full and when it is empty, nothing in between, and the
 kernel's buffer hides the peer behind megabytes: a caller that reads slowly but steadily may let

@@ -1,0 +1,73 @@
+"""Backpressure on one transport, in both directions.
+
+Outwards: a full transport pauses whoever produces the answer. Inwards: the channel stops reading what
+it may not serve yet. The two are apart: while an answer waits for its reader input is still read (up
+to a bound), because a transport that does not read never notices that the caller has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+
+@implementer(IPushProducer)
+class Flow:
+    """Is the transport's producer for as long as the connection lives, whoever fills the buffer.
+
+    :param filled: called when the transport's buffer is full.
+    :param emptied: called when it is empty again, before the producer is resumed.
+    :ivar full: whether the transport's buffer is full.
+    """
+
+    __slots__ = ("_emptied", "_filled", "_producer", "_reading", "_transport", "full")
+
+    def __init__(self, transport: Any, *, filled: Callable[[], None], emptied: Callable[[], None]) -> None:
+        self.full = False
+        self._transport = transport
+        self._filled = filled
+        self._emptied = emptied
+        self._producer: IPushProducer | None = None
+        self._reading = True
+        transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """Hold the producer back."""
+        self.full = True
+        self._filled()
+        if self._producer is not None:
+            self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Let the producer go on."""
+        self.full = False
+        producer = self._producer
+        self._emptied()
+        # Last, because it may fill the buffer again before it returns.
+        if producer is not None and producer is self._producer and not self.full:
+            producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the protocol's connectionLost() follows."""
+
+    def attach(self, producer: IPushProducer) -> None:
+        """Pause and resume *producer* with the transport, from now on."""
+        self._producer = producer
+        if self.full:
+            producer.pauseProducing()
+
+    def detach(self) -> None:
+        """Forget the producer."""
+        self._producer = None
+
+    def read(self, wanted: bool) -> None:
+        """Read from the transport, or not."""
+        if wanted != self._reading:
+            self._reading = wanted
+            if wanted:
+                self._transport.resumeProducing()
+            else:
+                self._transport.pauseProducing()

@@ -1,0 +1,54 @@
+"""Runs the handler of a request and makes sure that it is answered exactly once, whatever happens."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from micronode.errors import ErrorCode, NodeError
+from micronode.http.request import Request
+from micronode.http.routes import Routes
+
+_log = Logger()
+
+
+def run(routes: Routes, request: Request) -> None:
+    """Execute the endpoint of *request*, whose body is there; its Deferred becomes ``request.running``."""
+    request.dispatched = True
+    try:
+        running = routes.run(request)
+    except Exception:
+        defect(request, Failure())
+        return
+    if not isinstance(running, Deferred):
+        if not request.sink.ended:
+            defect(request, None)
+        return
+    request.running = running
+    running.addCallbacks(_over, _failed, callbackArgs=(request,), errbackArgs=(request,))
+    if request.sink.cut and request.running is not None:
+        # The caller left while its handler was still being called.
+        running.cancel()
+
+
+def _over(_: None, request: Request) -> None:
+    request.running = None
+    if not request.sink.ended:
+        defect(request, None)
+
+
+def _failed(failure: Failure, request: Request) -> None:
+    request.running = None
+    if not request.sink.ended:
+        defect(request, failure)
+
+
+def defect(request: Request, failure: Failure | None) -> None:
+    """Log what went wrong with *request* on our side, and answer that it did."""
+    route = request.route.name if request.route is not None else ""
+    if failure is not None:
+        _log.failure("route {route} failed", failure=failure, route=route)
+    else:
+        _log.error("route {route} left its request unanswered", route=route)
+    request.sink.fail(NodeError(ErrorCode.INTERNAL, "the node could not answer this"))

@@ -1,0 +1,158 @@
+"""A listener's factory: makes channels, knows which are open, and accounts for every request once.
+
+Owned by the node, which listens with it; nothing here binds a socket.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.interfaces import IAddress, IProtocolFactory, IProtocolNegotiationFactory, IReactorTime
+from twisted.internet.protocol import ServerFactory
+from zope.interface import implementer
+
+from micronode.errors import NodeError
+from micronode.http.channel import HttpChannel
+from micronode.http.limits import Deadlines, Timeouts
+from micronode.http.request import Request
+from micronode.http.response import DateField
+from micronode.http.routes import Dispatch, Routes, operation_routes
+from micronode.observability.metrics import OTHER_ROUTE, REJECT_REASONS, Metrics, method_label
+
+#: Called once a request with its log fields: request_id, route, status, latency_ms, peer, and where
+#: there is one facet, and reason (the error's name).
+Access = Callable[[dict[str, object]], None]
+
+_REJECTED: Final = frozenset(REJECT_REASONS)
+
+
+@implementer(IProtocolFactory, IProtocolNegotiationFactory)
+class HttpSite(ServerFactory):
+    """Serves *routes* to whoever connects.
+
+    :param clock: times every deadline and latency.
+    :param wall: unix time in seconds, for ``Date``.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        metrics: Metrics,
+        deadlines: Deadlines,
+        clock: IReactorTime,
+        access: Access,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.routes = routes
+        self.deadlines = deadlines
+        self.clock = clock
+        self.date = DateField(wall)
+        #: True from close_idle() on: every answer is its connection's last.
+        self.draining = False
+        self._metrics = metrics
+        self._access = access
+        self._channels: set[HttpChannel] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> HttpChannel:
+        """Return the channel of a new connection."""
+        channel = HttpChannel(self)
+        channel.factory = self
+        return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what TLS may negotiate: HTTP/2 is not served."""
+        return [b"http/1.1"]
+
+    # The node's handles
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, closing ones included."""
+        return len(self._channels)
+
+    def close_idle(self) -> None:
+        """Drain: close idle connections now, each other one after the answer it is working on."""
+        self.draining = True
+        for channel in list(self._channels):
+            channel.drain()
+
+    def abort_all(self) -> None:
+        """Drop every connection; what runs for one is cancelled."""
+        for channel in list(self._channels):
+            channel.abort()
+
+    # The channels' side
+
+    def opened(self, channel: HttpChannel) -> None:
+        """Note a new connection."""
+        self._channels.add(channel)
+
+    def closed(self, channel: HttpChannel) -> None:
+        """Note a connection's end."""
+        self._channels.discard(channel)
+
+    def first_byte(self, request: Request) -> None:
+        """Measure how long the head of an answer took."""
+        route = OTHER_ROUTE if request.route is None else request.route.name
+        taken_s = self.clock.seconds() - request.began_s
+        self._metrics.first_byte(route, method_label(request.head.method)).observe(taken_s)
+
+    def record(self, request: Request, status: int, error: NodeError | None) -> None:
+        """Count and log *request*, whose answer ended with *status*."""
+        route, metrics = request.route, self._metrics
+        name = OTHER_ROUTE if route is None else route.name
+        method = method_label(request.head.method)
+        taken_s = self.clock.seconds() - request.began_s
+        metrics.requests(name, method, status).inc()
+        metrics.latency(name, method).observe(taken_s)
+        if request.bytes_in:
+            metrics.bytes("http", "in").inc(request.bytes_in)
+        if request.bytes_out:
+            metrics.bytes("http", "out").inc(request.bytes_out)
+        fields: dict[str, object] = {
+            "request_id": request.request_id,
+            "route": name,
+            "status": status,
+            "latency_ms": round(taken_s * 1000, 3),
+            "peer": request.peer,
+        }
+        if route is not None and route.facet is not None:
+            fields["facet"] = route.facet
+        if error is not None:
+            fields["reason"] = error.code.value
+            # What the dispatcher refuses it counts itself.
+            if not request.dispatched and error.code.value in _REJECTED:
+                metrics.rejected(error.code.value).inc()
+        self._access(fields)
+
+
+def make_app_site(
+    *,
+    dispatcher: Dispatch,
+    metrics: Metrics,
+    timeouts: Timeouts,
+    idle_s: float,
+    clock: IReactorTime,
+    access: Access,
+    **options: Any,
+) -> HttpSite:
+    """Return the application plane: the operations of *dispatcher*, over HTTP.
+
+    :param timeouts: the configuration's ``timeouts``; read, body and write_stall count here.
+    :param idle_s: ``http.idle``, how long a connection is kept between requests.
+    :param access: the access log; see :data:`Access`.
+    :param options: passed on to :class:`HttpSite`.
+    """
+    return HttpSite(
+        routes=operation_routes(dispatcher),
+        metrics=metrics,
+        deadlines=Deadlines.of(timeouts, idle_s),
+        clock=clock,
+        access=access,
+        **options,
+    )

@@ -1,0 +1,277 @@
+"""Tests for :mod:`micronode.http.channel`: raw bytes in, raw bytes out."""
+
+from __future__ import annotations
+
+import random
+import re
+import tempfile
+
+from twisted.internet.address import UNIXAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.calls.call import ResponseHead
+from micronode.oap.wire.limits import LINGER_BYTES
+from tests.contracts.sink import SpyProducer
+from tests.http.support import Connection, Plane, StubDispatcher, Wire, get, post, read_answers, say
+from tests.http.test_head import BAD, TOO_LARGE
+
+_ID = re.compile(rb"[0-9a-f]{24}")
+
+
+def without_ids(raw: bytes) -> bytes:
+    return _ID.sub(b"ID", raw)
+
+
+class ExchangeTests(SynchronousTestCase):
+    """Requests and their answers."""
+
+    def test_one_connection_serves_many(self) -> None:
+        connection = Plane().connect()
+        for _ in range(3):
+            self.assertEqual(connection.send(get()).answer().body, b"hello")
+        self.assertFalse(connection.closing)
+
+    def test_whole_and_byte_by_byte_are_the_same(self) -> None:
+        dialogue = (
+            get("/app/search?q=x", "X-Request-ID: a")
+            + post("/app/media", b"body", "Content-Type: text/x")
+            + get("/nope")
+            + get("/app/media", "Transfer-Encoding: chunked", method="POST")
+            + b"3\r\nabc\r\n0\r\n\r\n"
+            + get("/app/search?q=%ff")
+            + get("/app/media/x", "Connection: close")
+        )
+        whole, trickled = Plane(), Plane()
+        raw = whole.connect().send(dialogue).raw()
+        self.assertEqual(without_ids(trickled.connect().trickle(dialogue).raw()), without_ids(raw))
+        self.assertEqual([answer.status for answer in read_answers(raw)], [200, 200, 404, 200, 400, 200])
+        for plane in (whole, trickled):
+            bodies = [getattr(call.body, "data", None) for call in plane.dispatcher.calls]
+            self.assertEqual(bodies, [None, b"body", b"abc", None])
+
+    def test_close_is_honoured(self) -> None:
+        for data in (get("/app/search?q=x", "Connection: close"), b"GET /app/search?q=x HTTP/1.0\r\n\r\n"):
+            connection = Plane().connect().send(data)
+            answer = connection.answer()
+            self.assertEqual((answer.body, answer.fields["connection"]), (b"hello", "close"))
+            self.assertTrue(connection.transport.disconnecting)
+            connection.send(get())
+            self.assertEqual(connection.raw(), b"")
+
+    def test_empty_body_of_an_operation_that_takes_one(self) -> None:
+        plane = Plane()
+        plane.connect().send(get("/app/media", method="POST")).send(post("/app/media", b""))
+        self.assertEqual([call.body.length for call in plane.dispatcher.calls], [0, 0])  # type: ignore[union-attr]
+
+    def test_unix_peer_has_a_name(self) -> None:
+        plane = Plane()
+        plane.connect(Wire(peerAddress=UNIXAddress(None))).send(get())
+        self.assertEqual(plane.log[0]["peer"], "unix")
+
+    def test_continue_only_when_the_body_is_wanted(self) -> None:
+        plane = Plane()
+        expect = ("Content-Length: 4", "Expect: 100-continue")
+        connection = plane.connect().send(get("/app/media", *expect, method="POST"))
+        self.assertEqual(connection.raw(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertEqual(connection.send(b"body").answer().status, 200)
+        for path in ("/nope", "/app/feed/x/ack", "/app/search"):
+            connection = plane.connect().send(get(path, *expect, method="POST"))
+            self.assertNotIn(b"100 Continue", connection.raw())
+
+
+class RefusalTests(SynchronousTestCase):
+    """Answers from the head, and what becomes of the connection."""
+
+    def test_without_a_body_the_connection_goes_on(self) -> None:
+        connection = Plane().connect()
+        for path, method, status in (
+            ("/nope", "GET", 404),
+            ("/app/search", "POST", 405),
+            ("/app/search", "GET", 400),
+        ):
+            connection.send(get(path, method=method))
+            self.assertEqual(connection.answer().status, status)
+        self.assertEqual(connection.send(get()).answer().status, 200)
+
+    def test_with_a_body_outstanding_it_lingers_and_closes(self) -> None:
+        for data, status in (
+            (post("/nope", b""), 404),
+            (get("/nope", "Content-Length: 5", method="POST"), 404),
+            (get("/app/search", "Content-Length: 5", method="POST"), 405),
+            (get("/app/feed/x", "Content-Length: 50", method="POST"), 413),
+            (get("/app/search?q=x", "Content-Length: 5"), 413),
+            (get("/app/search?q=x", "Transfer-Encoding: chunked"), 413),
+            (get("/app/media", "Content-Length: 5", "Content-Encoding: br", method="POST"), 415),
+        ):
+            plane = Plane()
+            connection = plane.connect().send(data)
+            answer = connection.answer()
+            self.assertEqual(answer.status, status)
+            closes = b"Content-Length: 0" not in data
+            self.assertEqual(answer.fields.get("connection"), "close" if closes else None)
+            self.assertEqual(connection.transport.half_closed, closes)
+            self.assertFalse(connection.transport.disconnecting)
+            self.assertEqual(plane.dispatcher.calls, [])
+
+    def refused(self) -> Connection:
+        connection = Plane().connect().send(get("/nope", "Content-Length: 9999999", method="POST"))
+        self.assertEqual(connection.answer().status, 404)
+        return connection
+
+    def test_lingering_ends_with_time(self) -> None:
+        connection = self.refused()
+        connection.send(get())
+        connection.plane.clock.advance(0.9)
+        self.assertFalse(connection.transport.disconnecting)
+        connection.plane.clock.advance(0.1)
+        self.assertTrue(connection.transport.disconnecting)
+        self.assertEqual(connection.raw(), b"")
+
+    def test_lingering_ends_with_bytes(self) -> None:
+        connection = self.refused()
+        connection.send(b"x" * LINGER_BYTES)
+        self.assertFalse(connection.transport.disconnecting)
+        connection.send(b"x")
+        self.assertTrue(connection.transport.disconnecting)
+
+    def test_lingering_ends_with_the_caller(self) -> None:
+        connection = self.refused()
+        connection.lose()
+        self.assertEqual(connection.plane.clock.getDelayedCalls(), [])
+        self.assertEqual(len(connection.plane.log), 1)
+
+    def test_chunked_body_over_the_cap(self) -> None:
+        connection = Plane().connect().send(get("/app/feed/x", "Transfer-Encoding: chunked", method="POST"))
+        self.assertEqual(connection.raw(), b"")
+        connection.send(b"8\r\n12345678\r\n3\r\n")
+        answer = connection.answer()
+        self.assertEqual((answer.status, answer.json["code"]), (413, "body_too_large"))
+        self.assertTrue(connection.transport.half_closed)
+        self.assertEqual(connection.plane.dispatcher.calls, [])
+
+    def test_what_is_no_request(self) -> None:
+        for name, data in BAD.items():
+            for connection in (Plane().connect().send(data), Plane().connect().trickle(data)):
+                answer = connection.answer()
+                self.assertEqual((answer.status, answer.json["code"]), (400, "bad_request"), name)
+                self.assertEqual(answer.fields["connection"], "close", name)
+                self.assertTrue(connection.transport.half_closed, name)
+                self.assertEqual(connection.plane.dispatcher.calls, [], name)
+
+    def test_what_is_too_large(self) -> None:
+        for name, data in TOO_LARGE.items():
+            answer = Plane().connect().send(data).answer()
+            self.assertEqual((answer.status, answer.json["code"]), (431, "head_too_large"), name)
+
+    def test_smuggled_request_is_not_served(self) -> None:
+        plane = Plane()
+        plane.connect().send(
+            get("/app/media", "Content-Length: 4", "Transfer-Encoding: chunked", method="POST")
+            + b"0\r\n\r\n"
+            + get("/app/search?q=smuggled")
+        )
+        self.assertEqual(plane.dispatcher.calls, [])
+
+    def test_garbage_never_raises_and_never_reaches_the_dispatcher(self) -> None:
+        source = random.Random(2)
+        for _ in range(300):
+            plane = Plane()
+            connection = plane.connect()
+            connection.send(source.randbytes(source.randrange(1, 200)))
+            for answer in connection.answers():
+                self.assertEqual(answer.json["code"], "bad_request")
+            connection.lose()
+            self.assertEqual(plane.dispatcher.calls, [])
+            self.assertEqual(plane.clock.getDelayedCalls(), [])
+
+
+class MemoryTests(SynchronousTestCase):
+    """Bodies and pipelined requests in memory, and not too much of them."""
+
+    def test_bodies_never_touch_a_file(self) -> None:
+        def refuse(*args: object, **named: object) -> object:
+            raise AssertionError("a file was asked for")
+
+        for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp", "mkdtemp"):
+            self.patch(tempfile, name, refuse)
+        body = b"x" * 1_048_576
+        plane = Plane()
+        connection = plane.connect()
+        connection.send(post("/app/media", body))
+        connection.send(get("/app/media", "Transfer-Encoding: chunked", method="POST"))
+        connection.send(b"100000\r\n" + body + b"\r\n0\r\n\r\n")
+        self.assertEqual([answer.status for answer in connection.answers()], [200, 200])
+        self.assertEqual([call.body.data for call in plane.dispatcher.calls], [body, body])  # type: ignore[union-attr]
+
+    def test_pipelined_requests_are_answered_in_order(self) -> None:
+        dispatcher = StubDispatcher()
+        connection = Plane(dispatcher).connect()
+        connection.send(b"".join(get(f"/app/search?q={n}") for n in range(5)))
+        for number in range(5):
+            self.assertEqual(len(dispatcher.calls), number + 1)
+            say(b"%d" % number)(dispatcher.calls[number], dispatcher.sinks[number])
+        self.assertEqual([answer.body for answer in connection.answers()], [b"0", b"1", b"2", b"3", b"4"])
+
+    def test_pipelining_is_bounded(self) -> None:
+        dispatcher = StubDispatcher()
+        connection = Plane(dispatcher).connect().send(get())
+        padded = get("/app/search?q=x", "X-Padding: " + "a" * 8000)
+        connection.send(padded * 2)
+        self.assertEqual(connection.transport.producerState, "producing")
+        connection.send(padded)
+        self.assertEqual(connection.transport.producerState, "paused")
+        say(b"1")(dispatcher.calls[0], dispatcher.sinks[0])
+        self.assertEqual(connection.transport.producerState, "producing")
+        self.assertEqual(len(dispatcher.calls), 2)
+
+    def test_large_pipelined_body_flows_once_its_turn_comes(self) -> None:
+        dispatcher = StubDispatcher()
+        connection = Plane(dispatcher).connect().send(get() + post("/app/media", b"x" * 500_000)[:60_000])
+        self.assertEqual(connection.transport.producerState, "paused")
+        say(b"1")(dispatcher.calls[0], dispatcher.sinks[0])
+        self.assertEqual(connection.transport.producerState, "producing")
+        connection.send(b"x" * 500_000)
+        self.assertEqual(len(dispatcher.calls[1].body.data), 500_000)  # type: ignore[union-attr]
+
+    def test_requests_wait_while_answers_are_not_read(self) -> None:
+        plane = Plane()
+        connection = plane.connect()
+        connection.transport.fill()
+        connection.send(get() * 3)
+        self.assertEqual(plane.dispatcher.calls, [])
+        connection.send(get("/app/search?q=x", "X-Padding: " + "a" * 9000) * 2)
+        self.assertEqual(connection.transport.producerState, "paused")
+        connection.transport.drain()
+        self.assertEqual(connection.transport.producerState, "producing")
+        self.assertEqual(len(connection.answers()), 5)
+
+    def test_full_transport_stops_the_pipeline_in_the_middle(self) -> None:
+        dispatcher = StubDispatcher()
+        connection = Plane(dispatcher).connect()
+
+        def answer(call: object, sink: object) -> None:
+            say(b"hello")(call, sink)  # type: ignore[arg-type]
+            if len(dispatcher.calls) == 2:
+                connection.transport.fill()
+
+        dispatcher.answer = answer
+        connection.send(get() * 5)
+        self.assertEqual(len(dispatcher.calls), 2)
+        connection.transport.drain()
+        self.assertEqual(len(connection.answers()), 5)
+
+    def test_reading_goes_on_during_a_call_so_that_a_loss_is_seen(self) -> None:
+        connection = Plane(StubDispatcher()).connect().send(get())
+        connection.transport.fill()
+        self.assertEqual(connection.transport.producerState, "producing")
+
+    def test_slow_caller_pauses_the_owner(self) -> None:
+        dispatcher = StubDispatcher()
+        connection = Plane(dispatcher).connect().send(get())
+        producer = SpyProducer()
+        dispatcher.sinks[0].start(ResponseHead())
+        dispatcher.sinks[0].registerProducer(producer, True)
+        connection.transport.fill()
+        connection.transport.drain()
+        connection.transport.fill()
+        self.assertEqual(producer.told, ["pause", "resume", "pause"])

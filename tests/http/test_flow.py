@@ -1,0 +1,62 @@
+"""Tests for :mod:`micronode.http.flow`."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from micronode.http.flow import Flow
+from tests.contracts.sink import SpyProducer
+from tests.http.support import Wire
+
+
+class FlowTests(SynchronousTestCase):
+    """Both directions."""
+
+    def setUp(self) -> None:
+        self.transport = Wire()
+        self.heard: list[str] = []
+        self.flow = Flow(
+            self.transport,
+            filled=lambda: self.heard.append("filled"),
+            emptied=lambda: self.heard.append("emptied"),
+        )
+
+    def test_provides_the_interface(self) -> None:
+        verifyObject(IPushProducer, self.flow)
+
+    def test_is_the_transports_producer(self) -> None:
+        self.assertIs(self.transport.producer, self.flow)
+        self.assertTrue(self.transport.streaming)
+
+    def test_producer_follows_the_transport(self) -> None:
+        producer = SpyProducer()
+        self.flow.attach(producer)
+        self.transport.fill()
+        self.assertTrue(self.flow.full)
+        self.transport.drain()
+        self.assertFalse(self.flow.full)
+        self.flow.detach()
+        self.transport.fill()
+        self.assertEqual(producer.told, ["pause", "resume"])
+        self.assertEqual(self.heard, ["filled", "emptied", "filled"])
+
+    def test_producer_comes_late(self) -> None:
+        self.transport.fill()
+        producer = SpyProducer()
+        self.flow.attach(producer)
+        self.assertEqual(producer.told, ["pause"])
+
+    def test_full_transport_is_still_read(self) -> None:
+        self.transport.fill()
+        self.assertEqual(self.transport.producerState, "producing")
+
+    def test_reading_changes_only_when_it_must(self) -> None:
+        self.flow.read(False)
+        self.assertEqual(self.transport.producerState, "paused")
+        self.flow.read(True)
+        self.assertEqual(self.transport.producerState, "producing")
+        self.transport.producerState = "as it was"
+        self.flow.read(True)
+        self.assertEqual(self.transport.producerState, "as it was")
