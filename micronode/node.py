@@ -11,20 +11,20 @@ watched.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from micronode import __version__
+from micronode.adapters.build import make_owner_client
 from micronode.adapters.health import OwnerHealth
 from micronode.adapters.index import IndexClient
+from micronode.adapters.owner import OwnerClient
 from micronode.adapters.storage import StorageClient
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
@@ -40,10 +40,265 @@ from micronode.http.site import make_app_site
 from micronode.interfaces import IFacet, IReadinessCheck
 from micronode.lifecycle import State, make_lifecycle
 from micronode.oap.factory import OAPFactory
+from micronode.observability.heartbeat import Heartbeat
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Probes
-from micronode.observability.version import build_version
-from micronode.oap.wire.limits import DECOMPRESS_RATIO
+from micronode.observability.version import build_version, runtime_version
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
+
+#: What peers are told to wait before they come back to a node that stops.
+GOAWAY_RETRY_MS: Final = 5_000
+#: Seconds between two looks at how many connections are left while draining.
+_DRAIN_TICK_S: Final = 0.05
+
+
+@implementer(IReadinessCheck)
+class _Check:
+    """A readiness check that asks a function."""
+
+    def __init__(self, name: str, ask: Callable[[], str]) -> None:
+        self.name = name
+        self._ask = ask
+
+    def state(self) -> str:
+        return self._ask()
+
+
+class NodeService(MultiService):
+    """A node as a Twisted service; made by :func:`make_node`.
+
+    Starting binds its listeners at once and raises
+    :class:`~micronode.concurrency.listening.ListenError` when one cannot be bound (then none is).
+    Stopping drains; the Deferred of :meth:`stopService` fires (None) when everything is closed, at the
+    latest about ``drain.grace + drain.deadline`` later. A stopped node is not started again.
+
+    :ivar config: what it was made of.
+    :ivar addresses: ``http``, ``admin``, ``oap`` -> where each is bound (``HOST:PORT`` or ``unix:/path``);
+        empty before the start.
+    :ivar state: where in its life it is.
+    """
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.config = config
+        self.addresses: dict[str, str] = {}
+        self.state = State.STARTING
+        self._reactor = reactor
+        self._build = build_version()
+        self._lifecycle = make_lifecycle(self._entered)
+        self._ports: dict[str, IListeningPort] = {}
+        self._hurried = False
+        self._waiting: Deferred[None] | None = None
+        self._stopping: Deferred[None] | None = None
+
+        facets = [name for name, facet in config.facets.items() if facet.enabled]
+        self.metrics = self._make_metrics(facets)
+        self._heartbeat = Heartbeat(reactor, self.metrics.reactor_lag)
+        self._heartbeat.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self._owners = self._make_owners()
+        table = OperationTable(
+            operation for name in facets for operation in self._make_facet(name).operations()
+        )
+        self._dispatcher = Dispatcher(
+            table,
+            gates={name: Gate(config.facets[name].limit) for name in facets},
+            timeouts={name: config.facets[name].timeout for name in facets},
+            clock=reactor,
+            metrics=self.metrics,
+        )
+        self.metrics.add_routes([*(operation.name for operation in table), *ADMIN_ROUTES])
+        self.probes = self._make_probes()
+        self._admin = make_admin_site(
+            probes=self.probes,
+            metrics=self.metrics,
+            timeouts=config.timeouts,
+            idle_s=config.http.idle,
+            clock=reactor,
+            access=_access,
+        )
+        self._http = make_app_site(
+            dispatcher=self._dispatcher,
+            metrics=self.metrics,
+            timeouts=config.timeouts,
+            idle_s=config.http.idle,
+            clock=reactor,
+            access=_access,
+        )
+        self._oap = OAPFactory(
+            dispatcher=self._dispatcher,
+            metrics=self.metrics,
+            timeouts=config.timeouts,
+            limits=config.limits,
+            clock=reactor,
+            access=_access,
+        )
+
+    # Building
+
+    def _make_metrics(self, facets: list[str]) -> Metrics:
+        build = self._build
+        return Metrics(
+            facets=facets,
+            owners=self.config.owners,
+            states=[state.value for state in State],
+            build={
+                "version": build["version"],
+                "git_sha": build["git_sha"],
+                "python": build["python"],
+                "twisted": build["build"]["twisted"],
+            },
+        )
+
+    def _make_owners(self) -> dict[str, OwnerClient]:
+        config = self.config
+        owners = {}
+        for name, owner in config.owners.items():
+            owners[name] = make_owner_client(name, owner, config.timeouts, self._reactor, self.metrics)
+            health = OwnerHealth(owners[name], self._reactor)
+            health.setServiceParent(self)  # type: ignore[no-untyped-call]
+        return owners
+
+    def _make_facet(self, name: str) -> IFacet:
+        index, storage = self._owners["index"], self._owners["storage"]
+        if name == "search":
+            return SearchFacet(IndexClient(index))
+        if name == "graph":
+            return GraphFacet(IndexClient(index))
+        return MediaFacet(StorageClient(storage), max_object=self.config.limits.max_object)
+
+    def _make_probes(self) -> Probes:
+        checks: list[IReadinessCheck] = [
+            _Check("config", lambda: "ok"),
+            _Check("listeners", lambda: "ok" if self._ports else "closed"),
+            *(IReadinessCheck(child) for child in self if IReadinessCheck.providedBy(child)),
+        ]
+        return Probes(
+            state=lambda: self.state.value,
+            checks=checks,
+            version=lambda: self._build | {"runtime": runtime_version(self.config)},
+            event_loop=lambda: self._heartbeat.on_time,
+        )
+
+    # Starting
+
+    def privilegedStartService(self) -> None:
+        """Bind the listeners, so that a port below 1024 can be had before privileges are dropped.
+
+        :raises ListenError: one cannot be bound; none is then.
+        """
+        self._bind()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+
+    def startService(self) -> None:
+        """Start serving; binds the listeners where :meth:`privilegedStartService` was not called.
+
+        :raises ListenError: one cannot be bound; none is then.
+        """
+        self._bind()
+        super().startService()  # type: ignore[no-untyped-call]
+        self._lifecycle.started()
+
+    def _bind(self) -> None:
+        if self._ports:
+            return
+        config = self.config
+        listeners: tuple[tuple[str, str, IProtocolFactory], ...] = (
+            ("admin", config.admin.listen, self._admin),
+            ("oap", config.oap.listen, self._oap),
+            ("http", config.http.listen, self._http),
+        )
+        try:
+            for name, text, factory in listeners:
+                if text != "off":
+                    address = ListenAddress.parse(text)
+                    self._ports[name] = bind(self._reactor, f"{name}.listen", address, factory)
+        except ListenError:
+            for port in self._ports.values():
+                port.stopListening()
+            self._ports.clear()
+            raise
+        self.addresses = {name: bound_address(port) for name, port in self._ports.items()}
+        for name, address_text in self.addresses.items():
+            _log.info("listening", listener=name, address=address_text)
+
+    # Stopping
+
+    def stopService(self) -> Deferred[None]:
+        """Drain and stop.
+
+        :return: fires (None) when every connection, listener and owner connection is closed.
+        """
+        if self._stopping is None:
+            self._stopping = Deferred.fromCoroutine(self._drain())
+        return self._stopping
+
+    def hurry(self) -> None:
+        """Skip what is left of the waiting: a stop that is under way ends at once."""
+        self._hurried = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def _drain(self) -> None:
+        drain = self.config.drain
+        self._lifecycle.drain()
+        await self._wait(drain.grace)
+        await self._close("http", "oap")
+        self._dispatcher.drain()
+        self._http.close_idle()
+        self._oap.goaway(GOAWAY_RETRY_MS)
+        deadline = self._reactor.seconds() + drain.deadline
+        while self._busy() and not self._hurried and self._reactor.seconds() < deadline:
+            await self._wait(_DRAIN_TICK_S)
+        if self._busy():
+            _log.warn("drain_deadline", calls=self._dispatcher.active)
+        self._http.abort_all()
+        self._oap.abort_all()
+        await self._dispatcher.when_idle()
+        await maybeDeferred(super().stopService)
+        await DeferredList([owner.close() for owner in self._owners.values()])
+        await self._close("admin")
+        self._admin.abort_all()
+        self._lifecycle.stopped()
+
+    def _busy(self) -> bool:
+        return bool(self._dispatcher.active or self._http.connections or self._oap.connections)
+
+    async def _close(self, *names: str) -> None:
+        for name in names:
+            port = self._ports.pop(name, None)
+            if port is not None:
+                await maybeDeferred(port.stopListening)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, unless the stop was hurried."""
+        if self._hurried or seconds <= 0:
+            return
+        self._waiting = deferLater(self._reactor, seconds)
+        try:
+            await self._waiting
+        except CancelledError:
+            if not self._hurried:
+                raise
+        finally:
+            self._waiting = None
+
+    def _entered(self, state: State) -> None:
+        self.state = state
+        self.metrics.enter(state.value)
+        self.metrics.ready_state.set(1 if self.probes.ready else 0)
+        _log.info("state", state=state.value)
+
+
+def _access(fields: Mapping[str, object]) -> None:
+    """Write one line of the access log; a host program sees it in the namespace ``micronode.access``."""
+    _access_log.info("access", **fields)
+
+
+def make_node(config: Config, reactor: Any) -> NodeService:
+    """Build a node; nothing is bound and nothing runs before it is started.
+
+    :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime. The caller runs it.
+    """
+    return NodeService(config, reactor)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from micronode.interfaces import IOwnerClient, IReadinessCheck
@@ -39,11 +40,11 @@ class OwnerHealth(Service):
         return self._state
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._loop.start(INTERVAL_S)
 
     def stopService(self) -> None:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         if self._loop.running:
             self._loop.stop()
         if self._asking is not None:
@@ -51,8 +52,14 @@ class OwnerHealth(Service):
 
     def _ask(self) -> Deferred[None]:
         # LoopingCall waits for the Deferred, so a slow owner is never asked twice at once.
-        self._asking = self._owner.probe(b"/readyz").addCallback(self._answered)
+        self._asking = self._owner.probe(b"/readyz").addCallbacks(self._answered, self._unanswered)
         return self._asking
+
+    def _unanswered(self, failure: Failure) -> None:
+        """Take a probe's end without an answer: cancelled by stopService(), or a defect."""
+        if not failure.check(CancelledError):
+            _log.failure("probe_failed", failure, owner=self.name)
+        self._answered(False)
 
     def _answered(self, alive: bool) -> None:
         self._asking = None

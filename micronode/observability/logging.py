@@ -8,6 +8,7 @@ Only ``cli`` calls :func:`start_logging`: a host program that embeds a node keep
 from __future__ import annotations
 
 import json
+import math
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,7 +32,9 @@ _NAMES: Final = {
     LogLevel.error: "error",
     LogLevel.critical: "critical",
 }
-_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+#: ASCII only: whatever a reader takes for the end of a line (U+2028 too) is escaped, and so is a lone
+#: surrogate, which no stream would take.
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 #: Stock Twisted tells of every factory and connection at info; of those only what went wrong matters.
 _CHATTY: Final = ("twisted.", "log_legacy")
 
@@ -60,8 +63,13 @@ def make_observer(
         found = event.get("log_level", LogLevel.info)
         if found < least or (found < LogLevel.warn and _is_chatter(event)):
             return
+        line = render(event, found) + "\n"
         try:
-            write(render(event, found) + "\n")
+            try:
+                write(line)
+            except UnicodeEncodeError:
+                # A console that cannot show it; the line still counts.
+                write(line.encode("ascii", "backslashreplace").decode("ascii"))
             flush()
         except (OSError, ValueError):
             # The reader of the log has gone. There is nowhere left to say so, and the node serves on.
@@ -101,14 +109,29 @@ def _json_line(event: LogEvent, level: Any) -> str:
         "service": SERVICE,
         "event": name_of(event),
     }
-    return _ENCODE(line | fields_of(event))
+    fields = {key: _plain(value) for key, value in fields_of(event).items()}
+    # Twice: what every line has comes first, and no field can take its place.
+    return _ENCODE(line | fields | line)
+
+
+def _plain(value: Any) -> str | int | float | None:
+    """Return *value* as it is where JSON has its kind and the line stays flat, else as text."""
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    try:
+        return str(value)
+    except Exception:
+        # Somebody else's object in an event of Twisted's: the line is worth more than the value.
+        return f"<{type(value).__name__}>"
 
 
 def _console_line(event: LogEvent, level: Any) -> str:
     moment = datetime.fromtimestamp(event.get("log_time", 0.0)).astimezone()
     fields = fields_of(event)
     trace = fields.pop("traceback", "")
-    words = " ".join(f"{key}={value}" for key, value in fields.items())
+    words = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
     text = f"{moment:%H:%M:%S} {_NAMES[level]:<7} {name_of(event)} {words}".rstrip()
     # A value with a line feed in it must not look like a second event.
     text = "".join(character if character.isprintable() else " " for character in text)

@@ -1,26 +1,31 @@
 """The node's metrics on a registry of its own; names and labels are golden and never drift.
 
-Labels come from closed sets. Children are looked up once and cached (``labels()`` costs 8 us, a
-cached child 2 us). Everything runs on the reactor's thread.
+Labels come from closed sets, and a scrape has :data:`MAX_SERIES` lines at most whatever is asked of the
+node. Children are looked up once and cached (``labels()`` costs 8 us, a cached child 2 us). Everything
+runs on the reactor's thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
 from micronode.errors import ErrorCode
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+#: Any label's value for what has no room of its own.
+OTHER: Final = "other"
 #: ``route`` of requests that match no operation.
-OTHER_ROUTE: Final = "other"
+OTHER_ROUTE: Final = OTHER
 METHODS: Final = ("GET", "HEAD", "POST", "OTHER")
-#: Six buckets a histogram: 5 ms to 10 s.
-BUCKETS: Final = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
+#: Six buckets a histogram, the library's +Inf included: 5 ms to half the stock timeout.
+BUCKETS: Final = (0.005, 0.025, 0.1, 0.5, 2.5)
+#: Samples of a whole scrape: what a scraper of hundreds of nodes can be asked to keep of each.
+MAX_SERIES: Final = 400
 #: What ``rejected_total`` counts: refusals before any work was done.
 REJECT_REASONS: Final = ("busy", "draining", "not_ready", "body_too_large", "head_too_large", "timeout")
 #: Frame kinds by direction flag and role.
@@ -56,96 +61,145 @@ class _WithoutCreated:
             yield family
 
 
+_Child = TypeVar("_Child", bound=MetricWrapperBase)
+
+
+class _Budget:
+    """How many series there may still be."""
+
+    def __init__(self, series: int) -> None:
+        self.left = series
+
+    def take(self, series: int) -> bool:
+        """Whether there is room for *series* more; if so they are taken."""
+        if series > self.left:
+            return False
+        self.left -= series
+        return True
+
+
+class _Family(Generic[_Child]):
+    """The children of one metric by their labels. Those the budget has no room for share one.
+
+    *Why.* Every label's set is closed, but their product (route x method x status, times the lines of a
+    histogram) is thousands, and an owner or a curious caller chooses which of it appears. A fixed bound
+    a family would waste what the others do not need; one budget gives it to whoever comes first, and the
+    room for each family's rest is set aside beforehand.
+    """
+
+    def __init__(
+        self,
+        metric: _Child,
+        budget: _Budget,
+        labels: list[str],
+        rest: tuple[str, ...] = (),
+        *,
+        series: int = 1,
+    ) -> None:
+        """:param rest: labels of the child for what there is no room for; :data:`OTHER` each unless given.
+        :param series: how many lines a child has.
+        """
+        self._metric = metric
+        self._budget = budget
+        self._rest: tuple[str | int, ...] = rest or (OTHER,) * len(labels)
+        self._series = series
+        self._children: dict[tuple[str | int, ...], _Child] = {}
+        budget.take(series)
+
+    def __call__(self, *labels: str | int) -> _Child:
+        """Return the child of *labels*."""
+        child = self._children.get(labels)
+        if child is None:
+            if labels != self._rest and not self._budget.take(self._series):
+                return self(*self._rest)
+            child = self._children[labels] = self._metric.labels(*labels)
+        return child
+
+
 class Metrics:
-    """Every counter, gauge and histogram of one node."""
+    """Every counter, gauge and histogram of one node; a labelled one is called with its labels in order."""
 
     def __init__(
         self,
         *,
-        routes: Iterable[str],
         facets: Iterable[str],
         owners: Iterable[str],
         states: Iterable[str],
         build: dict[str, str],
     ) -> None:
-        """:param routes: names of operations and admin routes; :data:`OTHER_ROUTE` is added.
-        :param states: the states of ``node_state``.
-        """
+        """:param states: the states of ``node_state``."""
+        self.registry = CollectorRegistry()
+        self._budget = _Budget(MAX_SERIES)
         self._states = tuple(states)
-        self.registry = registry = CollectorRegistry()
-        self._routes = {*routes, OTHER_ROUTE}
-        self._requests = Counter(
-            "http_requests_total", "HTTP requests answered.", ["route", "method", "status"], registry=registry
+        other_request = (OTHER_ROUTE, "OTHER")
+        self.requests = self._counters(
+            "http_requests_total",
+            "HTTP requests answered.",
+            ["route", "method", "status"],
+            rest=(*other_request, OTHER),
         )
-        self._latency = Histogram(
+        self.latency = self._histograms(
             "request_latency_seconds",
             "Time from the request's head to the last byte of its answer.",
             ["route", "method"],
-            buckets=BUCKETS,
-            registry=registry,
+            rest=other_request,
         )
-        self._first_byte = Histogram(
+        self.first_byte = self._histograms(
             "request_first_byte_seconds",
             "Time from the request's head to the head of its answer.",
             ["route", "method"],
-            buckets=BUCKETS,
-            registry=registry,
+            rest=other_request,
         )
-        self._inflight = Gauge("inflight_requests", "Calls being worked on.", ["route"], registry=registry)
-        self._rejected = Counter(
-            "rejected_total", "Calls refused before any work.", ["reason"], registry=registry
+        self.inflight = self._gauges("inflight_requests", "Calls being worked on.", ["route"])
+        self.rejected = self._counters("rejected_total", "Calls refused before any work.", ["reason"])
+        self.bytes = self._counters("bytes_total", "Body bytes moved.", ["ingress", "direction"])
+        self.oap_connections = self._gauge("oap_connections", "Open OAP/1 connections.")
+        self.oap_streams = self._gauge("oap_streams", "Open OAP/1 streams.")
+        self.frames = self._counters("oap_frames_total", "OAP/1 frames.", ["direction", "kind"])
+        self.oap_rejects = self._counters(
+            "oap_rejects_total", "OAP/1 frames and streams refused.", ["reason"]
         )
-        self._bytes = Counter("bytes_total", "Body bytes moved.", ["ingress", "direction"], registry=registry)
-        self.oap_connections = Gauge("oap_connections", "Open OAP/1 connections.", registry=registry)
-        self.oap_streams = Gauge("oap_streams", "Open OAP/1 streams.", registry=registry)
-        self._frames = Counter("oap_frames_total", "OAP/1 frames.", ["direction", "kind"], registry=registry)
-        self._oap_rejects = Counter(
-            "oap_rejects_total", "OAP/1 frames and streams refused.", ["reason"], registry=registry
+        self.owner_requests = self._counters(
+            "owner_requests_total", "Requests made of owners.", ["owner", "outcome"]
         )
-        self._owner_requests = Counter(
-            "owner_requests_total", "Requests made of owners.", ["owner", "outcome"], registry=registry
+        self.owner_latency = self._histograms(
+            "owner_latency_seconds", "Time to the owner's response head.", ["owner"]
         )
-        self._owner_latency = Histogram(
-            "owner_latency_seconds",
-            "Time to the owner's response head.",
-            ["owner"],
-            buckets=BUCKETS,
-            registry=registry,
+        self.integrity_failures = self._counters(
+            "integrity_failure_total", "Bodies that did not match their address.", ["stage"]
         )
-        self._integrity = Counter(
-            "integrity_failure_total",
-            "Bodies that did not match their address.",
-            ["stage"],
-            registry=registry,
+        self.facet_requests = self._counters(
+            "ron_facet_requests_total", "Calls by facet and result.", ["facet", "result"]
         )
-        self._facet_requests = Counter(
-            "ron_facet_requests_total", "Calls by facet and result.", ["facet", "result"], registry=registry
-        )
-        self.ready_state = Gauge("ready_state", "1 while /readyz answers 200.", registry=registry)
-        self._node_state = Gauge(
-            "node_state", "1 for the state the node is in.", ["state"], registry=registry
-        )
-        info = Gauge("build_info", "Always 1; the labels say what runs.", sorted(build), registry=registry)
-        info.labels(**build).set(1)
-
-        self.requests = cache(lambda route, method, status: self._requests.labels(route, method, str(status)))
-        self.latency = cache(self._latency.labels)
-        self.first_byte = cache(self._first_byte.labels)
-        self.inflight = cache(self._inflight.labels)
-        self.rejected = cache(self._rejected.labels)
-        self.bytes = cache(self._bytes.labels)
-        self.frames = cache(self._frames.labels)
-        self.oap_rejects = cache(self._oap_rejects.labels)
-        self.owner_requests = cache(self._owner_requests.labels)
-        self.owner_latency = cache(self._owner_latency.labels)
-        self.integrity_failures = cache(self._integrity.labels)
-        self.facet_requests = cache(self._facet_requests.labels)
+        self.ready_state = self._gauge("ready_state", "1 while /readyz answers 200.")
+        self._node_state = self._gauges("node_state", "1 for the state the node is in.", ["state"])
+        self.reactor_lag = self._gauge("reactor_lag_seconds", "How late the reactor ran its last timer.")
+        info = self._gauges("build_info", "Always 1; the labels say what runs.", sorted(build))
+        info(*(build[label] for label in sorted(build))).set(1)
         self._prewarm(facets, owners)
+
+    def _counters(
+        self, name: str, text: str, labels: list[str], rest: tuple[str, ...] = ()
+    ) -> _Family[Counter]:
+        return _Family(Counter(name, text, labels, registry=self.registry), self._budget, labels, rest)
+
+    def _gauges(self, name: str, text: str, labels: list[str]) -> _Family[Gauge]:
+        return _Family(Gauge(name, text, labels, registry=self.registry), self._budget, labels)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        self._budget.take(1)
+        return Gauge(name, text, registry=self.registry)
+
+    def _histograms(
+        self, name: str, text: str, labels: list[str], rest: tuple[str, ...] = ()
+    ) -> _Family[Histogram]:
+        histogram = Histogram(name, text, labels, buckets=BUCKETS, registry=self.registry)
+        # Its buckets with +Inf, its count and its sum.
+        return _Family(histogram, self._budget, labels, rest, series=len(BUCKETS) + 3)
 
     def _prewarm(self, facets: Iterable[str], owners: Iterable[str]) -> None:
         """Show what can happen at zero, so that a rate over a first event is right."""
-        for route in self._routes:
-            self.inflight(route)
+        self.add_routes((OTHER_ROUTE,))
         for reason in REJECT_REASONS:
             self.rejected(reason)
         for ingress in ("http", "oap"):
@@ -163,16 +217,17 @@ class Metrics:
             self.owner_latency(owner)
         self.integrity_failures("relay")
         for state in self._states:
-            self._node_state.labels(state)
+            self._node_state(state)
 
-    def route_label(self, name: str | None) -> str:
-        """Return *name* if it is a known route, else :data:`OTHER_ROUTE`."""
-        return name if name in self._routes else OTHER_ROUTE
+    def add_routes(self, names: Iterable[str]) -> None:
+        """Show the routes *names*: operations, and routes of the admin plane."""
+        for name in names:
+            self.inflight(name)
 
     def enter(self, state: str) -> None:
         """Show *state* as the one the node is in."""
         for each in self._states:
-            self._node_state.labels(each).set(1 if each == state else 0)
+            self._node_state(each).set(1 if each == state else 0)
 
     def reject_oap(self, code: ErrorCode) -> None:
         """Count an OAP/1 refusal by its error name (a closed set)."""

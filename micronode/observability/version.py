@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 from OpenSSL import SSL
 
 import micronode
-from micronode.oap.wire.limits import VERSION
+from micronode.config.schema import Config
+from micronode.oap.wire.limits import DECOMPRESS_RATIO, VERSION
 
 SERVICE: Final = "micronode"
+#: A commit's name, in either of git's hashes.
+_SHA: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def build_version() -> dict[str, Any]:
@@ -37,24 +42,53 @@ def build_version() -> dict[str, Any]:
     }
 
 
+def runtime_version(config: Config) -> dict[str, Any]:
+    """Return ``runtime`` of ``/version``: what is in force. What does not exist yet says so."""
+    return {
+        "config_sha": config.sha(),
+        "profile": config.node.profile,
+        "amnesia": {"enabled": False, "enforced": "none", "not_covered": []},
+        "pq": {"mode": "off", "adapter": None, "kex": None, "sign": None},
+        "facets": [name for name, facet in config.facets.items() if facet.enabled],
+        "limits": attrs.asdict(config.limits) | {"decompress_ratio": DECOMPRESS_RATIO},
+        "overrides": config.overrides(),
+    }
+
+
 def read_git_sha(checkout: Path) -> str:
     """Return the commit that *checkout* has checked out, or ``unknown`` where it is no checkout."""
-    git = checkout / ".git"
     try:
-        head = (git / "HEAD").read_text("ascii").strip()
-        if not head.startswith("ref: "):
-            return head
-        ref = head.removeprefix("ref: ")
-        loose = git / ref
-        if loose.is_file():
-            return loose.read_text("ascii").strip()
-        for line in (git / "packed-refs").read_text("ascii").splitlines():
-            sha, _, name = line.partition(" ")
-            if name == ref:
-                return sha
-    except (OSError, UnicodeDecodeError):
-        pass
-    return "unknown"
+        sha = _git_head(checkout / ".git")
+    except (OSError, ValueError):
+        return "unknown"
+    return sha if _SHA.fullmatch(sha) else "unknown"
+
+
+def _git_head(git: Path) -> str:
+    """Read what HEAD names, or ``""`` where it names nothing.
+
+    :raises OSError: *git* is not there, or cannot be read.
+    :raises ValueError: what is there is not text.
+    """
+    if git.is_file():
+        # A worktree: a file that says where its folder is.
+        git = git.parent / git.read_text("utf-8").removeprefix("gitdir:").strip()
+    head = (git / "HEAD").read_text("ascii").strip()
+    if not head.startswith("ref: "):
+        return head
+    ref = head.removeprefix("ref: ")
+    common = git / "commondir"
+    if common.is_file():
+        # ... and a worktree keeps its branches with the checkout it belongs to.
+        git = git / common.read_text("utf-8").strip()
+    loose = git / ref
+    if loose.is_file():
+        return loose.read_text("ascii").strip()
+    for line in (git / "packed-refs").read_text("utf-8").splitlines():
+        sha, _, name = line.partition(" ")
+        if name == ref:
+            return sha
+    return ""
 
 
 def _written(path: Path) -> str:

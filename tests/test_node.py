@@ -1,0 +1,192 @@
+"""The node as a service: listeners all or none, an ordered drain, several in one process."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from micronode import Config, make_node
+from micronode.concurrency.listening import ListenError
+from micronode.lifecycle import State
+from micronode.node import NodeService
+
+
+class ListeningReactor(MemoryReactorClock):
+    """A memory reactor whose TCP ports can be taken, and which tells which are open.
+
+    :ivar taken: ports that another program listens on.
+    :ivar open: ports listened on now.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: set[int] = set()
+        self.open: set[int] = set()
+        self.factories: dict[int, Any] = {}
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        if port in self.taken:
+            raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+        listening = super().listenTCP(port, factory, backlog, interface)
+        listening.getHost = lambda: IPv4Address("TCP", interface, port)
+        self.open.add(port)
+        self.factories[port] = factory
+        listening.stopListening = lambda: self.open.discard(port)
+        return listening
+
+
+class NodeCase(SynchronousTestCase):
+    """Has a node on a reactor in memory; ports are the defaults."""
+
+    def setUp(self) -> None:
+        self.reactor = ListeningReactor()
+
+    def node(self, **sections: Any) -> NodeService:
+        return make_node(Config.from_mapping(sections), self.reactor)
+
+    def started(self, **sections: Any) -> NodeService:
+        node = self.node(**sections)
+        node.privilegedStartService()
+        node.startService()
+        return node
+
+    def connect(self, port: int) -> tuple[Any, StringTransport]:
+        """Connect a caller to *port*; return the node's protocol and what it writes to."""
+        protocol = self.reactor.factories[port].buildProtocol(None)
+        transport = StringTransport()
+        transport.abortConnection = transport.loseConnection  # type: ignore[attr-defined]
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+
+class StartTests(NodeCase):
+    def test_is_a_service(self) -> None:
+        self.assertTrue(verifyObject(IService, self.node()))
+
+    def test_nothing_is_bound_before_the_start(self) -> None:
+        node = self.node()
+        self.assertEqual((self.reactor.open, node.addresses, node.state), (set(), {}, State.STARTING))
+        self.assertEqual(node.probes.readyz()[0], 503)
+
+    def test_listens_and_is_ready(self) -> None:
+        node = self.started()
+        self.assertEqual(self.reactor.open, {5310, 5311, 5312})
+        self.assertEqual(node.addresses["http"], "127.0.0.1:5310")
+        self.assertEqual(node.state, State.RUNNING)
+        self.assertEqual(node.probes.readyz()[0], 200)
+        self.assertEqual(node.metrics.registry.get_sample_value("ready_state"), 1.0)
+
+    def test_a_listener_that_is_off(self) -> None:
+        node = self.started(oap={"listen": "off"})
+        self.assertEqual(self.reactor.open, {5310, 5311})
+        self.assertNotIn("oap", node.addresses)
+
+    def test_a_taken_port_binds_none_and_says_which(self) -> None:
+        self.reactor.taken.add(5310)
+        node = self.node()
+        error = self.assertRaises(ListenError, node.privilegedStartService)
+        self.assertIn("http.listen 127.0.0.1:5310: address already in use", str(error))
+        self.assertEqual((self.reactor.open, node.addresses), (set(), {}))
+
+    def test_a_parent_starts_and_stops_it(self) -> None:
+        parent = MultiService()
+        node = self.node(drain={"grace": "0s"})
+        node.setServiceParent(parent)
+        parent.privilegedStartService()
+        parent.startService()
+        self.assertEqual(node.state, State.RUNNING)
+        self.successResultOf(parent.stopService())
+        self.assertEqual((node.state, self.reactor.open), (State.STOPPED, set()))
+
+    def test_two_nodes_share_nothing(self) -> None:
+        one = self.started()
+        two = self.started(
+            http={"listen": "127.0.0.1:6310"},
+            admin={"listen": "127.0.0.1:6311"},
+            oap={"listen": "127.0.0.1:6312"},
+            drain={"grace": "0s"},
+        )
+        self.successResultOf(two.stopService())
+        self.assertEqual((one.state, two.state), (State.RUNNING, State.STOPPED))
+        self.assertEqual(one.probes.readyz()[0], 200)
+
+
+class VersionTests(NodeCase):
+    def test_shows_what_is_in_force(self) -> None:
+        node = self.node(facets={"media": {"enabled": True}, "graph": {"enabled": False}})
+        runtime = node.probes.version()["runtime"]
+        self.assertEqual(runtime["facets"], ["search", "media"])
+        self.assertEqual(runtime["config_sha"], node.config.sha())
+        self.assertEqual(runtime["limits"]["decompress_ratio"], 10)
+
+    def test_a_disabled_facet_is_not_served(self) -> None:
+        self.started(facets={"graph": {"enabled": False}})
+        protocol, transport = self.connect(5310)
+        protocol.dataReceived(b"GET /app/graph/neighbors/klein HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertTrue(transport.value().startswith(b"HTTP/1.1 404 "), transport.value())
+
+
+class DrainTests(NodeCase):
+    def test_order_of_a_stop(self) -> None:
+        node = self.started()  # grace 10 s, deadline 5 s
+        stopped = node.stopService()
+        self.assertEqual(node.state, State.DRAINING)
+        status, body, retry_after_s = node.probes.readyz()
+        self.assertEqual((status, body["state"]), (503, "draining"))
+        self.assertIsNotNone(retry_after_s)
+
+        self.reactor.advance(9.9)
+        self.assertEqual(self.reactor.open, {5310, 5311, 5312}, "callers are still served during the grace")
+        self.reactor.advance(0.2)
+        self.assertEqual(self.reactor.open, set(), "nobody was connected, so all is over")
+        self.successResultOf(stopped)
+        self.assertEqual(node.state, State.STOPPED)
+
+    def test_waits_for_connections_until_the_deadline(self) -> None:
+        node = self.started(drain={"grace": "0s", "deadline": "5s"})
+        protocol, caller = self.connect(5310)
+        # Half a head: the connection is busy, and neither finishes nor leaves.
+        protocol.dataReceived(b"GET /app/sea")
+        stopped = node.stopService()
+        self.assertEqual(self.reactor.open, {5311}, "the admin listener closes last")
+        for _ in range(102):
+            self.reactor.advance(0.05)
+        self.assertTrue(caller.disconnecting)
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.reactor.advance(0.1)
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.open, set())
+
+    def test_is_not_waited_for_when_hurried(self) -> None:
+        node = self.started()
+        stopped = node.stopService()
+        self.assertNoResult(stopped)
+        node.hurry()
+        self.successResultOf(stopped)
+        self.assertEqual((node.state, self.reactor.open), (State.STOPPED, set()))
+
+    def test_hurry_before_a_stop_makes_it_short(self) -> None:
+        node = self.started()
+        node.hurry()
+        self.successResultOf(node.stopService())
+
+    def test_stopping_twice_is_one_stop(self) -> None:
+        node = self.started()
+        first, second = node.stopService(), node.stopService()
+        node.hurry()
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+    def test_leaves_no_timer_behind(self) -> None:
+        node = self.started(drain={"grace": "0s"})
+        self.successResultOf(node.stopService())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
