@@ -6,19 +6,20 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IPushProducer
-from twisted.internet.protocol import Protocol
-from twisted.internet.stdio import StandardIO
+from twisted.internet.interfaces import IConsumer, IReadDescriptor
 from twisted.python.failure import Failure
 from twisted.web.client import FileBodyProducer
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from micronode.cli.exits import CommandError, Exit
+
+#: What is read from a pipe at a time; a pipe holds this much.
+_READ_BYTES: Final = 65_536
 
 
 def open_body(name: str, reactor: Any) -> IBodyProducer:
@@ -27,69 +28,86 @@ def open_body(name: str, reactor: Any) -> IBodyProducer:
     :raises CommandError: it cannot be read.
     """
     if name == "-":
-        return PipeBody(sys.stdin.fileno(), reactor)
-    try:
-        file = open(name, "rb")  # noqa: SIM115 (the producer closes it)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CommandError(Exit.USAGE, f"--body {name}: {reason}; name a file, or - for standard input") from None
-    if not file.seekable():
-        # A named pipe: only the reactor may wait for it.
-        return PipeBody(os.dup(file.fileno()), reactor)
-    return FileBodyProducer(file)
+        file: IO[bytes] = sys.stdin.buffer
+    else:
+        try:
+            file = open(name, "rb")  # noqa: SIM115 (the producer closes it)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise CommandError(
+                Exit.USAGE, f"--body {name}: {reason}; name a file, or - for standard input"
+            ) from None
+    if file.seekable():
+        return FileBodyProducer(file)
+    return PipeBody(file, reactor)
 
 
-class _Reader(Protocol):
-    """Passes on what arrives on a descriptor, and its end."""
-
-    def __init__(self, consumer: IConsumer, ended: Callable[[], None]) -> None:
-        self._consumer = consumer
-        self._ended = ended
-
-    def dataReceived(self, data: bytes) -> None:
-        self._consumer.write(data)
-
-    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
-        self._ended()
-
-
-@implementer(IBodyProducer)
+@implementer(IBodyProducer, IReadDescriptor)
 class PipeBody:
-    """A body read from a pipe or terminal as the reactor finds it there, so that Ctrl-C keeps working."""
+    """A body read from a pipe or terminal as the reactor finds it there, so that Ctrl-C keeps working.
+
+    The descriptor stays blocking (it is shared with other processes); it is only read when it is ready.
+    """
 
     length = UNKNOWN_LENGTH
 
-    def __init__(self, descriptor: int, reactor: Any) -> None:
-        """:param descriptor: closed at the end."""
-        self._descriptor = descriptor
+    def __init__(self, file: IO[bytes], reactor: Any) -> None:
+        """:param file: owned from now on, and closed at the end."""
+        self._file = file
         self._reactor = reactor
-        self._reading: Any = None
+        self._consumer: IConsumer | None = None
         self._done: Deferred[None] = Deferred()
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        reader = _Reader(consumer, self._finish)
-        self._reading = StandardIO(reader, stdin=self._descriptor, stdout=nowhere, reactor=self._reactor)
+        self._consumer = consumer
+        self.resumeProducing()
         return self._done
 
     def pauseProducing(self) -> None:
-        if self._reading is not None:
-            self._reading.pauseProducing()
+        if self._consumer is not None:
+            self._reactor.removeReader(self)
 
     def resumeProducing(self) -> None:
-        if self._reading is not None:
-            self._reading.resumeProducing()
+        if self._consumer is not None:
+            self._reactor.addReader(self)
 
     def stopProducing(self) -> None:
-        if self._reading is not None:
-            reading, self._reading = self._reading, None
-            reading.loseConnection()
+        if self._consumer is not None:
+            self._consumer = None
+            self._reactor.removeReader(self)
+            self._file.close()
 
-    def _finish(self) -> None:
-        # stopProducing() says that nobody waits for the end any more.
-        if self._reading is not None:
-            self._reading = None
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def logPrefix(self) -> str:
+        return "body"
+
+    def doRead(self) -> None:
+        if self._consumer is None:
+            return
+        try:
+            data = os.read(self.fileno(), _READ_BYTES)
+        except OSError:
+            self.stopProducing()
+            self._done.errback(Failure())
+            return
+        if data:
+            self._consumer.write(data)
+        else:
+            self.stopProducing()
             self._done.callback(None)
+
+    def connectionLost(self, reason: Failure) -> None:
+        # A pipe that is empty and has no writer any more is not readable but hung up: ConnectionDone.
+        # Anything else is a descriptor that cannot be used.
+        if self._consumer is None:
+            return
+        self.stopProducing()
+        if reason.check(ConnectionDone):
+            self._done.callback(None)
+        else:
+            self._done.errback(reason)
 
 
 @implementer(IConsumer)
@@ -106,34 +124,30 @@ class BodyWriter:
         self._last = b""
         self.error: OSError | None = None
 
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
         if not streaming:
             producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
-        pass
+        """Nothing was kept of it."""
 
     def write(self, data: bytes) -> None:
-        if self.error is not None or not data:
-            return
-        try:
-            self._stream.write(data)
-        except OSError as error:
-            self._fail(error)
-        else:
+        if self.error is None and data:
             self._last = data[-1:]
+            self._guarded(lambda: self._stream.write(data))
 
     def finish(self, *, newline: bool) -> None:
         """Flush; with *newline* end the last line if the body did not."""
-        try:
-            if newline and self._last not in (b"", b"\n"):
-                self._stream.write(b"\n")
-            self._stream.flush()
-        except OSError as error:
-            self._fail(error)
+        if newline and self._last not in (b"", b"\n"):
+            self.write(b"\n")
+        self._guarded(self._stream.flush)
 
-    def _fail(self, error: OSError) -> None:
-        if self.error is None:
+    def _guarded(self, act: Callable[[], object]) -> None:
+        if self.error is not None:
+            return
+        try:
+            act()
+        except OSError as error:
             self.error = error
             # What is still buffered would raise again when the interpreter flushes it at exit.
             with contextlib.suppress(OSError, ValueError):
@@ -141,8 +155,3 @@ class BodyWriter:
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)
             self._failed()
-
-
-def nothing_to_send() -> Deferred[None]:
-    """Return a Deferred that has fired."""
-    return succeed(None)

@@ -9,20 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.python import usage
-from twisted.web.client import Agent, readBody
+from twisted.web.client import Agent, PartialDownloadError, ResponseFailed, readBody
 
 from micronode import __version__
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.hints import hints
 from micronode.cli.options import NodeOptions, OptParameters
 from micronode.cli.ownerchild import OwnersChild
-from micronode.cli.run import begin_logging, build_node, start_node
+from micronode.cli.run import begin_logging, build_node, start_node, stop_node
 from micronode.cli.runner import Runner
 from micronode.config.schema import Config
 from micronode.config.sources import Flag
@@ -84,7 +85,7 @@ class _Dev:
         self._options = options
         self._owners = OwnersChild(reactor, self._owners_lost)
         self._node: NodeService | None = None
-        self._runner = Runner(reactor, start=self._start, stop=self._stop, abort=self._owners.kill)
+        self._runner = Runner(reactor, start=self._start, stop=self._stop, hurry=self._hurry)
 
     def run(self) -> int:
         return self._runner.run()
@@ -94,8 +95,9 @@ class _Dev:
         urls = await self._owners.spawn(self._options.for_owners()).addTimeout(
             _LOAD_S, self._reactor, onTimeoutCancel=_never_loaded
         )
+        look = _looker(self._reactor)
         for name, url in urls.items():
-            await self._until_ready(name, url)
+            await until_ready(self._reactor, name, url, look)
         config = with_owners(self._config, urls)
         self._node = build_node(config, self._reactor)
         start_node(self._node)
@@ -108,35 +110,45 @@ class _Dev:
     async def _stop(self) -> None:
         try:
             if self._node is not None:
-                await self._node.stopService()
+                await stop_node(self._node)
         finally:
             await self._owners.stop()
+
+    def _hurry(self) -> None:
+        if self._node is not None:
+            self._node.hurry()
+        self._owners.kill()
 
     def _owners_lost(self, how: str) -> None:
         self._runner.finish(Exit.FAILED, f"the owner services {how}; stopping the node")
 
-    async def _until_ready(self, name: str, url: str) -> None:
-        agent = Agent(self._reactor, connectTimeout=_READY_S)
-        deadline = self._reactor.seconds() + _READY_S
-        while not await _answers_200(agent, f"{url}/readyz".encode("ascii")):
-            if self._reactor.seconds() >= deadline:
-                message = f"the owner service {name} at {url} did not become ready in {_READY_S:g} s"
-                raise CommandError(Exit.UNAVAILABLE, message)
-            await deferLater(self._reactor, _LOOK_S)
+
+async def until_ready(reactor: Any, name: str, url: str, look: Callable[[bytes], Awaitable[bool]]) -> None:
+    """Return when the owner *name* at *url* says it is ready.
+
+    :param look: asks a URL whether it answers 200.
+    :raises CommandError: it does not within ten seconds.
+    """
+    deadline = reactor.seconds() + _READY_S
+    while not await look(f"{url}/readyz".encode("ascii")):
+        if reactor.seconds() >= deadline:
+            message = f"the owner service {name} at {url} did not become ready in {_READY_S:g} s"
+            raise CommandError(Exit.UNAVAILABLE, message)
+        await deferLater(reactor, _LOOK_S)
 
 
-async def _answers_200(agent: Agent, url: bytes) -> bool:
-    try:
-        response = await agent.request(b"GET", url)
-        await readBody(response)
-    except OSError:
-        return False
-    except Exception as error:
-        # twisted's connection errors are not all OSErrors; a defect of ours would only look not ready.
-        if not type(error).__module__.startswith("twisted."):
-            raise
-        return False
-    return bool(response.code == 200)
+def _looker(reactor: Any) -> Callable[[bytes], Awaitable[bool]]:
+    agent = Agent(reactor, connectTimeout=_READY_S)
+
+    async def look(url: bytes) -> bool:
+        try:
+            response = await agent.request(b"GET", url)
+            await readBody(response)
+        except (ConnectError, ConnectionClosed, ResponseFailed, PartialDownloadError):
+            return False
+        return bool(response.code == 200)
+
+    return look
 
 
 def _never_loaded(result: Any, timeout: float) -> Any:

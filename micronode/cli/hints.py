@@ -34,7 +34,10 @@ def hints(
     :param own_corpus: the owners serve a folder of the user's, of which no document is known here.
     """
     yield ""
-    for name, address in addresses.items():
+    for name in ("http", "oap", "admin"):
+        if name not in addresses:
+            continue
+        address = addresses[name]
         url = address if address.startswith("unix:") else f"{'oap' if name == 'oap' else 'http'}://{address}"
         yield f"  {name:<8}{url}"
     for name, url in owners.items():

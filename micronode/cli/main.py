@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print_error(error)
         return error.code
+    except SystemExit as ended:
+        # An option that prints and ends: --help, --version.
+        return ended.code if isinstance(ended.code, int) else Exit.FAILED
     except KeyboardInterrupt:
         return Exit.FAILED
     except Exception:

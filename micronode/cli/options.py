@@ -6,6 +6,7 @@ They only say what the user typed, in the order it was typed; reading files, var
 
 from __future__ import annotations
 
+import getopt
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,10 +57,19 @@ class CommandOptions(usage.Options):
         :raises CommandError: usage, with a line that names the command.
         """
         try:
-            self.parseOptions(list(argv))  # type: ignore[no-untyped-call]
-        except usage.UsageError as error:
+            self.parseOptions(self._options_first(argv))  # type: ignore[no-untyped-call]
+        except (usage.UsageError, getopt.GetoptError) as error:
             name = " ".join(word for word in self.command.split()[:2] if word.isalpha())
             raise CommandError(Exit.USAGE, f"{str(error).rstrip('.')}; see {name} --help") from None
+
+    def _options_first(self, argv: Sequence[str]) -> list[str]:
+        """Return *argv* with the options before the arguments: Twisted stops at the first argument."""
+        options, arguments = getopt.gnu_getopt(list(argv), self.shortOpt, self.longOpt)
+        words = [
+            f"{name}={text}" if f"{name.removeprefix('--')}=" in self.longOpt else f"{name}{text}"
+            for name, text in options
+        ]
+        return [*words, "--", *arguments]
 
 
 class NodeOptions(CommandOptions):

@@ -33,10 +33,7 @@ def main(argv: Sequence[str]) -> int:
     async def start() -> None:
         start_node(node)
 
-    async def stop() -> None:
-        await node.stopService()
-
-    return Runner(reactor, start=start, stop=stop).run()
+    return Runner(reactor, start=start, stop=lambda: stop_node(node), hurry=node.hurry).run()
 
 
 def begin_logging(loaded: Loaded) -> None:
@@ -67,3 +64,9 @@ def start_node(node: NodeService) -> None:
         node.startService()
     except ListenError as error:
         raise CommandError(Exit.UNAVAILABLE, str(error)) from None
+
+
+async def stop_node(node: NodeService) -> None:
+    """Drain and stop; one that never bound its listeners has nothing to drain."""
+    if node.addresses:
+        await node.stopService()

@@ -9,12 +9,13 @@ import contextlib
 import os
 import signal
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from micronode.cli.exits import CommandError, Exit, print_error, say
 
@@ -24,7 +25,8 @@ log = Logger()
 class Runner:
     """Starts something in the reactor and stops it on SIGTERM or SIGINT.
 
-    A first signal stops in order, a second one at once. SIGHUP does not end the process (reloading
+    A first signal stops in order, a second one without waiting for calls in flight, a third one at any
+    price. SIGHUP does not end the process (reloading
     comes in a later release) unless the terminal it was started from is gone.
     """
 
@@ -34,16 +36,17 @@ class Runner:
         *,
         start: Callable[[], Awaitable[None]],
         stop: Callable[[], Awaitable[None]],
-        abort: Callable[[], None] = lambda: None,
+        hurry: Callable[[], None],
     ) -> None:
         """:param start: cancelled when a signal comes before it is done; may raise CommandError.
         :param stop: called once, also after a start that failed or was cancelled.
-        :param abort: throw away, without waiting, what *stop* would end in order.
+        :param hurry: makes a *stop* that is under way wait for nothing more.
         """
         self._reactor = reactor
         self._start = start
         self._stop = stop
-        self._abort = abort
+        self._hurry = hurry
+        self._hurried = False
         self._starting: Deferred[None] | None = None
         self._stopping = False
         self._code: int = Exit.DONE
@@ -122,16 +125,54 @@ class Runner:
     def _signalled(self, number: int) -> None:
         if number == signal.SIGHUP and not (self._has_terminal and not terminal_is_there()):
             no_reload()
-        elif self._stopping:
-            self._abort()
-            self._stop_reactor()
-        else:
+        elif not self._stopping:
             self.finish(self._code)
+        elif not self._hurried:
+            self._hurried = True
+            self._hurry()
+        else:
+            self._stop_reactor()
 
     def _stop_reactor(self) -> None:
-        # A second signal may have been faster.
+        # A third signal may have been faster.
         with contextlib.suppress(ReactorNotRunning):
             self._reactor.stop()
+
+
+def run_to_end(reactor: Any, act: Callable[[], Coroutine[Deferred[Any], Any, int]]) -> int:
+    """Run the reactor until *act* is done.
+
+    :param act: cancelled by SIGINT or SIGTERM; a second one does not wait for it.
+    :return: what *act* returned, or 1 when it was cancelled. What it raised is raised.
+    """
+    outcome: list[int | Failure] = []
+
+    def stop(result: int | Failure) -> None:
+        outcome.append(result)
+        with contextlib.suppress(ReactorNotRunning):
+            reactor.stop()
+
+    def begin() -> None:
+        acting = Deferred.fromCoroutine(act())
+
+        def signalled() -> None:
+            # The next one ends the process as if nobody handled it.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            acting.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: reactor.callFromThread(signalled))
+        acting.addBoth(stop)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    result = outcome[0] if outcome else Exit.FAILED
+    if isinstance(result, Failure):
+        if result.check(CancelledError):
+            return Exit.FAILED
+        result.raiseException()
+    return result
 
 
 def no_reload() -> None:

@@ -339,12 +339,19 @@ def _members(section: str) -> Any:
 
     def convert(given: Mapping[str, Any]) -> Mapping[str, Any]:
         problems = [
-            Problem(f"Config.{section}", f"unknown name {shorten(n)}{did_you_mean(n, names)}", f"use {names}")
+            Problem(
+                f"Config.{section}",
+                f"unknown name {shorten(n)}{did_you_mean(n, names)}",
+                f"there are {', '.join(names)}",
+            )
             for n in given
             if n not in names
         ]
         if problems:
             raise ConfigError(problems)
+        for name, member in given.items():
+            if not isinstance(member, target):
+                raise TypeError(f"Config.{section}[{name!r}] takes {target.__name__}, not {shorten(member)}")
         return MappingProxyType(
             {name: given.get(name) or _built(target, section, {}, name) for name in names}
         )

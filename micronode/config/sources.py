@@ -163,7 +163,8 @@ def _from_file(name: str, text: str) -> _Layer:
     except ValueError as error:
         # tomllib tells the place of a syntax error in its message only (or "at end of document").
         found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        line = int(found[1]) if found else text.rstrip("\n").count("\n") + 1
+        last = text.rstrip("\n").count("\n") + 1 if "end of document" in str(error) else 1
+        line = int(found[1]) if found else last
         what = str(error)[: found.start()] if found else str(error)
         layer.problems.append(Problem(f"{name}:{line}", f"not TOML: {what}", "correct this line"))
         return layer

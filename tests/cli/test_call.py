@@ -1,0 +1,247 @@
+"""micronode call: what is asked of the client, what is printed, and how failures read."""
+
+import io
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError, DNSLookupError
+from twisted.internet.task import Clock
+
+from micronode.cli.call import PROFILES, CallOptions, call, describe
+from micronode.cli.exits import CommandError
+from micronode.oap.client import OAPError
+from micronode.oap.wire.profiles import Profile
+from tests.cli.support import CommandTestCase
+
+BUSY = OAPError(429, "busy", "too many\ncalls", retryable=True, retry_after_ms=250)
+
+
+class StubResponse:
+    """An answer whose body comes in the pieces given."""
+
+    def __init__(self, head: dict[str, Any], *pieces: bytes, error: Exception | None = None) -> None:
+        self.head = head
+        self.pieces = pieces
+        self.error = error
+        self.cancelled = False
+
+    def deliver(self, consumer: Any) -> Deferred[None]:
+        for piece in self.pieces:
+            consumer.write(piece)
+        if self.error is not None:
+            return fail(self.error)
+        return Deferred(self._cancel) if getattr(consumer, "error", None) else succeed(None)
+
+    def _cancel(self, _: object) -> None:
+        self.cancelled = True
+
+
+class StubClient:
+    """Answers every call alike, and records it."""
+
+    def __init__(self, answer: StubResponse | Exception) -> None:
+        self.answer = answer
+        self.calls: list[tuple[Any, ...]] = []
+        self.closed = False
+
+    def call(self, profile: int, op: str, args: dict[str, Any], **rest: Any) -> Deferred[Any]:
+        self.calls.append((profile, op, args, rest))
+        return fail(self.answer) if isinstance(self.answer, Exception) else succeed(self.answer)
+
+    def close(self) -> Deferred[None]:
+        self.closed = True
+        return Deferred()
+
+
+def parsed(*argv: str) -> CallOptions:
+    options = CallOptions()
+    options.parse(argv)
+    return options
+
+
+class CallOptionsTests(CommandTestCase):
+    def test_options_may_stand_anywhere(self) -> None:
+        for argv in (
+            ["oap://h:1", "search", "query", "--args", '{"q":"-x"}', "--head"],
+            ["--head", "--args", '{"q":"-x"}', "oap://h:1", "search", "query"],
+            ["oap://h:1", "--head", "search", '--args={"q":"-x"}', "query"],
+        ):
+            options = parsed(*argv)
+            self.assertEqual(
+                (options["target"], options["profile"], options["op"]), ("oap://h:1", "search", "query")
+            )
+            self.assertEqual((options["args"], options["head"]), ({"q": "-x"}, 1))
+
+    def test_defaults(self) -> None:
+        options = parsed("oap://h:1", "media", "put")
+        self.assertEqual((options["args"], options["body"], options["deadline"]), ({}, None, None))
+
+    def test_profiles_by_name(self) -> None:
+        self.assertEqual(PROFILES["media"], Profile.MEDIA)
+        self.assertNotIn("control", PROFILES)
+
+    def test_mistakes(self) -> None:
+        for argv, words in [
+            ([], "0 given"),
+            (["oap://h:1", "search"], "2 given"),
+            (["oap://h:1", "search", "query", "x"], "4 given"),
+            (["oap://h:1", "serch", "query"], "did you mean search?"),
+            (["oap://h:1", "control", "hello"], "unknown profile"),
+            (["oap://h:1", "search", "query", "--args", "{"], "not JSON"),
+            (["oap://h:1", "search", "query", "--args", "[1]"], "JSON object"),
+            (["oap://h:1", "search", "query", "--args", "[" * 100_000], "not JSON"),
+            (["oap://h:1", "search", "query", "--deadline", "1.5"], "--deadline"),
+            (["oap://h:1", "search", "query", "--deadline", "0"], "--deadline"),
+            (["oap://h:1", "search", "query", "--deadline", "9" * 5000], "--deadline"),
+        ]:
+            error = self.assertRaises(CommandError, parsed, *argv)
+            self.assertEqual(error.code, 64)
+            self.assertIn(words, error.lines[0])
+            self.assertTrue(error.lines[0].endswith("; see micronode call --help"), error.lines)
+
+
+class CallTests(CommandTestCase):
+    def run_call(self, answer: StubResponse | Exception, *argv: str) -> Deferred[int]:
+        """Make a call that is answered by *answer*; the goodbye never is, so it takes its two seconds."""
+        self.client = StubClient(answer)
+        clock = Clock()
+        options = parsed(*(argv or ("oap://h:1", "search", "query")))
+        done = Deferred.fromCoroutine(call(clock, options, lambda reactor, target: succeed(self.client)))  # type: ignore[arg-type]
+        clock.advance(2.1)
+        return done
+
+    def test_prints_the_body(self) -> None:
+        done = self.run_call(StubResponse({"status": 200}, b"\x00\xff", b"x"))
+        self.assertEqual(self.successResultOf(done), 0)
+        self.assertEqual(self.out.buffer.getvalue(), b"\x00\xffx")
+        self.assertEqual(self.complained, "")
+        self.assertTrue(self.client.closed)
+
+    def test_asks_what_was_typed(self) -> None:
+        self.run_call(
+            StubResponse({}),
+            *("oap://h:1", "feed", "send", "--args", '{"topic":"t"}'),
+            *("--deadline", "250", "--idempotency-key", "k"),
+        )
+        self.assertEqual(
+            self.client.calls,
+            [
+                (
+                    Profile.FEED,
+                    "send",
+                    {"topic": "t"},
+                    {"body": None, "deadline_ms": 250, "idempotency_key": "k"},
+                )
+            ],
+        )
+
+    def test_sends_a_file(self) -> None:
+        name = self.mktemp()
+        with open(name, "wb") as file:
+            file.write(b"12345")
+        self.run_call(StubResponse({}), "oap://h:1", "media", "put", "--body", name)
+        self.assertEqual(self.client.calls[0][3]["body"].length, 5)
+
+    def test_head_goes_to_standard_error(self) -> None:
+        self.run_call(StubResponse({"status": 201}, b"{}"), "oap://h:1", "media", "put", "--head")
+        self.assertEqual((self.complained, self.printed), ('{"status": 201}\n', "{}"))
+
+    def test_last_line_is_ended_for_people_only(self) -> None:
+        for kind, terminal, printed in [
+            ("application/json", True, "{}\n"),
+            ("text/plain; charset=utf-8", True, "{}\n"),
+            ("application/octet-stream", True, "{}"),
+            ("application/json", False, "{}"),
+            (None, True, "{}"),
+        ]:
+            stream = io.BytesIO()
+            stream.isatty = lambda terminal=terminal: terminal  # type: ignore[method-assign]
+            self.patch(sys, "stdout", io.TextIOWrapper(stream))
+            self.successResultOf(self.run_call(StubResponse({"content_type": kind}, b"{}")))
+            self.assertEqual(stream.getvalue().decode(), printed, (kind, terminal))
+
+    def test_failures_are_one_line(self) -> None:
+        for answer in (BUSY, StubResponse({}, b"half", error=BUSY)):
+            self.assertEqual(self.successResultOf(self.run_call(answer)), 1)
+        line = "micronode: search.query: busy (429): too many calls; try again in 250 ms\n"
+        self.assertEqual(self.complained, line * 2)
+        self.assertTrue(self.client.closed)
+
+    def test_lost_connection(self) -> None:
+        self.assertEqual(self.successResultOf(self.run_call(ConnectionLost())), 1)
+        self.assertIn("search.query: the connection to oap://h:1 was lost", self.complained)
+
+    def test_arguments_the_client_refuses(self) -> None:
+        error = self.failureResultOf(
+            self.run_call(ValueError("args are larger than 16 KiB")), CommandError
+        ).value
+        self.assertEqual((error.code, error.lines), (64, ("args are larger than 16 KiB",)))
+        self.assertTrue(self.client.closed)
+
+    def test_body_that_cannot_be_read_to_its_end(self) -> None:
+        self.assertEqual(self.successResultOf(self.run_call(OSError(5, "Input/output error"))), 1)
+        self.assertEqual(
+            self.complained, "micronode: search.query: cannot read the body: Input/output error\n"
+        )
+
+    def test_owners_status_of_a_custom_facet(self) -> None:
+        done = self.run_call(StubResponse({"status": 404}, b"no"))
+        self.assertEqual((self.successResultOf(done), self.printed), (1, "no"))
+
+    def test_output_that_takes_no_more(self) -> None:
+        for error, complaint in [
+            (BrokenPipeError(32, "Broken pipe"), ""),
+            (
+                OSError(28, "No space left on device"),
+                "micronode: cannot write the body: No space left on device\n",
+            ),
+        ]:
+            self.patch(sys, "stdout", io.TextIOWrapper(_Full(error)))
+            response = StubResponse({}, b"a", b"b")
+            self.assertEqual(self.successResultOf(self.run_call(response)), 1)
+            self.assertEqual((self.complained, response.cancelled), (complaint, True))
+
+    def test_description_without_a_time(self) -> None:
+        self.assertEqual(describe(OAPError(404, "not_found", "gone")), "not_found (404): gone")
+
+
+class ConnectTests(CommandTestCase):
+    def refused(self, error: Exception) -> CommandError:
+        done = Deferred.fromCoroutine(
+            call(Clock(), parsed("oap://h:1", "search", "query"), lambda *_: fail(error))
+        )
+        refusal: CommandError = self.failureResultOf(done, CommandError).value
+        return refusal
+
+    def test_no_connection(self) -> None:
+        for error in (
+            ConnectionRefusedError(),
+            DNSLookupError("h"),
+            ConnectionLost(),
+            OSError(2, "no such file"),
+        ):
+            refusal = self.refused(error)
+            self.assertEqual(refusal.code, 69)
+            self.assertRegex(refusal.lines[0], r"\Acannot connect to oap://h:1: .+; is the node running")
+
+    def test_refused_by_the_node(self) -> None:
+        refusal = self.refused(OAPError(400, "bad_hello", "no"))
+        self.assertEqual(refusal.code, 69)
+        self.assertIn("bad_hello (400): no", refusal.lines[0])
+
+    def test_malformed_target(self) -> None:
+        def connect(*_: object) -> Any:
+            raise ValueError("'x' is no target")
+
+        done = Deferred.fromCoroutine(call(Clock(), parsed("x", "search", "query"), connect))
+        self.assertEqual(self.failureResultOf(done, CommandError).value.code, 64)
+
+
+class _Full(io.BytesIO):
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, data: object) -> int:
+        raise self.error

@@ -1,0 +1,90 @@
+"""The options of the node: what is typed becomes settings with their origin."""
+
+from twisted.python import usage
+
+from micronode.cli.exits import CommandError
+from micronode.cli.options import NodeOptions, TwistdOptions
+from tests.cli.support import CommandTestCase
+
+
+def parsed(*argv: str) -> NodeOptions:
+    options = NodeOptions()
+    options.parse(argv)
+    return options
+
+
+class NodeOptionsTests(CommandTestCase):
+    def test_each_flag_reaches_its_key(self) -> None:
+        for argv, path, value, origin in [
+            (["--http", "127.0.0.1:1"], "http.listen", "127.0.0.1:1", "flag --http"),
+            (["--admin=127.0.0.1:1"], "admin.listen", "127.0.0.1:1", "flag --admin"),
+            (["--oap", "off"], "oap.listen", "off", "flag --oap"),
+            (["--log-level", "debug"], "log.level", "debug", "flag --log-level"),
+            (["--facets", "search"], "facets.graph.enabled", False, "flag --facets"),
+            (["--profile", "dev"], "node.profile", "dev", "flag --profile"),
+            (["--set", "http.idle=3s"], "http.idle", 3.0, "flag --set http.idle"),
+            (
+                ["--set", "owners.index.url=http://a,http://b"],
+                "owners.index.url",
+                ("http://a", "http://b"),
+                None,
+            ),
+        ]:
+            config = parsed(*argv).load({}).config
+            self.assertEqual(config.values()[path], value, argv)
+            if origin is not None:
+                self.assertEqual(config.sources[path], origin)
+
+    def test_order_decides(self) -> None:
+        config = parsed("--http", "127.0.0.1:1", "--set", "http.listen=127.0.0.1:2").load({}).config
+        self.assertEqual(config.http.listen, "127.0.0.1:2")
+        config = parsed("--set", "http.listen=127.0.0.1:2", "--http", "127.0.0.1:1").load({}).config
+        self.assertEqual(config.http.listen, "127.0.0.1:1")
+
+    def test_set_may_hold_equals_signs_and_spaces(self) -> None:
+        config = parsed("--set", " owners.index.url = unix:/a=b ").load({}).config
+        self.assertEqual(config.owners["index"].url, ("unix:/a=b",))
+
+    def test_config_is_read(self) -> None:
+        name = self.mktemp()
+        with open(name, "w") as file:
+            file.write('[log]\nlevel = "error"\n')
+        self.assertEqual(parsed("--config", name).load({}).config.log.level, "error")
+
+    def test_usage_mistakes(self) -> None:
+        for argv in (["--set", "x"], ["--set", "=1"], ["--http"], ["--htpp", "x"], ["serve"], ["--facets"]):
+            error = self.assertRaises(CommandError, parsed, *argv)
+            self.assertEqual(error.code, 64)
+            self.assertRegex(error.lines[0], r"; see micronode run --help$")
+
+    def test_refused_values_are_configuration(self) -> None:
+        error = self.assertRaises(CommandError, parsed("--facets", "grph", "--http", "x").load, {})
+        self.assertEqual((error.code, len(error.lines)), (78, 2))
+
+    def test_help_tells_every_option(self) -> None:
+        text = str(NodeOptions())
+        for name in (
+            "--config",
+            "--profile",
+            "--http",
+            "--admin",
+            "--oap",
+            "--facets",
+            "--log-level",
+            "--set",
+        ):
+            self.assertIn(name, text)
+
+
+class TwistdOptionsTests(CommandTestCase):
+    def test_same_options(self) -> None:
+        options = TwistdOptions()
+        options.parseOptions(["--http", "127.0.0.1:1"])
+        self.assertEqual(options.load({}).config.http.listen, "127.0.0.1:1")
+        self.assertIn("twistd", str(options))
+
+    def test_a_mistake_ends_with_64_though_twistd_would_end_with_0(self) -> None:
+        ended = self.assertRaises(SystemExit, TwistdOptions().parseOptions, ["--htpp", "x"])
+        self.assertEqual(ended.code, 64)
+        self.assertIn("twistd micronode: option --htpp not recognized", self.complained)
+        self.assertNotIsInstance(ended, usage.UsageError)

@@ -1,0 +1,100 @@
+"""The node below twistd: its log, its pid file, SIGHUP, and a port that is taken."""
+
+import io
+import json
+import signal
+import sys
+
+from twisted.application.service import Application, IService, Service
+from twisted.logger import ILogObserver, LogLevel
+from zope.interface.verify import verifyObject
+
+from micronode.cli import tap
+from micronode.cli.tap import TwistdService, makeService
+from micronode.concurrency.listening import ListenError
+from tests.cli.support import CommandTestCase, ScriptReactor, send
+from tests.cli.test_run import SpyService
+
+
+class MakeServiceTests(CommandTestCase):
+    def options(self, *argv: str, **parent: object) -> tap.Options:
+        options = tap.Options()
+        options.parent = {"nodaemon": 1, "pidfile": "twistd.pid", "logfile": None, **parent}
+        options.parseOptions(list(argv))
+        return options
+
+    def test_refused_configuration(self) -> None:
+        ended = self.assertRaises(SystemExit, makeService, self.options("--http", "0.0.0.0:1"))
+        self.assertEqual(ended.code, 78)
+        self.assertRegex(self.complained, r"\Amicronode: flag --http: .*\n\Z")
+
+    def test_no_pid_file_unless_asked_for(self) -> None:
+        options = self.options()
+        verifyObject(IService, makeService(options))
+        self.assertEqual(options.parent["pidfile"], "")
+        options = self.options(pidfile="/run/mine.pid")
+        makeService(options)
+        self.assertEqual(options.parent["pidfile"], "/run/mine.pid")
+
+    def test_our_log_unless_twistd_was_given_one(self) -> None:
+        for parent, ours in [
+            ({}, True),
+            ({"logfile": "x.log"}, False),
+            ({"logger": "a.b"}, False),
+            ({"syslog": 1}, False),
+            ({"nodaemon": 0}, False),
+        ]:
+            application = Application("micronode")
+            makeService(self.options(**parent)).setServiceParent(application)
+            self.assertEqual(application.getComponent(ILogObserver, None) is not None, ours, parent)
+
+    def test_log_follows_the_configuration(self) -> None:
+        application = Application("micronode")
+        service = makeService(self.options("--log-level", "error", "--set", "log.format=json"))
+        service.setServiceParent(application)
+        observe = application.getComponent(ILogObserver)
+        for level in (LogLevel.info, LogLevel.error):
+            observe({"log_level": level, "log_format": level.name, "log_time": 0.0})
+        (line,) = self.printed.splitlines()
+        self.assertEqual(json.loads(line)["event"], "error")
+
+    def test_without_a_parent(self) -> None:
+        options = tap.Options()
+        options.parseOptions([])
+        verifyObject(IService, makeService(options))
+
+
+class TwistdServiceTests(CommandTestCase):
+    def test_starts_and_stops_the_node(self) -> None:
+        node = SpyService()
+        service = TwistdService(node, ScriptReactor())
+        service.privilegedStartService()
+        service.startService()
+        self.assertEqual((node.steps, node.running), (["privileged", "start"], 1))
+        self.successResultOf(service.stopService())
+        self.assertEqual(node.running, 0)
+
+    def test_port_taken(self) -> None:
+        real = io.StringIO()
+        self.patch(sys, "__stderr__", real)
+        for step in ("privileged", "start"):
+            service = TwistdService(SpyService(step), ScriptReactor())
+            ended = self.assertRaises(SystemExit, _start, service)
+            self.assertEqual(ended.code, 69)
+        self.assertEqual(real.getvalue().count("\n"), 2)
+        self.assertIn("micronode: http.listen 127.0.0.1:5310: address already in use", real.getvalue())
+
+    def test_port_taken_in_a_daemon_is_told_by_twistd(self) -> None:
+        service = TwistdService(SpyService("privileged"), ScriptReactor(), daemon=True)
+        self.assertRaises(ListenError, _start, service)
+
+    def test_hangup_is_survived(self) -> None:
+        service = TwistdService(Service(), ScriptReactor())
+        _start(service)
+        send(signal.SIGHUP)()
+        self.assertTrue(service.running)
+
+
+def _start(service: TwistdService) -> None:
+    service.privilegedStartService()
+    service.startService()

@@ -1,0 +1,258 @@
+"""Merging: every key from every source, who wins, and where each error is said to be."""
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.config.kinds import ConfigError
+from micronode.config.schema import KEYS, Config
+from micronode.config.sources import Flag, Loaded, facet_flags, load, merge
+from tests.config.samples import ROWS, as_toml, document, mistyped, other
+
+
+def refusals(**sources: object) -> list[str]:
+    """Return the lines of the refusal of *sources*."""
+    try:
+        merge(**sources)  # type: ignore[arg-type]
+    except ConfigError as error:
+        return str(error).splitlines()
+    raise AssertionError("not refused")
+
+
+class EveryKeyTests(SynchronousTestCase):
+    def check(self, path: str, loaded: Loaded, source: str) -> None:
+        config = loaded.config
+        self.assertEqual(config.values()[path], other(ROWS[path]), path)
+        self.assertEqual(config.sources[path], source)
+
+    def test_from_a_file(self) -> None:
+        for path, row in ROWS.items():
+            text = document(row, as_toml(row, other(row)))
+            self.check(path, merge(file=("a.toml", text)), "a.toml:3")
+
+    def test_from_the_environment(self) -> None:
+        for path, row in ROWS.items():
+            self.check(path, merge(environ={row.variable: row.show(other(row))}), f"env {row.variable}")
+
+    def test_from_a_flag(self) -> None:
+        for path, row in ROWS.items():
+            self.check(path, merge(flags=[Flag(path, row.show(other(row)), "flag --set x")]), "flag --set x")
+
+    def test_a_stronger_source_wins(self) -> None:
+        for path, row in ROWS.items():
+            file = ("a.toml", document(row, as_toml(row, row.default)))
+            weak = merge(file=file, environ={row.variable: row.show(other(row))})
+            self.check(path, weak, f"env {row.variable}")
+            strong = merge(
+                file=file,
+                environ={row.variable: row.show(row.default)},
+                flags=[Flag(path, row.show(other(row)), "flag --x")],
+            )
+            self.check(path, strong, "flag --x")
+
+    def test_mistyped_in_a_file(self) -> None:
+        for row in KEYS.values():
+            wrong = ["{ a = 1 }", "1979-05-27", '"no such value"', "nan", "[[]]"]
+            wrong += ["3"] if row.kind.name not in ("INTEGER", "SIZE") else []
+            for text in wrong:
+                (line,) = refusals(file=("a.toml", document(row, text)))
+                self.assertTrue(line.startswith(f"a.toml:3: {row.path} "), line)
+
+    def test_mistyped_in_the_environment_or_a_flag(self) -> None:
+        for path, row in KEYS.items():
+            for text in [value for value in mistyped(row) if isinstance(value, str)]:
+                (line,) = refusals(environ={row.variable: text})
+                self.assertTrue(line.startswith(f"env {row.variable}: {path} "), line)
+                (line,) = refusals(flags=[Flag(path, text, "flag --y")])
+                self.assertTrue(line.startswith(f"flag --y: {path} "), line)
+
+
+class FileTests(SynchronousTestCase):
+    def test_bytes_that_editors_leave(self) -> None:
+        name = self.mktemp()
+        text = '\ufeff# c\r\n\r\n[http]\r\n\tlisten\t=\t"127.0.0.1:1"\r\n'
+        Path(name).write_bytes(text.encode("utf-8"))
+        config = load(environ={}, path=name).config
+        self.assertEqual((config.http.listen, config.sources["http.listen"]), ("127.0.0.1:1", f"{name}:4"))
+
+    def test_dotted_and_inline_forms(self) -> None:
+        text = 'http.listen = "127.0.0.1:1"\nowners = { index = { url = "http://a", timeout = "1s" } }\n'
+        sources = merge(file=("f", text)).config.sources
+        self.assertEqual(
+            dict(sources), {"http.listen": "f:1", "owners.index.url": "f:2", "owners.index.timeout": "f:2"}
+        )
+
+    def test_list_over_lines_is_placed_at_its_key(self) -> None:
+        config = merge(file=("f", '[owners.index]\nurl = [\n"http://a",\n"http://b"\n]\n')).config
+        self.assertEqual(config.owners["index"].url, ("http://a", "http://b"))
+        self.assertEqual(config.sources["owners.index.url"], "f:2")
+
+    def test_unknown_keys_are_placed(self) -> None:
+        text = '[http]\nlisen = "x"\n\n[htp]\na = 1\n\n[owners.indx]\n\n[[admin]]\nlisten = "x"\n'
+        self.assertEqual(
+            [line.split(": ")[0] for line in refusals(file=("f", text))], ["f:2", "f:4", "f:7", "f:9"]
+        )
+
+    def test_a_duration_without_unit(self) -> None:
+        (line,) = refusals(file=("f", "[timeouts]\nread = 5\n"))
+        self.assertIn("has no unit", line)
+        self.assertEqual(merge(file=("f", "[drain]\ngrace = 0\n")).config.drain.grace, 0.0)
+
+    def test_syntax_errors_are_placed(self) -> None:
+        for text, place in [
+            ("[http]\nlisten = = 3\n", "f:2"),
+            ('[http]\r\n\r\nlisten = "x\r\n', "f:3"),
+            ("[http]\n[http]\n", "f:2"),
+            ("a = 1\na = 2\n", "f:2"),
+            ("[http\n", "f:1"),
+            ('x = """\n\n', "f:1"),
+            ("x = [\n1,\n", "f:2"),
+            ("x = " + "[" * 20_000, "f:1"),
+            ("x = " + "9" * 5000, "f:1"),
+        ]:
+            (line,) = refusals(file=("f", text))
+            self.assertTrue(line.startswith(f"{place}: "), line)
+
+    def test_contradictions_are_placed(self) -> None:
+        (line,) = refusals(file=("f", '[http]\nidle = "1s"\nlisten = "0.0.0.0:1"\n'))
+        self.assertTrue(line.startswith("f:3: http.listen ="), line)
+
+    def test_a_hidden_mistake_is_still_told(self) -> None:
+        (line,) = refusals(
+            file=("f", "[http]\nlisten = 3\n"), flags=[Flag("http.listen", "127.0.0.1:1", "flag --http")]
+        )
+        self.assertTrue(line.startswith("f:2"), line)
+
+
+class NamedFileTests(SynchronousTestCase):
+    def test_none_is_read_unless_named(self) -> None:
+        self.assertEqual(load(environ={}).config, Config())
+
+    def test_the_flag_counts_more_than_the_variable(self) -> None:
+        name = self.mktemp()
+        Path(name).write_text('[log]\nlevel = "error"\n')
+        self.assertEqual(load(environ={"MICRONODE_CONFIG": name}).config.log.level, "error")
+        self.assertEqual(load(environ={"MICRONODE_CONFIG": "/nowhere"}, path=name).config.log.level, "error")
+
+    def test_unreadable(self) -> None:
+        directory = self.mktemp()
+        Path(directory).mkdir()
+        for name, reason in [
+            ("/nowhere/x.toml", "no such file"),
+            (directory, "is a directory"),
+            ("", "names no file"),
+            ("a\0b", "null"),
+            ("/dev/zero", "larger than 1 MiB"),
+        ]:
+            for sources, where in [
+                ({"environ": {}, "path": name}, "flag --config: "),
+                ({"environ": {"MICRONODE_CONFIG": name}}, "env MICRONODE_CONFIG: "),
+            ]:
+                error = self.assertRaises(ConfigError, load, **sources)
+                self.assertTrue(str(error).startswith(where), error)
+                self.assertIn(reason, str(error))
+
+    def test_not_utf8(self) -> None:
+        name = self.mktemp()
+        Path(name).write_bytes(b"# 1\n# \xff\n")
+        error = self.assertRaises(ConfigError, load, environ={}, path=name)
+        self.assertTrue(str(error).startswith(f"{name}:2: "), error)
+
+
+class EnvironmentTests(SynchronousTestCase):
+    def test_unknown_variables(self) -> None:
+        (line,) = refusals(environ={"MICRONODE_HTTP_LISEN": "x"})
+        self.assertIn("did you mean MICRONODE_HTTP_LISTEN?", line)
+        self.assertTrue(refusals(environ={"MICRONODE_": "x"})[0].startswith("env MICRONODE_: unknown"))
+
+    def test_what_kubernetes_sets_is_ignored_with_one_warning(self) -> None:
+        loaded = merge(
+            environ={
+                "MICRONODE_PORT": "tcp://10.0.0.1:5310",
+                "MICRONODE_PORT_5310_TCP_ADDR": "10.0.0.1",
+                "MICRONODE_SERVICE_HOST": "10.0.0.1",
+            }
+        )
+        self.assertEqual(loaded.config, Config())
+        (warning,) = loaded.warnings
+        self.assertIn("MICRONODE_PORT and 2 more", warning)
+
+    def test_only_those_prefixes(self) -> None:
+        refusals(environ={"MICRONODE_PORTS": "1"})
+        refusals(environ={"MICRONODE_SERVICE": "1"})
+
+    def test_others_are_nobodys_business(self) -> None:
+        loaded = merge(environ={"HOME": "/x", "micronode_http_listen": "x", "XMICRONODE_A": "1"})
+        self.assertEqual((loaded.config, loaded.warnings), (Config(), ()))
+
+    def test_lists_by_comma(self) -> None:
+        config = merge(environ={"MICRONODE_OWNERS_INDEX_URL": "http://a, http://b"}).config
+        self.assertEqual(config.owners["index"].url, ("http://a", "http://b"))
+
+
+class FlagTests(SynchronousTestCase):
+    def test_the_last_of_two_wins(self) -> None:
+        flags = [Flag("log.level", "error", "flag --a"), Flag("log.level", "debug", "flag --b")]
+        config = merge(flags=flags).config
+        self.assertEqual((config.log.level, config.sources["log.level"]), ("debug", "flag --b"))
+
+    def test_facets_are_exactly_these(self) -> None:
+        for names, enabled in [("media", {"media"}), ("graph, media", {"graph", "media"}), ("", set())]:
+            config = merge(flags=facet_flags(names)).config
+            self.assertEqual({name for name, facet in config.facets.items() if facet.enabled}, enabled)
+            self.assertEqual(config.sources["facets.search.enabled"], "flag --facets")
+
+    def test_unknown_facet(self) -> None:
+        (line,) = refusals(flags=facet_flags("grph"))
+        self.assertIn("flag --facets: unknown name 'grph' in [facets] (did you mean graph?)", line)
+
+    def test_unknown_paths(self) -> None:
+        for path in ("http", "http.listen.x", "", ".", "http.", "owners.index", "x"):
+            (line,) = refusals(flags=[Flag(path, "1", "flag --set")])
+            self.assertTrue(line.startswith("flag --set: "), line)
+
+
+class OverridesTests(SynchronousTestCase):
+    def test_kinds_of_sources(self) -> None:
+        config = merge(
+            file=("a.toml", '[http]\nidle = "1s"\n'),
+            environ={"MICRONODE_NODE_PROFILE": "dev"},
+            flags=[Flag("log.level", "debug", "flag --log-level")],
+        ).config
+        self.assertEqual(
+            config.overrides(),
+            {
+                "auth.mode": "profile",
+                "facets.media.enabled": "profile",
+                "drain.grace": "profile",
+                "http.idle": "file",
+                "node.profile": "env",
+                "log.level": "flag",
+            },
+        )
+        self.assertEqual(Config.from_mapping({"http": {"idle": 1}}).overrides(), {})
+
+
+class ShippedFilesTests(SynchronousTestCase):
+    conf = Path(__file__).parents[2] / "conf"
+
+    def test_both_load(self) -> None:
+        config = load(environ={}, path=str(self.conf / "micronode.toml")).config
+        self.assertEqual((config.node.profile, config.log.format), ("none", "json"))
+        config = load(environ={}, path=str(self.conf / "micronode.dev.toml")).config
+        self.assertEqual((config.node.profile, config.facets["media"].enabled), ("dev", True))
+
+    def test_production_example_shows_every_key_and_its_default(self) -> None:
+        """Uncommented, its commented keys give the defaults, and no key is missing."""
+        text = (self.conf / "micronode.toml").read_text("utf-8")
+        lines = [line.removeprefix("# ") if _is_setting(line) else line for line in text.splitlines()]
+        whole = merge(file=("f", "\n".join(lines))).config
+        shipped = merge(file=("f", text)).config
+        self.assertEqual(set(whole.sources), set(KEYS))
+        for path in set(whole.sources) - set(shipped.sources):
+            self.assertEqual(whole.values()[path], KEYS[path].default, path)
+
+
+def _is_setting(line: str) -> bool:
+    name, equals, _ = line.removeprefix("# ").partition(" = ")
+    return line.startswith("# ") and bool(equals) and name.isidentifier()
