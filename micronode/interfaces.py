@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IPushProducer
     from twisted.web.iweb import IBodyProducer
 
-    from micronode.calls.call import ResponseHead
+    from micronode.calls.call import Call, ResponseHead
     from micronode.calls.operations import Operation
     from micronode.errors import NodeError
 
@@ -72,7 +72,7 @@ class IReplyBody(Interface):
         """
 
     def abort() -> None:
-        """Throw the body away and free its connection. Idempotent, and harmless after relay()."""
+        """Throw the body away and close its connection. Idempotent, and harmless once it was relayed."""
 
 
 class IOwnerReply(IReplyBody):
@@ -98,6 +98,11 @@ class IOwnerReply(IReplyBody):
         is held back until the digest matches. A mismatch is ``integrity_failed``.
 
         :param bytes digest: the BLAKE3 digest of the whole body, 32 bytes.
+        """
+
+    def discard() -> None:
+        """Throw away a body nobody wants, that of an error: like abort(), but a small one is read and
+        dropped, which keeps the connection. Idempotent.
         """
 
 
@@ -130,17 +135,60 @@ class IOwnerClient(Interface):
             ``owners.NAME.timeout`` counts.
         :return: a Deferred that fires with an :class:`IOwnerReply` whatever its status, when the
             response head is there. It fails with NodeError: ``owner_unavailable``, ``owner_timeout``,
-            ``bad_gateway``. Cancelling it aborts the connection to the owner.
+            ``bad_gateway``, or the one that *body* failed with. Cancelling it aborts the connection to
+            the owner.
         """
 
     def probe(path: bytes) -> Deferred[bool]:
         """Ask ``GET path`` (``/readyz``) with a small timeout, outside the concurrency bound.
 
-        :return: a Deferred that fires with True when the answer was 200, else False. Never fails.
+        :return: a Deferred that fires with True when the answer was 200, else False. Never fails; cancelled,
+            it fires with False.
         """
 
     def close() -> Deferred[None]:
         """Close idle connections. :return: a Deferred that fires (None) when they are closed."""
+
+
+class IIndexOwner(Interface):
+    """The index owner as the search and graph facets see it.
+
+    *call* is the :class:`~micronode.calls.call.Call` on whose behalf it is asked. Each returns a Deferred as
+    :meth:`IOwnerClient.call` does; the body of a good answer (status 200) is JSON. Text is quoted here.
+    """
+
+    def resolve(call: Call, key: str) -> Deferred[IOwnerReply]:
+        """Ask what *key* (``name:…`` or ``b3:…``) stands for. Unknown: status 404."""
+
+    def providers(call: Call, cid: str, *, limit: int) -> Deferred[IOwnerReply]:
+        """Ask who has the object *cid*; at most *limit* of them."""
+
+    def search(call: Call, query: str, *, limit: int, offset: int) -> Deferred[IOwnerReply]:
+        """Ask for the documents that match *query*, best first: *limit* of them from *offset* on."""
+
+    def neighbors(call: Call, node: str, *, hops: int, max_neighbors: int) -> Deferred[IOwnerReply]:
+        """Ask for the nodes at most *hops* edges from *node*; at most *max_neighbors* of them."""
+
+
+class IStorageOwner(Interface):
+    """The storage owner as the media facet sees it. *call* and the Deferreds are as IIndexOwner says.
+
+    The header values given are visible ASCII.
+    """
+
+    def get(
+        call: Call, cid: str, *, byte_range: str | None = None, if_none_match: str | None = None
+    ) -> Deferred[IOwnerReply]:
+        """Ask for the object *cid*, or one *byte_range* of it (status 206, or 416).
+
+        Where the entity tag in *if_none_match* is the object's: status 304.
+        """
+
+    def head(call: Call, cid: str, *, if_none_match: str | None = None) -> Deferred[IOwnerReply]:
+        """Ask for the size (``length``) and type of the object *cid*."""
+
+    def put(call: Call, body: IBodyProducer | None, *, content_type: str) -> Deferred[IOwnerReply]:
+        """Store *body* (None: an empty object); the answer (201) is the JSON object ``{"cid": "b3:…"}``."""
 
 
 class IFacet(Interface):

@@ -157,7 +157,7 @@ class OwnerConnection(HTTP11ClientProtocol):
 
     def _may_stay_open(self) -> bool:
         parser = self._parser
-        if parser is None or parser.response.version != (b"HTTP", 1, 1):
+        if self._spoiled or parser is None or parser.response.version != (b"HTTP", 1, 1):
             return False
         fields = parser.connHeaders.getRawHeaders(b"connection", ())
         return not any(token.strip().lower() == b"close" for field in fields for token in field.split(b","))
@@ -165,21 +165,21 @@ class OwnerConnection(HTTP11ClientProtocol):
     def _giveUp(self, reason: Failure) -> None:
         """Twisted's way to close it: politely after a whole answer, at once after anything else.
 
-        TLS closes at once too: an owner that never answers close_notify would keep the descriptor.
+        At once, too, where it might wait for ever: over TLS, for an owner that never answers
+        close_notify, and after an upload, for one that does not take what is left of it.
         """
-        if (
-            reason.check(ConnectionDone)
-            and not self._early_cut()
-            and not ISSLTransport.providedBy(self.transport)
-        ):
-            cast(ITransport, self.transport).loseConnection()
-        else:
-            self.kill()
-        self._disconnectParser(reason)
-
-    def _early_cut(self) -> bool:
         request = self._currentRequest
-        return request is not None and request.bodyProducer is not None and not request.persistent
+        sent_body = request is not None and request.bodyProducer is not None
+        if (
+            self._spoiled
+            or sent_body
+            or not reason.check(ConnectionDone)
+            or ISSLTransport.providedBy(self.transport)
+        ):
+            self.kill()
+        else:
+            cast(ITransport, self.transport).loseConnection()
+        self._disconnectParser(reason)
 
     def kill(self) -> None:
         """Close it at once, whatever it does; it is never used again."""

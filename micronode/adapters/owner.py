@@ -21,10 +21,10 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
-from micronode.adapters.address import OwnerAddress
-from micronode.adapters.agent import OwnerAgent, make_treq_client
+from micronode.adapters.agent import OwnerAgent
 from micronode.adapters.lease import Lease, root_cause
 from micronode.adapters.reply import OwnerReply
+from micronode.adapters.small import make_treq_client
 from micronode.adapters.upload import UploadBody
 from micronode.errors import NodeError
 from micronode.interfaces import IOwnerClient, IOwnerReply
@@ -185,6 +185,8 @@ class _OwnerCall:
 
     def _written(self) -> None:
         if self._body is not None and not self._lease.ended and not self.answered.called:
+            # How long an upload took says nothing about the owner.
+            self._began = self._client.clock.seconds()
             self._start_deadline()
 
     def _upload_stalled(self) -> None:
@@ -247,33 +249,3 @@ class _OwnerCall:
         if not self._lease.ended:
             self._lease.fail(error)
             self.answered.errback(error)
-
-
-def make_owner_client(
-    name: str,
-    urls: Sequence[str],
-    *,
-    reactor: Any,
-    concurrency: int,
-    timeout_s: float,
-    idle_s: float,
-    stall_s: float,
-    max_body: int | None,
-    metrics: Metrics,
-) -> OwnerClient:
-    """Build the client of the owner *name* at *urls*; see :class:`OwnerClient` for the rest.
-
-    :raises ValueError: a URL is of no form that :mod:`micronode.adapters.address` knows.
-    """
-    agents = [OwnerAgent(reactor, OwnerAddress.parse(url), connections=concurrency) for url in urls]
-    return OwnerClient(
-        name,
-        agents,
-        reactor=reactor,
-        concurrency=concurrency,
-        timeout_s=timeout_s,
-        idle_s=idle_s,
-        stall_s=stall_s,
-        max_body=max_body,
-        metrics=metrics,
-    )

@@ -1,0 +1,38 @@
+"""The index owner: names, providers, full-text search and the graph. Each call answers JSON."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from micronode.adapters.request import call_headers, segment
+from micronode.calls.call import Call
+from micronode.interfaces import IIndexOwner, IOwnerClient, IOwnerReply
+
+
+@implementer(IIndexOwner)
+class IndexClient:
+    """See :class:`~micronode.interfaces.IIndexOwner`."""
+
+    def __init__(self, owner: IOwnerClient) -> None:
+        self._owner = owner
+
+    def resolve(self, call: Call, key: str) -> Deferred[IOwnerReply]:
+        """Ask what *key* (``name:…`` or ``b3:…``) stands for."""
+        return self._get(call, b"/resolve/" + segment(key))
+
+    def providers(self, call: Call, cid: str, *, limit: int) -> Deferred[IOwnerReply]:
+        """Ask who has the object *cid*."""
+        return self._get(call, b"/providers/" + segment(cid), limit=limit)
+
+    def search(self, call: Call, query: str, *, limit: int, offset: int) -> Deferred[IOwnerReply]:
+        """Ask for the documents that match *query*, best first."""
+        return self._get(call, b"/search/" + segment(query), limit=limit, offset=offset)
+
+    def neighbors(self, call: Call, node: str, *, hops: int, max_neighbors: int) -> Deferred[IOwnerReply]:
+        """Ask for the nodes around *node*."""
+        return self._get(call, b"/graph/" + segment(node), hops=hops, max_neighbors=max_neighbors)
+
+    def _get(self, call: Call, path: bytes, **query: int) -> Deferred[IOwnerReply]:
+        pairs = [(name, str(value)) for name, value in query.items()]
+        return self._owner.call(b"GET", path, query=pairs, headers=call_headers(call))

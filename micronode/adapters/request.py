@@ -1,0 +1,24 @@
+"""What every owner call carries of the caller's: request id, trace context, tenant; and quoting."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from micronode.calls.call import NO_TENANT, Call
+
+
+def call_headers(call: Call) -> list[tuple[bytes, bytes]]:
+    """Return the header fields that tell an owner on whose behalf it is asked."""
+    fields = [(b"x-request-id", call.request_id.encode("ascii"))]
+    if call.traceparent is not None:
+        fields.append((b"traceparent", call.traceparent.encode("ascii")))
+    if call.tenant != NO_TENANT:
+        fields.append((b"x-micronode-tenant", call.tenant.hex().encode("ascii")))
+    return fields
+
+
+def segment(text: str) -> bytes:
+    """Quote *text* whole, as one path segment: a slash in it separates nothing, and dots climb nowhere."""
+    if text in (".", ".."):
+        return b"%2E" * len(text)
+    return quote(text, safe="").encode("ascii")

@@ -1,0 +1,78 @@
+"""What an owner's status means to a caller, for every built-in facet; and JSON answers passed on.
+
+An owner's error body never reaches a caller: it may hold anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from micronode.calls.call import Reply, ResponseHead
+from micronode.errors import ErrorCode, NodeError
+from micronode.interfaces import IOwnerReply
+
+JSON: Final = "application/json"
+#: Seconds: an owner may ask for a pause of at most an hour; without a word of it, a second.
+MAX_RETRY_AFTER_S: Final = 3600
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
+
+_CODES: Final = {
+    400: ErrorCode.BAD_REQUEST,
+    404: ErrorCode.NOT_FOUND,
+    409: ErrorCode.CONFLICT,
+    413: ErrorCode.BODY_TOO_LARGE,
+    422: ErrorCode.BAD_REQUEST,
+    429: ErrorCode.OWNER_UNAVAILABLE,
+    503: ErrorCode.OWNER_UNAVAILABLE,
+}
+_MESSAGES: Final = {
+    ErrorCode.BAD_REQUEST: "the owner does not accept these arguments",
+    ErrorCode.NOT_FOUND: "there is no such thing",
+    ErrorCode.CONFLICT: "it conflicts with what is there",
+    ErrorCode.BODY_TOO_LARGE: "the owner does not take a body of this size",
+    ErrorCode.OWNER_UNAVAILABLE: "the owner takes no more for now",
+    ErrorCode.BAD_GATEWAY: "the owner answered in a way the node does not understand",
+}
+
+
+def refusal(reply: IOwnerReply, source: str, messages: Mapping[ErrorCode, str] | None = None) -> NodeError:
+    """Return the error that *reply*, which is none of the expected ones, means; its body is thrown away.
+
+    :param source: the owner's name.
+    :param messages: what to say instead of the usual words.
+    """
+    reply.discard()
+    code = _CODES.get(reply.status, ErrorCode.BAD_GATEWAY)
+    message = (messages or {}).get(code) or _MESSAGES[code]
+    retry_after_s: float | None = None
+    if code is ErrorCode.OWNER_UNAVAILABLE:
+        said = reply.header("retry-after")
+        retry_after_s = 1.0
+        if said is not None and _SECONDS.fullmatch(said):
+            retry_after_s = float(min(max(int(said), 1), MAX_RETRY_AFTER_S))
+    return NodeError(code, message, retry_after_s=retry_after_s, source=source)
+
+
+def json_reply(
+    reply: IOwnerReply,
+    source: str,
+    messages: Mapping[ErrorCode, str] | None = None,
+    *,
+    expected: tuple[int, ...] = (200,),
+    status: int = 200,
+) -> Reply:
+    """Pass an owner's JSON on, byte for byte, as *status*.
+
+    :param expected: the owner's statuses that are good.
+    :raises NodeError: the owner answered otherwise, with no JSON, or in an encoding nobody asked for.
+    """
+    if reply.status not in expected:
+        raise refusal(reply, source, messages)
+    media_type = (reply.header("content-type") or JSON).partition(";")[0].strip().lower()
+    encoding = (reply.header("content-encoding") or "identity").strip().lower()
+    if media_type != JSON or encoding != "identity":
+        reply.discard()
+        raise NodeError(ErrorCode.BAD_GATEWAY, _MESSAGES[ErrorCode.BAD_GATEWAY], source=source)
+    return Reply(head=ResponseHead(status=status, content_type=JSON, length=reply.length), body=reply)

@@ -1,0 +1,143 @@
+"""Watching an owner, on a clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from micronode.adapters.health import INTERVAL_S, OwnerHealth
+from micronode.interfaces import IReadinessCheck
+
+
+class StubOwner:
+    """An owner client of which only probe() is asked; it answers what the test says, or waits."""
+
+    name = "index"
+
+    def __init__(self) -> None:
+        self.alive: bool | None = True
+        self.asked: list[bytes] = []
+        self.waiting: Deferred[bool] = Deferred()
+        self.cancelled = 0
+
+    def probe(self, path: bytes) -> Deferred[bool]:
+        self.asked.append(path)
+        if self.alive is not None:
+            return succeed(self.alive)
+        self.waiting = Deferred(self._cancel)
+        return self.waiting
+
+    def _cancel(self, _: Deferred[bool]) -> None:
+        self.cancelled += 1
+
+
+class OwnerHealthTests(SynchronousTestCase):
+    """OwnerHealth."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.owner = StubOwner()
+        self.health = OwnerHealth(self.owner, self.clock)  # type: ignore[arg-type]
+        self.events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def logged(self) -> list[tuple[Any, str, str]]:
+        return [
+            (event["log_level"], event["owner"], event["reason"])
+            for event in self.events
+            if event.get("log_format") == "owner_changed"
+        ]
+
+    def test_interface(self) -> None:
+        verifyObject(IReadinessCheck, self.health)
+        self.assertEqual(self.health.name, "index")
+
+    def test_before_the_start(self) -> None:
+        self.assertEqual(self.health.state(), "starting")
+        self.assertEqual((self.owner.asked, self.clock.getDelayedCalls()), ([], []))
+
+    def test_asks_at_once_and_again(self) -> None:
+        self.health.startService()
+        self.assertEqual(self.owner.asked, [b"/readyz"])
+        self.assertEqual(self.health.state(), "ok")
+        self.clock.advance(INTERVAL_S)
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(len(self.owner.asked), 3)
+
+    def test_changes(self) -> None:
+        """Only a change is news, and a first "ok" is none."""
+        self.health.startService()
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(self.logged(), [])
+        self.owner.alive = False
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(self.health.state(), "down")
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(self.logged(), [(LogLevel.warn, "index", "down")])
+        self.owner.alive = True
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(self.health.state(), "ok")
+        self.assertEqual(self.logged()[1:], [(LogLevel.info, "index", "ok")])
+
+    def test_down_from_the_start(self) -> None:
+        self.owner.alive = False
+        self.health.startService()
+        self.assertEqual(self.health.state(), "down")
+        self.assertEqual(self.logged(), [(LogLevel.warn, "index", "down")])
+
+    def test_one_question_at_a_time(self) -> None:
+        self.owner.alive = None
+        self.health.startService()
+        self.clock.pump([INTERVAL_S] * 5)
+        self.assertEqual(len(self.owner.asked), 1)
+        self.assertEqual(self.health.state(), "starting")
+        self.owner.waiting.callback(True)
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(len(self.owner.asked), 2)
+
+    def test_stop(self) -> None:
+        self.health.startService()
+        self.health.stopService()
+        self.clock.advance(10 * INTERVAL_S)
+        self.assertEqual(len(self.owner.asked), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop_while_asking(self) -> None:
+        """The question is taken back, and its end is neither news nor an unhandled error."""
+        self.health.startService()
+        self.owner.alive = None
+        self.clock.advance(INTERVAL_S)
+        self.health.stopService()
+        self.assertEqual(self.owner.cancelled, 1)
+        self.assertEqual(self.health.state(), "ok")
+        self.assertEqual(self.logged(), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_stopped_unstarted(self) -> None:
+        self.health.stopService()
+        self.assertEqual(self.owner.asked, [])
+
+    def test_started_again(self) -> None:
+        self.owner.alive = None
+        self.health.startService()
+        self.health.stopService()
+        self.owner.alive = True
+        self.health.startService()
+        self.assertEqual(self.health.state(), "ok")
+
+    def test_a_probe_with_a_defect(self) -> None:
+        """probe() never fails; should it do so, the owner counts as down and is asked again."""
+        self.owner.alive = None
+        self.health.startService()
+        self.owner.waiting.errback(ZeroDivisionError())
+        self.assertEqual(self.health.state(), "down")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(len(self.owner.asked), 2)

@@ -1,0 +1,415 @@
+"""micronode.adapters.relay: how a body reaches a caller, and what stops it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blake3 import blake3
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from micronode.adapters.relay import HOLD_BYTES, Relay
+from micronode.calls.call import ResponseHead
+from micronode.errors import ErrorCode, NodeError
+from micronode.interfaces import IOwnerReply
+from tests.support.clients import make_client
+from tests.support.measures import make_metrics, sample
+from tests.support.network import MemoryNetwork, OwnerEnd
+from tests.support.sinks import MemorySink
+
+READ = 65_536
+
+
+class RelayTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.network = MemoryNetwork()
+        self.metrics = make_metrics()
+        self.client = make_client(self.network, name="storage", metrics=self.metrics)
+
+    def reply(self, *fields: str) -> tuple[OwnerEnd, IOwnerReply]:
+        """Get a reply whose body has not begun."""
+        called = self.client.call(b"GET", b"/o/x")
+        end = self.network.serve()
+        end.send("\r\n".join(["HTTP/1.1 200 OK", *fields, "", ""]).encode())
+        return end, self.successResultOf(called)
+
+    def relay(
+        self, length: int | None, *fields: str, digest: bytes | None = None, sink: MemorySink | None = None
+    ) -> tuple[OwnerEnd, MemorySink, Deferred[None]]:
+        if length is not None:
+            fields = (f"Content-Length: {length}", *fields)
+        end, reply = self.reply(*fields)
+        sink = sink or MemorySink()
+        body = reply if digest is None else reply.checked(digest)
+        return end, sink, body.relay(ResponseHead(length=reply.length, etag='"x"'), sink)
+
+    def failed(self, relaying: Deferred[None], code: ErrorCode) -> None:
+        error = self.failureResultOf(relaying, NodeError).value
+        self.assertIs(error.code, code)
+        self.assertEqual(error.source, "storage")
+        self.assertEqual(self.client.inflight, 0)
+
+    def outcome(self, outcome: str) -> float:
+        return sample(self.metrics, "owner_requests_total", owner="storage", outcome=outcome)
+
+    def idle(self) -> None:
+        """Nothing is left behind: no slot, no timer but those of idle connections, no error in the log."""
+        self.network.settle()
+        closing = self.client.close()
+        self.network.settle()
+        self.successResultOf(closing)
+        self.assertEqual(self.client.inflight, 0)
+        self.assertEqual(self.network.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    # Small bodies
+
+    def test_small_body_leaves_whole(self) -> None:
+        end, sink, relaying = self.relay(6)
+        end.send(b"abc")
+        self.assertFalse(sink.started)
+        end.send(b"def")
+        self.successResultOf(relaying)
+        self.assertEqual((sink.head, sink.writes), (ResponseHead(length=6, etag='"x"'), [b"abcdef"]))
+        self.assertEqual(sink.outcome, "finished")
+        self.assertEqual(self.outcome("ok"), 1)
+        self.assertFalse(end.closed)
+        self.idle()
+
+    def test_empty_body(self) -> None:
+        _, sink, relaying = self.relay(0)
+        self.successResultOf(relaying)
+        self.assertEqual((sink.head.length, sink.body, sink.outcome), (0, b"", "finished"))
+        self.idle()
+
+    def test_length_of_a_small_body_becomes_known(self) -> None:
+        end, sink, relaying = self.relay(None, "Transfer-Encoding: chunked")
+        end.send(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        self.successResultOf(relaying)
+        self.assertEqual((sink.head.length, sink.body), (5, b"abcde"))
+        self.idle()
+
+    def test_body_that_ends_with_the_connection(self) -> None:
+        end, sink, relaying = self.relay(None)
+        end.send(b"abc")
+        end.hang_up()
+        self.successResultOf(relaying)
+        self.assertEqual((sink.head.length, sink.body), (3, b"abc"))
+        self.idle()
+
+    def test_body_that_ends_with_a_reset(self) -> None:
+        end, sink, relaying = self.relay(None)
+        end.send(b"abc")
+        end.hang_up(cleanly=False)
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        self.assertFalse(sink.started)
+        self.idle()
+
+    def test_body_shorter_than_its_length_is_a_clean_failure(self) -> None:
+        end, sink, relaying = self.relay(1000)
+        end.send(b"abc")
+        end.hang_up()
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        self.assertFalse(sink.started)
+        self.assertEqual(self.outcome("bad_gateway"), 1)
+        self.idle()
+
+    def test_broken_chunks(self) -> None:
+        end, sink, relaying = self.relay(None, "Transfer-Encoding: chunked")
+        end.send(b"3\r\nabc\r\nzz\r\n")
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        self.assertFalse(sink.started)
+        self.idle()
+        self.assertTrue(end.aborted)
+
+    def test_body_that_came_with_the_head(self) -> None:
+        called = self.client.call(b"GET", b"/")
+        end = self.network.accept()
+        end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+        reply = self.successResultOf(called)
+        sink = MemorySink()
+        self.successResultOf(reply.relay(ResponseHead(length=reply.length), sink))
+        self.assertEqual(sink.body, b"abc")
+        self.idle()
+
+    # Large bodies
+
+    def test_large_body_streams(self) -> None:
+        end, sink, relaying = self.relay(3 * READ)
+        for count in (1, 2):
+            end.send(bytes([count]) * READ)
+            self.assertEqual([len(piece) for piece in sink.writes], [READ] * count)
+        self.assertNoResult(relaying)
+        self.assertEqual(sink.head.length, 3 * READ)
+        end.send(b"\x03" * READ)
+        self.successResultOf(relaying)
+        self.assertEqual(sink.body, b"\x01" * READ + b"\x02" * READ + b"\x03" * READ)
+        self.assertEqual(sink.outcome, "finished")
+        self.idle()
+
+    def test_body_of_unknown_length_streams_once_it_is_large(self) -> None:
+        end, sink, relaying = self.relay(None, "Transfer-Encoding: chunked")
+        end.send(b"10000\r\n" + b"a" * HOLD_BYTES + b"\r\n")
+        self.assertFalse(sink.started)
+        end.send(b"1\r\nb\r\n")
+        self.assertEqual(sink.writes, [b"a" * HOLD_BYTES + b"b"])
+        self.assertIsNone(sink.head.length)
+        end.send(b"1\r\nc\r\n0\r\n\r\n")
+        self.successResultOf(relaying)
+        self.assertEqual(sink.writes[1:], [b"c"])
+        self.idle()
+
+    def test_large_body_cut_short_fails_after_the_head(self) -> None:
+        end, sink, relaying = self.relay(3 * READ)
+        end.send(b"a" * READ)
+        end.hang_up()
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        # The sink is the caller's to fail.
+        self.assertTrue(sink.started)
+        self.assertIsNone(sink.outcome)
+        self.assertIsNone(sink.producer)
+        self.idle()
+
+    def test_more_than_the_head_says(self) -> None:
+        end, reply = self.reply("Transfer-Encoding: chunked")
+        sink = MemorySink()
+        relaying = reply.relay(ResponseHead(length=HOLD_BYTES + 10), sink)
+        end.send(b"10000\r\n" + b"a" * HOLD_BYTES + b"\r\n")
+        end.send(b"b\r\n" + b"b" * 11 + b"\r\n")
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        self.assertEqual(sink.body, b"a" * HOLD_BYTES)
+        self.assertTrue(end.aborted)
+        self.idle()
+
+    def test_less_than_the_head_says(self) -> None:
+        end, reply = self.reply("Transfer-Encoding: chunked")
+        sink = MemorySink()
+        relaying = reply.relay(ResponseHead(length=5), sink)
+        end.send(b"3\r\nabc\r\n0\r\n\r\n")
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        self.assertFalse(sink.started)
+        self.idle()
+
+    def test_endless_body_is_cut(self) -> None:
+        self.client = make_client(self.network, name="storage", metrics=self.metrics, max_body=3 * READ)
+        end, sink, relaying = self.relay(None, "Transfer-Encoding: chunked")
+        for _ in range(3):
+            end.send(b"10000\r\n" + b"a" * READ + b"\r\n")
+        self.assertNoResult(relaying)
+        end.send(b"1\r\na\r\n")
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        self.assertTrue(end.aborted)
+        self.assertEqual(len(sink.body), 3 * READ)
+        self.idle()
+
+    # Pace
+
+    def test_pause_reaches_the_owner(self) -> None:
+        end, sink, relaying = self.relay(4 * READ, sink=MemorySink(pause_after=2 * READ))
+        end.send(b"a" * READ)
+        self.assertEqual(end.producerState, "producing")
+        end.send(b"b" * READ)
+        self.assertEqual(end.producerState, "paused")
+        sink.resume()
+        self.assertEqual(end.producerState, "producing")
+        end.send(b"c" * READ)
+        end.send(b"d" * READ)
+        self.successResultOf(relaying)
+        self.idle()
+
+    def test_pause_while_the_first_bytes_are_delivered(self) -> None:
+        """Twisted resumes the transport after it delivered what came with the head."""
+        called = self.client.call(b"GET", b"/")
+        end = self.network.accept()
+        end.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * READ) + b"a" * 1000)
+        reply = self.successResultOf(called)
+        sink = MemorySink(pause_after=1)
+        reply.relay(ResponseHead(length=reply.length), sink)
+        self.assertEqual(sink.body, b"a" * 1000)
+        self.assertEqual(end.producerState, "paused")
+        sink.resume()
+        self.assertEqual(end.producerState, "producing")
+
+    def test_no_deadline_while_the_caller_does_not_read(self) -> None:
+        end, sink, relaying = self.relay(2 * READ)
+        end.send(b"a" * READ)
+        sink.pause()
+        self.network.reactor.advance(1000.0)
+        self.assertNoResult(relaying)
+        sink.resume()
+        self.network.reactor.advance(59.0)
+        self.assertNoResult(relaying)
+        end.send(b"a" * READ)
+        self.successResultOf(relaying)
+        self.idle()
+
+    def test_owner_that_stalls_before_the_first_byte(self) -> None:
+        end, sink, relaying = self.relay(10)
+        self.network.reactor.advance(60.0)
+        self.failed(relaying, ErrorCode.OWNER_TIMEOUT)
+        self.assertFalse(sink.started)
+        self.assertTrue(end.aborted)
+        self.assertEqual(self.outcome("timeout"), 1)
+        self.idle()
+
+    def test_owner_that_stalls_in_the_middle(self) -> None:
+        end, sink, relaying = self.relay(3 * READ)
+        for _ in range(2):
+            self.network.reactor.advance(59.0)
+            end.send(b"a" * READ)
+        self.network.reactor.advance(60.0)
+        self.failed(relaying, ErrorCode.OWNER_TIMEOUT)
+        self.assertTrue(sink.started)
+        self.assertTrue(end.aborted)
+        self.idle()
+
+    def test_late_resume_does_not_touch_the_next_answer(self) -> None:
+        end, sink, relaying = self.relay(2 * READ)
+        end.send(b"a" * READ)
+        producer = sink.producer
+        end.send(b"b" * READ)
+        self.successResultOf(relaying)
+        producer.pauseProducing()
+        self.assertEqual(end.producerState, "producing")
+
+    # Callers that go
+
+    def test_caller_that_goes(self) -> None:
+        end, sink, relaying = self.relay(3 * READ)
+        end.send(b"a" * READ)
+        sink.go()
+        self.assertTrue(end.aborted)
+        self.successResultOf(relaying)
+        self.assertEqual(self.outcome("cancelled"), 1)
+        self.idle()
+
+    def test_caller_that_had_gone(self) -> None:
+        sink = MemorySink()
+        sink.go()
+        end, sink, relaying = self.relay(3 * READ, sink=sink)
+        end.send(b"a" * READ)
+        self.assertTrue(end.aborted)
+        self.successResultOf(relaying)
+        self.assertEqual(sink.writes, [])
+        self.idle()
+
+    def test_cancel(self) -> None:
+        for begun in (False, True):
+            end, sink, relaying = self.relay(3 * READ)
+            if begun:
+                end.send(b"a" * READ)
+            relaying.cancel()
+            self.failureResultOf(relaying, CancelledError)
+            self.assertTrue(end.aborted)
+            self.assertIsNone(sink.producer)
+            self.assertIsNone(sink.outcome)
+            self.network.settle()
+        self.assertEqual(self.outcome("cancelled"), 2)
+        self.idle()
+
+    def test_slot_is_free_while_the_sink_finishes(self) -> None:
+        end, sink, relaying = self.relay(3, sink=MemorySink(hold_finish=True))
+        end.send(b"abc")
+        self.assertEqual(self.client.inflight, 0)
+        self.assertNoResult(relaying)
+        sink.flush()
+        self.successResultOf(relaying)
+
+    def test_cancel_while_the_sink_finishes(self) -> None:
+        end, sink, relaying = self.relay(3, sink=MemorySink(hold_finish=True))
+        end.send(b"abc")
+        relaying.cancel()
+        self.failureResultOf(relaying, CancelledError)
+        self.assertFalse(end.closed)
+        sink.flush()
+        self.idle()
+
+    def test_defect_of_a_sink_is_ours_not_the_owners(self) -> None:
+        class Broken(MemorySink):
+            def write(self, data: bytes) -> None:
+                raise ZeroDivisionError
+
+        end, _, relaying = self.relay(3 * READ, sink=Broken())
+        end.send(b"a" * READ)
+        self.assertIs(self.failureResultOf(relaying, NodeError).value.code, ErrorCode.INTERNAL)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(end.aborted)
+        self.idle()
+
+    # Checked bodies
+
+    def mismatch(self, relaying: Deferred[None]) -> None:
+        self.failed(relaying, ErrorCode.INTEGRITY_FAILED)
+        self.assertEqual(sample(self.metrics, "integrity_failure_total", stage="relay"), 1)
+        self.assertEqual(self.outcome("bad_gateway"), 1)
+        self.idle()
+
+    def test_small_body_that_matches(self) -> None:
+        end, sink, relaying = self.relay(3, digest=blake3(b"abc").digest())
+        end.send(b"abc")
+        self.successResultOf(relaying)
+        self.assertEqual(sink.body, b"abc")
+        self.assertEqual(sample(self.metrics, "integrity_failure_total", stage="relay"), 0)
+        self.idle()
+
+    def test_small_body_that_does_not_match_is_a_clean_failure(self) -> None:
+        for length in (3, HOLD_BYTES):
+            end, sink, relaying = self.relay(length, digest=blake3(b"abd").digest())
+            end.send(b"a" * length)
+            self.failureResultOf(relaying, NodeError)
+            self.assertFalse(sink.started)
+        self.assertEqual(sample(self.metrics, "integrity_failure_total", stage="relay"), 2)
+        self.idle()
+
+    def test_empty_body_is_checked_too(self) -> None:
+        _, sink, relaying = self.relay(0, digest=blake3(b"abc").digest())
+        self.mismatch(relaying)
+        self.assertFalse(sink.started)
+
+    def test_large_body_that_matches(self) -> None:
+        pieces = [b"a" * READ, b"b" * READ, b"c" * 10]
+        whole = b"".join(pieces)
+        end, sink, relaying = self.relay(len(whole), digest=blake3(whole).digest())
+        for count, piece in enumerate(pieces[:2]):
+            end.send(piece)
+            self.assertEqual(sink.body, b"".join(pieces[:count]))
+        end.send(pieces[2])
+        self.successResultOf(relaying)
+        self.assertEqual(sink.body, whole)
+        self.assertEqual(sink.outcome, "finished")
+        self.idle()
+
+    def test_large_body_that_does_not_match_never_leaves_whole(self) -> None:
+        end, sink, relaying = self.relay(3 * READ, digest=blake3(b"else").digest())
+        for _ in range(3):
+            end.send(b"a" * READ)
+        self.mismatch(relaying)
+        self.assertEqual(len(sink.body), 2 * READ)
+        self.assertIsNone(sink.outcome)
+        self.assertIsNone(sink.producer)
+
+    def test_large_body_of_unknown_length_that_does_not_match(self) -> None:
+        end, sink, relaying = self.relay(None, "Transfer-Encoding: chunked", digest=blake3(b"else").digest())
+        end.send(b"10000\r\n" + b"a" * HOLD_BYTES + b"\r\n5\r\nbbbbb\r\n")
+        end.send(b"0\r\n\r\n")
+        self.mismatch(relaying)
+        self.assertEqual(sink.body, b"a" * HOLD_BYTES)
+
+    def test_little_is_held(self) -> None:
+        for digest in (None, blake3(b"else").digest()):
+            end, sink, relaying = self.relay(100 * READ, digest=digest)
+            for count in range(1, 50):
+                end.send(b"a" * READ)
+                self.assertLessEqual(count * READ - len(sink.body), READ)
+            relaying.cancel()
+            self.failureResultOf(relaying, CancelledError)
+
+    # Interfaces
+
+    def test_interfaces(self) -> None:
+        _, reply = self.reply("Content-Length: 3")
+        verifyObject(IOwnerReply, reply)
+        lease: Any = None
+        verifyObject(IPushProducer, Relay(lease, ResponseHead(), MemorySink(), None))

@@ -1,0 +1,108 @@
+"""micronode.adapters.reply: bodies that are read, refused or thrown away."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.calls.call import ResponseHead
+from micronode.errors import ErrorCode, NodeError
+from micronode.interfaces import IOwnerReply
+from tests.support.clients import make_client
+from tests.support.network import MemoryNetwork, OwnerEnd, response
+from tests.support.sinks import MemorySink
+
+
+class OwnerReplyTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.network = MemoryNetwork()
+        self.client = make_client(self.network)
+
+    def reply(self, data: bytes, method: bytes = b"GET") -> tuple[OwnerEnd, IOwnerReply]:
+        called = self.client.call(method, b"/x")
+        end = self.network.serve()
+        end.send(data)
+        return end, self.successResultOf(called)
+
+    def test_read_in_pieces(self) -> None:
+        end, reply = self.reply(response(b"ab", length=4))
+        reading = reply.read(4)
+        end.send(b"cd")
+        self.assertEqual(self.successResultOf(reading), b"abcd")
+
+    def test_read_of_too_much(self) -> None:
+        end, reply = self.reply(response(b"abcd", length=1000))
+        error = self.failureResultOf(reply.read(3), NodeError).value
+        self.assertIs(error.code, ErrorCode.BAD_GATEWAY)
+        self.assertTrue(end.aborted)
+        self.assertEqual(self.client.inflight, 0)
+
+    def test_read_that_stalls(self) -> None:
+        end, reply = self.reply(response(b"abcd", length=1000))
+        reading = reply.read(1000)
+        self.network.reactor.advance(60.0)
+        self.assertIs(self.failureResultOf(reading, NodeError).value.code, ErrorCode.OWNER_TIMEOUT)
+        self.assertTrue(end.aborted)
+
+    def test_cancelled_read_aborts(self) -> None:
+        end, reply = self.reply(response(b"abcd", length=1000))
+        reading = reply.read(1000)
+        reading.cancel()
+        self.failureResultOf(reading, CancelledError)
+        self.assertTrue(end.aborted)
+        self.assertEqual(self.client.inflight, 0)
+
+    def test_body_is_read_once(self) -> None:
+        _, reply = self.reply(response(b"abc"))
+        self.successResultOf(reply.read(10))
+        self.assertRaises(RuntimeError, reply.read, 10)
+
+    def test_small_body_thrown_away_keeps_the_connection(self) -> None:
+        end, reply = self.reply(response(b"not found", status="404 Not Found"))
+        reply.discard()
+        self.assertEqual(self.client.inflight, 0)
+        self.assertFalse(end.closed)
+        self.client.call(b"GET", b"/")
+        self.assertEqual(self.network.connects, 1)
+
+    def test_small_body_still_to_come_is_given_a_second(self) -> None:
+        end, reply = self.reply(response(b"not", length=9))
+        reply.discard()
+        self.assertEqual(self.client.inflight, 1)
+        self.network.reactor.advance(1.0)
+        self.assertTrue(end.aborted)
+        self.assertEqual(self.client.inflight, 0)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_large_body_thrown_away_is_aborted(self) -> None:
+        end, reply = self.reply(response(b"", length=100_000))
+        reply.discard()
+        self.assertTrue(end.aborted)
+        end, reply = self.reply(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n")
+        reply.discard()
+        end.send(b"4000\r\n" + b"a" * 0x4000 + b"\r\n")
+        self.assertTrue(end.aborted)
+        self.assertEqual(self.client.inflight, 0)
+
+    def test_abort_after_the_end_leaves_the_connection(self) -> None:
+        end, reply = self.reply(response(b"abc"))
+        self.successResultOf(reply.read(10))
+        reply.abort()
+        self.assertFalse(end.closed)
+
+    def test_relay_of_no_body(self) -> None:
+        for method, data in (
+            (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"),
+            (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 12\r\n\r\n"),  # of no body
+            (b"POST", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ):
+            _, reply = self.reply(data, method)
+            sink = MemorySink(bodiless=True)
+            self.successResultOf(reply.relay(ResponseHead(length=reply.length), sink))
+            self.assertEqual((sink.body, sink.outcome), (b"", "finished"))
+            self.assertEqual(sink.head.length, 12 if method == b"HEAD" else None)
+        self.assertEqual(self.network.connects, 1)
+
+    def test_length_that_is_none(self) -> None:
+        _, reply = self.reply(b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n", b"HEAD")
+        self.assertIsNone(reply.length)

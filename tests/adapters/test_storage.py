@@ -1,0 +1,43 @@
+"""micronode.adapters.storage: what is asked of the storage owner."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from micronode.adapters.storage import StorageClient
+from micronode.interfaces import IStorageOwner
+from tests.adapters.test_owner import SpyBody
+from tests.support.calls import make_call
+from tests.support.owners import StubOwnerClient, StubReply, StubStorageOwner
+
+CID = "b3:" + "0" * 64
+PATH = b"/o/b3%3A" + b"0" * 64
+REQUEST_ID = (b"x-request-id", b"r-1")
+
+
+class StorageClientTests(SynchronousTestCase):
+    def test_interfaces(self) -> None:
+        verifyObject(IStorageOwner, StorageClient(StubOwnerClient("storage")))
+        verifyObject(IStorageOwner, StubStorageOwner(StubReply()))
+
+    def test_requests(self) -> None:
+        owner = StubOwnerClient("storage")
+        storage, call, body = StorageClient(owner), make_call(), SpyBody()
+        storage.get(call, CID)
+        storage.get(call, CID, byte_range="bytes=0-9", if_none_match='"00"')
+        storage.head(call, CID)
+        storage.head(call, CID, if_none_match='"00"')
+        storage.put(call, body, content_type="text/plain")
+        storage.put(call, None, content_type="text/plain")
+        self.assertEqual(
+            [(made["method"], made["path"], made["headers"], made["body"]) for made in owner.calls],
+            [
+                (b"GET", PATH, [REQUEST_ID], None),
+                (b"GET", PATH, [REQUEST_ID, (b"range", b"bytes=0-9"), (b"if-none-match", b'"00"')], None),
+                (b"HEAD", PATH, [REQUEST_ID], None),
+                (b"HEAD", PATH, [REQUEST_ID, (b"if-none-match", b'"00"')], None),
+                (b"POST", b"/o", [REQUEST_ID, (b"content-type", b"text/plain")], body),
+                (b"POST", b"/o", [REQUEST_ID, (b"content-type", b"text/plain")], None),
+            ],
+        )

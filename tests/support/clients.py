@@ -1,0 +1,30 @@
+"""An OwnerClient on a network in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from micronode.adapters.address import OwnerAddress
+from micronode.adapters.agent import OwnerAgent
+from micronode.adapters.owner import OwnerClient
+from micronode.observability.metrics import Metrics
+from tests.support.measures import make_metrics
+from tests.support.network import MemoryNetwork
+
+URL = "http://10.0.0.9:5321"
+
+
+def make_client(
+    network: MemoryNetwork, *urls: str, name: str = "index", metrics: Metrics | None = None, **changes: Any
+) -> OwnerClient:
+    """Return a client with small numbers: 5 s to the head, 60 s between pieces, 5 s of stall, 2 calls."""
+    settings: dict[str, Any] = {
+        "concurrency": 2,
+        "timeout_s": 5.0,
+        "idle_s": 60.0,
+        "stall_s": 5.0,
+        "max_body": None,
+    }
+    settings.update(changes)
+    agents = [OwnerAgent(network.reactor, OwnerAddress.parse(url), connections=2) for url in urls or (URL,)]
+    return OwnerClient(name, agents, reactor=network.reactor, metrics=metrics or make_metrics(), **settings)

@@ -1,0 +1,123 @@
+"""A caller in memory: an IResponseSink that keeps what it gets and pauses on request."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from micronode.calls.call import ResponseHead
+from micronode.errors import NodeError
+from micronode.interfaces import IResponseSink
+
+
+@implementer(IResponseSink)
+class MemorySink:
+    """Collects one answer.
+
+    :ivar outcome: None, then ``finished``, ``failed``, or ``void``: finished with another length than the
+        head had promised.
+    :param bodiless: the answer to a HEAD, whose length is that of the object.
+    :param pause_after: pause the producer at the first write that makes the body this long.
+    :param hold_finish: finish()'s Deferred waits for :meth:`flush`.
+    """
+
+    def __init__(
+        self, *, pause_after: int | None = None, hold_finish: bool = False, bodiless: bool = False
+    ) -> None:
+        self.started = False
+        self.head: ResponseHead | None = None
+        self.writes: list[bytes] = []
+        self.outcome: str | None = None
+        self.error: NodeError | None = None
+        self.producer: IPushProducer | None = None
+        self.registrations = 0
+        self._bodiless = bodiless
+        self._pause_after = pause_after
+        self._flushed: Deferred[None] | None = Deferred() if hold_finish else None
+        self._is_gone = False
+        self._is_paused = False
+
+    @property
+    def body(self) -> bytes:
+        """All body bytes so far."""
+        return b"".join(self.writes)
+
+    # IResponseSink
+
+    def start(self, head: ResponseHead) -> None:
+        """See IResponseSink."""
+        if self._is_gone or self.outcome is not None:
+            return
+        assert not self.started, "start() was called twice"
+        self.started, self.head = True, head
+
+    def write(self, data: bytes) -> None:
+        """See IResponseSink."""
+        if self._is_gone or self.outcome is not None:
+            return
+        assert self.started, "write() before start()"
+        if not data:
+            return
+        self.writes.append(data)
+        if self._pause_after is not None and len(self.body) >= self._pause_after and self.producer:
+            self._pause_after = None
+            self.pause()
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """See IResponseSink."""
+        assert streaming, "push producers only"
+        assert self.producer is None, "two producers"
+        self.registrations += 1
+        if self._is_gone:
+            producer.stopProducing()
+            return
+        self.producer = producer
+        if self._is_paused:
+            producer.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """See IResponseSink."""
+        self.producer = None
+
+    def finish(self) -> Deferred[None]:
+        """See IResponseSink."""
+        if self._is_gone:
+            return succeed(None)
+        if self.outcome is None:
+            assert self.started, "finish() before start()"
+            assert self.producer is None, "finish() with a producer"
+            length = self.head.length if self.head is not None and not self._bodiless else None
+            self.outcome = "finished" if length in (None, len(self.body)) else "void"
+        return succeed(None) if self._flushed is None else self._flushed
+
+    def fail(self, error: NodeError) -> None:
+        """See IResponseSink."""
+        if not self._is_gone and self.outcome is None:
+            self.outcome, self.error = "failed", error
+
+    # The caller's side
+
+    def pause(self) -> None:
+        """Read no more."""
+        self._is_paused = True
+        if self.producer is not None:
+            self.producer.pauseProducing()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._is_paused = False
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+    def flush(self) -> None:
+        """Let the transport take what is left."""
+        assert self._flushed is not None
+        self._flushed.callback(None)
+
+    def go(self) -> None:
+        """Go away, as a caller does that hangs up."""
+        self._is_gone = True
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            producer.stopProducing()

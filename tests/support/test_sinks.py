@@ -1,0 +1,35 @@
+"""The double keeps the promises of the real sinks."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.contracts.sink import Outcome, Seen, SinkContract
+from tests.support.sinks import MemorySink
+
+OUTCOMES = {None: Outcome.OPEN, "finished": Outcome.WHOLE, "void": Outcome.VOID}
+
+
+class MemorySinkTests(SinkContract, SynchronousTestCase):
+    def make_sink(self) -> MemorySink:
+        self.sink = MemorySink()
+        return self.sink
+
+    def seen(self) -> Seen:
+        sink = self.sink
+        status = sink.head.status if sink.head is not None else None
+        if sink.error is None:
+            return Seen(outcome=OUTCOMES[sink.outcome], status=status, body=sink.body)
+        if sink.started:
+            return Seen(outcome=Outcome.VOID, status=status, body=sink.body)
+        code = sink.error.code
+        return Seen(outcome=Outcome.FAILED, status=code.status, error=code.value)
+
+    def pause(self) -> None:
+        self.sink.pause()
+
+    def resume(self) -> None:
+        self.sink.resume()
+
+    def disconnect(self) -> None:
+        self.sink.go()
