@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from micronode.oap.wire.errors import ErrorCode
@@ -30,8 +31,8 @@ def parse_hello(payload: bytes) -> dict[str, Any]:
     if versions is not None and VERSION not in versions:
         raise HeadError(ErrorCode.BAD_VERSION, f"versions [{VERSION}] are spoken")
     prove = hello.get("prove")
-    if prove is not None and not _is_hex32(prove):
-        raise _bad("'prove' must be 32 bytes in hex")
+    if prove is not None and not _is_nonce(prove):
+        raise _bad("'prove' must be 16 or 32 bytes in hex")
     return hello
 
 
@@ -47,7 +48,8 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_hex32(value: object) -> bool:
-    if not isinstance(value, str) or len(value) != 64:
-        return False
-    return all(character in "0123456789abcdefABCDEF" for character in value)
+def _is_nonce(value: object) -> bool:
+    return isinstance(value, str) and _NONCE.fullmatch(value) is not None
+
+
+_NONCE = re.compile("[0-9a-fA-F]{32}(?:[0-9a-fA-F]{32})?")

@@ -1,7 +1,7 @@
 """The protocol's limits, each with its reason: the one place that names 1 MiB, 64 KiB and 10x.
 
 Configuration may lower ``MAX_FRAME_BYTES``, ``MAX_CHUNK_BYTES`` and ``DECOMPRESS_RATIO`` and
-never raise them. ``specs/oap-1.md`` sections 1, 4 and 5.
+never raise them. ``specs/oap-1.md`` section 7.
 """
 
 from typing import Final

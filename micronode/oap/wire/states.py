@@ -26,33 +26,39 @@ class ConnectionState(Enum):
 
 
 class ConnectionInput(Enum):
-    """What happens to a connection."""
+    """What happens to a connection; a frame that is taken changes nothing by itself."""
 
     RECEIVE_HELLO = auto()
-    SEND_HELLO = auto()
+    #: Any other frame that is legal in its place.
     RECEIVE_FRAME = auto()
+    SEND_HELLO = auto()
+    #: A frame of a stream's answer.
+    SEND_STREAM = auto()
     SEND_GOAWAY = auto()
     FAIL = auto()
     CLOSE = auto()
 
 
-CONNECTION: Final[dict[tuple[ConnectionState, ConnectionInput], ConnectionState]] = {
-    (ConnectionState.FRESH, ConnectionInput.RECEIVE_HELLO): ConnectionState.GREETED,
-    (ConnectionState.GREETED, ConnectionInput.SEND_HELLO): ConnectionState.OPEN,
-    (ConnectionState.OPEN, ConnectionInput.RECEIVE_FRAME): ConnectionState.OPEN,
-    (ConnectionState.OPEN, ConnectionInput.SEND_GOAWAY): ConnectionState.LEAVING,
-    (ConnectionState.LEAVING, ConnectionInput.RECEIVE_FRAME): ConnectionState.LEAVING,
-    **{
-        (state, ConnectionInput.FAIL): ConnectionState.FAILED
-        for state in (
-            ConnectionState.FRESH,
-            ConnectionState.GREETED,
-            ConnectionState.OPEN,
-            ConnectionState.LEAVING,
-        )
-    },
-    **{(state, ConnectionInput.CLOSE): ConnectionState.CLOSED for state in ConnectionState},
-}
+def _connection_table() -> dict[tuple[ConnectionState, ConnectionInput], ConnectionState]:
+    state, given = ConnectionState, ConnectionInput
+    table = {
+        (state.FRESH, given.RECEIVE_HELLO): state.GREETED,
+        (state.GREETED, given.SEND_HELLO): state.OPEN,
+        (state.OPEN, given.SEND_GOAWAY): state.LEAVING,
+        # A caller need not wait for the answer to HELLO; the node answers nothing else before it.
+        (state.GREETED, given.RECEIVE_FRAME): state.GREETED,
+    }
+    for running in (state.OPEN, state.LEAVING):
+        table[running, given.RECEIVE_FRAME] = running
+        table[running, given.SEND_STREAM] = running
+    for live in (state.FRESH, state.GREETED, state.OPEN, state.LEAVING):
+        table[live, given.FAIL] = state.FAILED
+    for any_state in state:
+        table[any_state, given.CLOSE] = state.CLOSED
+    return table
+
+
+CONNECTION: Final = _connection_table()
 
 
 class StreamState(Enum):

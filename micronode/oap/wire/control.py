@@ -1,0 +1,61 @@
+"""The frames on app 0: what they may say to a node. ``specs/oap-1.md`` section 3.
+
+Here every error is the connection's: a caller that gets its control frames wrong has lost count of
+what it says, and no stream could carry the answer.
+"""
+
+from __future__ import annotations
+
+from micronode.oap.wire.decoder import FrameError
+from micronode.oap.wire.errors import ErrorCode
+from micronode.oap.wire.events import Event, FrameIgnored, HelloReceived, PingReceived
+from micronode.oap.wire.frames import COMP, EVENT, REQ, START, Code, Control
+from micronode.oap.wire.heads import HeadError
+from micronode.oap.wire.hello import parse_hello
+from micronode.oap.wire.limits import MAX_PING_BYTES
+
+
+def receive_hello(flags: int, code: int, app: int, corr_id: int, payload: bytes | None) -> HelloReceived:
+    """Take the first frame of a connection.
+
+    :raises FrameError: where it is no HELLO, or one that is not taken.
+    """
+    if app or not flags & REQ or code != Code.REQUEST:
+        raise FrameError(ErrorCode.BAD_HELLO, "the first frame must be HELLO")
+    if payload is None:
+        raise FrameError(ErrorCode.BAD_HELLO, "HELLO is too long")
+    if flags & COMP:
+        raise FrameError(ErrorCode.BAD_COMPRESSION, "COMP on HELLO")
+    try:
+        return HelloReceived(corr_id, parse_hello(payload))
+    except HeadError as error:
+        raise FrameError(error.code, error.message) from None
+
+
+def receive_control(flags: int, code: int, corr_id: int, payload: bytes | None) -> Event:
+    """Take a control frame after HELLO.
+
+    :raises FrameError: where it is none that a caller may send.
+    """
+    if not flags & EVENT:
+        what = "a second HELLO" if flags & REQ else "RESP from the caller"
+        raise FrameError(ErrorCode.BAD_SEQUENCE, what)
+    if flags & START:
+        raise FrameError(ErrorCode.BAD_SEQUENCE, "EVENT with START")
+    if payload is None:
+        raise FrameError(ErrorCode.CHUNK_TOO_LARGE, "the control frame is over max_chunk")
+    if flags & COMP:
+        raise FrameError(ErrorCode.BAD_COMPRESSION, "COMP on a control frame")
+    if code == Control.PING:
+        if len(payload) > MAX_PING_BYTES:
+            raise FrameError(ErrorCode.BAD_REQUEST, f"a PING over {MAX_PING_BYTES} bytes")
+        return PingReceived(corr_id, payload)
+    if code == Control.CREDIT:
+        if len(payload) != 8:
+            raise FrameError(ErrorCode.BAD_REQUEST, "a CREDIT whose payload is not 8 bytes")
+        return FrameIgnored("credit")  # flags_supported does not offer ACK_REQ
+    if code == Control.GOAWAY:
+        return FrameIgnored("goaway")
+    if 200 <= code <= 299:
+        return FrameIgnored("event")
+    raise FrameError(ErrorCode.BAD_SEQUENCE, f"unknown control code {code}")

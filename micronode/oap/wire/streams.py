@@ -1,0 +1,164 @@
+"""The streams of one connection: their ids, their states, and what a caller's frame does to them.
+
+It answers every frame outside app 0 with exactly one event, and lets nothing be sent that the
+table of :mod:`micronode.oap.wire.states` does not have. ``specs/oap-1.md`` section 3.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from micronode.oap.wire.errors import ErrorCode
+from micronode.oap.wire.events import (
+    BodyReceived,
+    Event,
+    FrameIgnored,
+    StreamCancelled,
+    StreamFailed,
+    StreamOpened,
+    StreamRefused,
+)
+from micronode.oap.wire.frames import ACK_REQ, APP_E2E, COMP, END, REQ, START, Code
+from micronode.oap.wire.limits import MAX_HEAD_BYTES
+from micronode.oap.wire.states import STREAM, IllegalSendError, StreamInput, StreamState
+
+
+class Stream:
+    """What the protocol remembers of an open stream."""
+
+    __slots__ = ("app", "state", "tenant")
+
+    def __init__(self, app: int, tenant: bytes, state: StreamState) -> None:
+        self.app = app
+        self.tenant = tenant
+        self.state = state
+
+
+class Streams:
+    """The streams that are owed their terminal frame, by corr_id.
+
+    :ivar highest: the highest corr_id that a START used.
+    :ivar max_inflight: how many streams may be open at once.
+    :ivar leaving: whether GOAWAY was sent, so that nothing new is opened.
+    """
+
+    def __init__(self, max_inflight: int) -> None:
+        self.highest = 0
+        self.max_inflight = max_inflight
+        self.leaving = False
+        self._open: dict[int, Stream] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __contains__(self, corr_id: object) -> bool:
+        return corr_id in self._open
+
+    def clear(self) -> None:
+        """Forget all: the connection is over, nothing is owed any more."""
+        self._open.clear()
+
+    def receive(
+        self, flags: int, code: int, app: int, tenant: bytes, corr_id: int, cap: bytes, payload: bytes | None
+    ) -> Event:
+        """Take a frame of the caller.
+
+        The id's state decides first, then the order of frames, then the size, then COMP.
+        """
+        stream = self._open.get(corr_id)
+        if flags & START:
+            if stream is not None and stream.state is not _OWED:
+                return _breach(corr_id, stream, ErrorCode.CONFLICT, "a second START on an open stream")
+            return self._start(flags, code, app, tenant, corr_id, cap, payload)
+        if stream is None:
+            if 0 < corr_id <= self.highest:
+                return FrameIgnored("closed")
+            return StreamRefused(corr_id, app, tenant, ErrorCode.BAD_SEQUENCE, "no stream has that corr_id")
+        if stream.state is _OWED:
+            return FrameIgnored("closed")
+        if app != stream.app or tenant != stream.tenant:
+            return _breach(corr_id, stream, ErrorCode.BAD_SEQUENCE, "app or tenant differ from START's")
+        if code == _CANCEL and flags & END and flags & REQ:
+            stream.state = STREAM[stream.state, StreamInput.RECEIVE_CANCEL]
+            return StreamCancelled(corr_id)
+        ended = flags & END != 0
+        after = STREAM.get((stream.state, _RECEIVE_END if ended else _RECEIVE_BODY))
+        if after is None:
+            return _breach(corr_id, stream, ErrorCode.BAD_SEQUENCE, "a frame after END")
+        fault = _fault(flags, code, payload)
+        if fault is not None:
+            return _breach(corr_id, stream, *fault)
+        assert payload is not None  # else it had a fault
+        stream.state = after
+        return BodyReceived(corr_id, payload, ended)
+
+    def _start(
+        self, flags: int, code: int, app: int, tenant: bytes, corr_id: int, cap: bytes, payload: bytes | None
+    ) -> Event:
+        """Take a START on an id that is not open."""
+        if corr_id == 0:
+            return StreamRefused(corr_id, app, tenant, ErrorCode.BAD_SEQUENCE, "corr_id 0 is no stream")
+        if corr_id <= self.highest:
+            message = f"corr_id {corr_id} is not above {self.highest}"
+            return StreamRefused(corr_id, app, tenant, ErrorCode.CONFLICT, message)
+        self.highest = corr_id
+        fault = _fault(flags, code, payload) or self._no_room()
+        if fault is not None:
+            return StreamRefused(corr_id, app, tenant, *fault)
+        assert payload is not None  # else it had a fault
+        ended = flags & END != 0
+        self._open[corr_id] = Stream(app, tenant, StreamState.ASKED if ended else StreamState.OPEN)
+        windowed, opaque = flags & ACK_REQ != 0, flags & APP_E2E != 0
+        return StreamOpened(corr_id, app, tenant, cap, payload, ended, windowed, opaque)
+
+    def _no_room(self) -> tuple[ErrorCode, str] | None:
+        """Say why nothing can be opened now, or None."""
+        if self.leaving:
+            return ErrorCode.DRAINING, "the node is going away"
+        if len(self._open) >= self.max_inflight:
+            return ErrorCode.BUSY, f"{self.max_inflight} streams are open on this connection"
+        return None
+
+    def sending(self, corr_id: int, given: StreamInput) -> Stream:
+        """Move a stream on by what the node is about to send.
+
+        :raises IllegalSendError: where the stream's state forbids it; the stream is then unchanged.
+        """
+        stream = self._open.get(corr_id)
+        after = STREAM.get((stream.state, given)) if stream is not None else None
+        if stream is None or after is None:
+            where = "closed" if stream is None else stream.state.name
+            raise IllegalSendError(f"{given.name} on stream {corr_id}, which is {where}")
+        stream.state = after
+        if after is StreamState.CLOSED:
+            del self._open[corr_id]
+        return stream
+
+
+def _breach(corr_id: int, stream: Stream, code: ErrorCode, message: str) -> StreamFailed:
+    stream.state = STREAM[stream.state, StreamInput.RECEIVE_BREACH]
+    return StreamFailed(corr_id, code, message)
+
+
+def _fault(flags: int, code: int, payload: bytes | None) -> tuple[ErrorCode, str] | None:
+    """Say what is wrong with a request frame by itself, or None."""
+    if not flags & REQ:
+        return ErrorCode.BAD_SEQUENCE, "only REQ frames come from a caller"
+    if code:
+        if code == _CANCEL and flags & END:
+            return ErrorCode.CANCELLED, ""
+        return ErrorCode.BAD_SEQUENCE, f"code {code} in a request"
+    if payload is None:
+        if flags & START:
+            return ErrorCode.HEAD_TOO_LARGE, f"the head is over {MAX_HEAD_BYTES} bytes"
+        return ErrorCode.CHUNK_TOO_LARGE, "the chunk is over max_chunk"
+    if flags & COMP:
+        return ErrorCode.BAD_COMPRESSION, "COMP is not among flags_supported"
+    return None
+
+
+_CANCEL: Final = int(Code.CANCEL)
+# Looked up once: attribute access on an Enum class is slow before Python 3.12, and these run once a frame.
+_OWED: Final = StreamState.OWED
+_RECEIVE_BODY: Final = StreamInput.RECEIVE_BODY
+_RECEIVE_END: Final = StreamInput.RECEIVE_END
