@@ -1,0 +1,88 @@
+"""The OAP/1 ingress of a node: makes a protocol a connection, and drains them all."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
+
+from micronode.config.schema import Limits, Timeouts
+from micronode.oap.meter import Meter
+from micronode.oap.protocol import OAPProtocol
+from micronode.oap.services import Access, Dispatch, Services
+from micronode.observability.metrics import Metrics
+
+#: What TLS negotiates (ALPN).
+ALPN: Final = b"oap/1"
+
+
+class OAPFactory(Factory):
+    """Serves OAP/1 on TCP, TLS and Unix sockets: hand it to any stream server endpoint.
+
+    :ivar services: what its connections share.
+    :ivar limits: bounds that they negotiate from.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        dispatcher: Dispatch,
+        metrics: Metrics,
+        clock: IReactorTime,
+        access: Access,
+        limits: Limits,
+        timeouts: Timeouts,
+    ) -> None:
+        """:param clock: times every deadline.
+        :param access: the access log, called once a call.
+        :param limits: the configuration's ``limits``; max_frame, max_chunk and max_inflight count here.
+        :param timeouts: the configuration's ``timeouts``; all but body count here.
+        """
+        self.limits = limits
+        self.services = Services(
+            dispatcher=dispatcher, meter=Meter(metrics), access=access, clock=clock, timeouts=timeouts
+        )
+        self._protocols: set[OAPProtocol] = set()
+        self._leaving = False
+
+    def buildProtocol(self, addr: IAddress | None) -> OAPProtocol | None:
+        """Return the protocol of a new connection; None once the node goes away."""
+        return None if self._leaving else OAPProtocol(self)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what TLS may negotiate."""
+        return [ALPN]
+
+    # The node's handles
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, closing ones included."""
+        return len(self._protocols)
+
+    def goaway(self, retry_after_ms: int) -> None:
+        """Drain: tell every caller to go away, and close each connection after its last stream.
+
+        Connections without streams close as soon as GOAWAY is written; new ones are not taken.
+        """
+        self._leaving = True
+        for protocol in list(self._protocols):
+            protocol.goaway(retry_after_ms)
+
+    def abort_all(self) -> None:
+        """Drop every connection; its calls are cancelled."""
+        for protocol in list(self._protocols):
+            protocol.abort()
+
+    # The protocols' side
+
+    def opened(self, protocol: OAPProtocol) -> None:
+        """Note a new connection."""
+        self._protocols.add(protocol)
+
+    def closed(self, protocol: OAPProtocol) -> None:
+        """Note a connection's end."""
+        self._protocols.discard(protocol)

@@ -1,0 +1,87 @@
+"""The metrics of the OAP/1 ingress, looked up once: counting a frame costs one increment."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from micronode.calls.call import Ingress
+from micronode.errors import ErrorCode
+from micronode.oap.wire.events import (
+    BodyReceived,
+    ConnectionFailed,
+    Event,
+    FrameIgnored,
+    HelloReceived,
+    PingReceived,
+    StreamCancelled,
+    StreamFailed,
+    StreamOpened,
+    StreamRefused,
+)
+from micronode.observability.metrics import OTHER_ROUTE, Metrics
+
+#: ``method`` of an OAP call in the metrics both ingresses share.
+_METHOD: Final = "OTHER"
+_KINDS: Final = {
+    HelloReceived: "hello",
+    StreamOpened: "start",
+    StreamRefused: "start",
+    BodyReceived: "data",
+    StreamCancelled: "end",
+    StreamFailed: "error",
+    PingReceived: "event",
+    FrameIgnored: "event",
+    ConnectionFailed: "error",
+}
+
+
+class Meter:
+    """Counts what the connections of one listener do.
+
+    :ivar connections: a gauge. ``streams`` too.
+    :ivar bytes_in: a counter of body bytes. ``bytes_out`` too.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        label = Ingress.OAP.value
+        self.connections = metrics.oap_connections
+        self.streams = metrics.oap_streams
+        self.bytes_in = metrics.bytes(label, "in")
+        self.bytes_out = metrics.bytes(label, "out")
+        self.hello_out = metrics.frames("out", "hello")
+        self.start_out = metrics.frames("out", "start")
+        self.data_out = metrics.frames("out", "data")
+        self.end_out = metrics.frames("out", "end")
+        self.event_out = metrics.frames("out", "event")
+        self.error_out = metrics.frames("out", "error")
+        self._in = {event: metrics.frames("in", kind) for event, kind in _KINDS.items()}
+        self._end_in = metrics.frames("in", "end")
+
+    def received(self, event: Event) -> None:
+        """Count the frame that caused *event*."""
+        if type(event) is BodyReceived and event.ended:
+            self._end_in.inc()
+        else:
+            self._in[type(event)].inc()
+
+    def refused(self, code: ErrorCode) -> None:
+        """Count a frame, a stream or a connection that was refused before any work."""
+        self._metrics.reject_oap(code)
+
+    def dropped(self, reason: str) -> None:
+        """Count a frame that was dropped without an answer, or ``truncated`` input.
+
+        :param reason: from a closed set: those of FrameIgnored, and ``truncated``.
+        """
+        self._metrics.oap_rejects(reason).inc()
+
+    def began(self, route: str | None, seconds: float) -> None:
+        """Measure how long the head of an answer took."""
+        self._metrics.first_byte(route or OTHER_ROUTE, _METHOD).observe(seconds)
+
+    def ended(self, route: str | None, status: int, seconds: float) -> None:
+        """Count a call that is over."""
+        route = route or OTHER_ROUTE
+        self._metrics.requests(route, _METHOD, status).inc()
+        self._metrics.latency(route, _METHOD).observe(seconds)

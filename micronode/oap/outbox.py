@@ -1,0 +1,156 @@
+"""What one connection writes: batching, the producers behind it, and the bounds of unsent output.
+
+The transport's own backpressure is all there is to fairness yet: when it is full every producer is
+paused, and when it has emptied they are resumed first come, first served, until it is full again, so
+that each gets its turn.
+
+Why control output has a bound of its own: reading never stops because our own writes are blocked
+(a cancel must get through), so a caller that asks and never reads could make the node write errors
+and echoes without end. Bodies cannot grow like that: their producers are paused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from micronode.concurrency.stall import StallWatch
+
+#: Heads, ends, errors and echoes that may wait for a transport that is full.
+MAX_CONTROL_BYTES: Final = 65_536
+#: A batch is handed on when it is this long: larger ones save nothing.
+_BATCH_BYTES: Final = 65_536
+
+
+@implementer(IPushProducer)
+class Outbox:
+    """Writes to *transport*, and is the producer registered there.
+
+    :param stall_s: seconds the transport may take no byte while it is full.
+    :param broken: called without arguments when the caller does not read: it took no byte for
+        *stall_s*, or more than :data:`MAX_CONTROL_BYTES` wait for it.
+    :ivar full: whether the transport has asked for a pause.
+    """
+
+    def __init__(
+        self, transport: Any, clock: IReactorTime, *, stall_s: float, broken: Callable[[], None]
+    ) -> None:
+        self.full = False
+        self._transport = transport
+        self._stall_s = stall_s
+        self._broken = broken
+        self._watch = StallWatch(clock, transport, broken)
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._corked = False
+        self._open = True
+        #: Control bytes written since the transport became full.
+        self._control_size = 0
+        #: Producers by stream, the ones that run and the ones that wait for the transport.
+        self._running: dict[int, IPushProducer] = {}
+        self._waiting: dict[int, IPushProducer] = {}
+        transport.registerProducer(self, True)
+
+    # Writing
+
+    def cork(self) -> None:
+        """Collect what is written until :meth:`uncork`."""
+        self._corked = True
+
+    def uncork(self) -> None:
+        """Hand on what was collected, in one write."""
+        self._corked = False
+        self._flush()
+
+    def write(self, data: bytes) -> None:
+        """Write frames that carry a body: their producer is paused while the transport is full."""
+        if self._open:
+            self._pieces.append(data)
+            self._size += len(data)
+            if not self._corked or self._size >= _BATCH_BYTES:
+                self._flush()
+
+    def write_control(self, data: bytes) -> None:
+        """Write frames that carry none: heads, ends, errors, echoes."""
+        if self._open:
+            if self.full:
+                self._control_size += len(data)
+                if self._control_size > MAX_CONTROL_BYTES:
+                    self._broken()
+                    return
+            self.write(data)
+
+    def close(self) -> None:
+        """Hand on what there is, and write no more; the producers are forgotten."""
+        if self._open:
+            self._flush()
+            self._open = False
+            self._watch.close()
+            self._running.clear()
+            self._waiting.clear()
+            # A transport does not close while it has a producer that it paused.
+            self._transport.unregisterProducer()
+
+    def discard(self) -> None:
+        """The transport is gone."""
+        self._open = False
+        self._watch.close()
+        self._pieces.clear()
+        self._running.clear()
+        self._waiting.clear()
+
+    def _flush(self) -> None:
+        pieces = self._pieces
+        if pieces:
+            self._pieces = []
+            self._size = 0
+            if len(pieces) == 1:
+                self._transport.write(pieces[0])
+            else:
+                self._transport.writeSequence(pieces)
+
+    # Producers
+
+    def attach(self, corr_id: int, producer: IPushProducer) -> None:
+        """Pause and resume *producer* with the transport."""
+        if self.full:
+            self._waiting[corr_id] = producer
+            producer.pauseProducing()
+        else:
+            self._running[corr_id] = producer
+
+    def detach(self, corr_id: int) -> None:
+        """Forget the producer of a stream; harmless where there is none."""
+        self._running.pop(corr_id, None)
+        self._waiting.pop(corr_id, None)
+
+    # IPushProducer, for the transport
+
+    def pauseProducing(self) -> None:
+        """The transport is full: pause everyone."""
+        if self.full or not self._open:
+            return
+        self.full = True
+        self._control_size = 0
+        self._watch.start(self._stall_s)
+        # Behind those that have waited longer.
+        paused, self._running = self._running, {}
+        self._waiting.update(paused)
+        for producer in paused.values():
+            producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The transport is empty: resume those who wait, until it is full again."""
+        self.full = False
+        self._watch.stop()
+        while self._waiting and not self.full:
+            corr_id, producer = next(iter(self._waiting.items()))
+            del self._waiting[corr_id]
+            self._running[corr_id] = producer
+            producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; the protocol hears of it by itself."""

@@ -1,0 +1,54 @@
+"""What the connections of one listener share, and what its parts need of each other: shapes only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from micronode.calls.call import Call
+from micronode.calls.operations import OperationTable
+from micronode.config.schema import Timeouts
+from micronode.interfaces import IResponseSink
+from micronode.oap.meter import Meter
+
+#: The access log: called once a call with the fields of ``docs/architecture.rst``, "logs".
+Access: TypeAlias = Callable[[dict[str, object]], None]
+
+
+class Dispatch(Protocol):
+    """The dispatcher, as far as the ingress needs it."""
+
+    @property
+    def table(self) -> OperationTable:
+        """The operations that are served."""
+
+    def dispatch(self, call: Call, sink: IResponseSink) -> Deferred[None]:
+        """Answer *call* through *sink*; see :meth:`micronode.calls.dispatcher.Dispatcher.dispatch`."""
+
+
+class Reading(Protocol):
+    """The connection, as far as its session needs it."""
+
+    def stop_reading(self) -> None:
+        """Read nothing until :meth:`go_on_reading`."""
+
+    def go_on_reading(self) -> None:
+        """Read again; a stream that is full may stop it at once."""
+
+    def stream_ended(self) -> None:
+        """Note that a stream is over."""
+
+
+@attrs.frozen(kw_only=True)
+class Services:
+    """What every connection of a listener shares."""
+
+    dispatcher: Dispatch
+    meter: Meter
+    access: Access
+    clock: IReactorTime
+    timeouts: Timeouts

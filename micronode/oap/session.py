@@ -1,0 +1,283 @@
+"""The streams of one connection: opened, fed, bounded, ended.
+
+It stands between the sans-IO core and the dispatcher: what the core tells about streams comes in here,
+what a stream answers goes out through here, as frames. The transport is the protocol's business.
+
+Backpressure in: a stream whose buffer is full stops the reading of the whole connection, as there is
+no other way without windows. That must not last: after ``timeouts.stall`` this stream alone fails, and
+what still comes of it is read and dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
+
+from micronode.calls.operations import BodyRule
+from micronode.errors import ErrorCode, NodeError, error_object
+from micronode.oap.outbox import Outbox
+from micronode.oap.request import fresh_request_id, make_call, read_start
+from micronode.oap.services import Reading, Services
+from micronode.oap.stream import Stream
+from micronode.oap.timers import Deadline
+from micronode.oap.upload import Upload
+from micronode.oap.wire.connection import NodeConnection
+from micronode.oap.wire.events import BodyReceived, StreamFailed, StreamOpened, StreamRefused
+from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES
+
+_CANCELLED: Final = NodeError(ErrorCode.CANCELLED, "cancelled by the caller")
+
+
+class Session:
+    """The streams of one connection.
+
+    :ivar streams: the open ones, by corr_id.
+    :ivar held: bytes of request bodies that wait for an owner.
+    """
+
+    def __init__(
+        self, services: Services, wire: NodeConnection, outbox: Outbox, reading: Reading, *, peer: str
+    ) -> None:
+        self.streams: dict[int, Stream] = {}
+        self.held = 0
+        self.outbox = outbox
+        self.clock = services.clock
+        self._services = services
+        self._meter = services.meter
+        self._wire = wire
+        self._reading = reading
+        self._peer = peer
+        #: The stream that keeps the connection from being read.
+        self._blocking: Stream | None = None
+        self._stall = Deadline(services.clock, services.timeouts.stall, self._stalled)
+        #: Streams whose head waits for the first of the body, and the turn of the reactor that ends it.
+        self._headed: list[Stream] = []
+        self._turn: IDelayedCall | None = None
+
+    # What the caller does
+
+    def opened(self, event: StreamOpened) -> None:
+        """Run what a START asks for."""
+        corr_id = event.corr_id
+        stream = Stream(self, corr_id, fresh_request_id(), self.clock.seconds())
+        self.streams[corr_id] = stream
+        self._meter.streams.inc()
+        try:
+            asked = read_start(self._services.dispatcher.table, event)
+        except NodeError as error:
+            self._meter.refused(error.code)
+            stream.fail(error)
+            return
+        stream.operation = asked.operation
+        if asked.operation.body is BodyRule.STREAMED:
+            stream.upload = Upload(self._held_changed, whole=event.ended)
+            if not event.ended:
+                idle_s = self._services.timeouts.stream_idle
+                stream.idle = Deadline(self.clock, idle_s, lambda: self._silent(stream))
+                stream.idle.start()
+        call = make_call(asked, event, request_id=stream.request_id, peer=self._peer, body=stream.upload)
+        stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, stream))
+
+    def body(self, event: BodyReceived) -> None:
+        """Pass a chunk of a request's body on."""
+        stream = self.streams.get(event.corr_id)
+        if stream is None or stream.ended:
+            return
+        data = event.data
+        upload = stream.upload
+        if upload is None or stream.operation is None:
+            if data:
+                self._refuse(stream, ErrorCode.BAD_REQUEST, "this operation takes no request body")
+            return
+        self._meter.bytes_in.inc(len(data))
+        stream.received += len(data)
+        if stream.received > stream.operation.max_body:
+            limit = stream.operation.max_body
+            self._refuse(stream, ErrorCode.BODY_TOO_LARGE, f"at most {limit} bytes are taken")
+            return
+        upload.receive(data)
+        if event.ended:
+            if stream.idle is not None:
+                stream.idle.stop()
+            upload.end()
+            return
+        if stream.idle is not None and not stream.ended:
+            stream.idle.start()
+        if self._is_full(upload):
+            self._block(stream)
+
+    def cancelled(self, corr_id: int) -> None:
+        """Answer a cancel, when the call has been aborted."""
+        stream = self.streams.get(corr_id)
+        if stream is not None:
+            stream.abort(_CANCELLED)
+
+    def failed(self, event: StreamFailed) -> None:
+        """End a stream that the caller broke."""
+        stream = self.streams.get(event.corr_id)
+        if stream is not None:
+            self._refuse(stream, event.code, event.message)
+
+    def refused(self, event: StreamRefused) -> None:
+        """Answer a frame that opened nothing."""
+        error = error_object(event.code, event.message, request_id=fresh_request_id(), corr_id=event.corr_id)
+        if event.code is not ErrorCode.CANCELLED:
+            self._meter.refused(event.code)
+        self._meter.error_out.inc()
+        self.outbox.write_control(self._wire.send_refusal(event, error))
+
+    def half_closed(self) -> None:
+        """No more input will come: requests that are not whole never will be."""
+        for stream in list(self.streams.values()):
+            if stream.idle is not None and stream.idle.running:
+                self._refuse(stream, ErrorCode.BAD_REQUEST, "the connection ended inside the request's body")
+
+    def close(self) -> None:
+        """The connection is gone, or failed: cancel every call and send nothing."""
+        for stream in list(self.streams.values()):
+            stream.vanish()
+        self._stall.close()
+        self._headed.clear()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+    def _refuse(self, stream: Stream, code: ErrorCode, message: str) -> None:
+        if not stream.ended:
+            self._meter.refused(code)
+            stream.abort(NodeError(code, message))
+
+    # What streams answer
+
+    def send_soon(self, stream: Stream) -> None:
+        """Let *stream* send its head in the reactor's next turn, if it did not before."""
+        self._headed.append(stream)
+        if self._turn is None:
+            self._turn = self.clock.callLater(0, self._send_heads)
+
+    def _send_heads(self) -> None:
+        self._turn = None
+        headed, self._headed = self._headed, []
+        for stream in headed:
+            stream.send_head()
+
+    def write_head(self, stream: Stream, head: Mapping[str, Any], *, ended: bool) -> None:
+        """Write the head of an answer; with *ended* it is all of it."""
+        self._began(stream)
+        self.outbox.write_control(self._wire.send_head(stream.corr_id, head, ended=ended))
+
+    def write_body(self, stream: Stream, head: Mapping[str, Any] | None, data: bytes) -> None:
+        """Write body bytes, together with the head where that waited."""
+        wire, corr_id = self._wire, stream.corr_id
+        self._meter.bytes_out.inc(len(data))
+        self._meter.data_out.inc(-(-len(data) // wire.max_chunk))
+        if head is None:
+            self.outbox.write(wire.send_body(corr_id, data))
+        else:
+            self._began(stream)
+            self.outbox.write(wire.send_head(corr_id, head) + wire.send_body(corr_id, data))
+
+    def write_end(self, stream: Stream) -> None:
+        """Write the end of an answer that went well."""
+        self._meter.end_out.inc()
+        self.outbox.write_control(self._wire.send_end(stream.corr_id))
+
+    def write_error(self, stream: Stream, error: NodeError) -> None:
+        """Write the end of an answer that did not."""
+        corr_id = stream.corr_id
+        if self._wire.is_open(corr_id):
+            self._meter.error_out.inc()
+            body = error.as_object(request_id=stream.request_id, corr_id=corr_id)
+            self.outbox.write_control(self._wire.send_error(corr_id, error.code, body))
+
+    def _began(self, stream: Stream) -> None:
+        self._meter.start_out.inc()
+        route = stream.operation.name if stream.operation is not None else None
+        self._meter.began(route, self.clock.seconds() - stream.began_s)
+
+    def forget(self, stream: Stream) -> None:
+        """Let go of a stream that is over: count it, log it, and read on if it was in the way."""
+        if self.streams.pop(stream.corr_id, None) is None:
+            return
+        operation = stream.operation
+        route = operation.name if operation is not None else None
+        taken_s = self.clock.seconds() - stream.began_s
+        self._meter.streams.dec()
+        self._meter.ended(route, stream.status, taken_s)
+        fields: dict[str, object] = {
+            "request_id": stream.request_id,
+            "corr_id": str(stream.corr_id),
+            "route": route or "other",
+            "status": stream.status,
+            "latency_ms": round(taken_s * 1000, 3),
+            "peer": self._peer,
+        }
+        if operation is not None:
+            fields["facet"] = operation.facet
+        if stream.error is not None:
+            fields["reason"] = stream.error.code.value
+        self._services.access(fields)
+        if stream.idle is not None:
+            stream.idle.close()
+        if stream.upload is not None:
+            stream.upload.abandon()
+        self._unblock()
+        self._reading.stream_ended()
+
+    # Backpressure in
+
+    def _is_full(self, upload: Upload) -> bool:
+        """Tell whether *upload* keeps more than it may, itself or together with the others."""
+        held = upload.held
+        return held >= STREAM_WINDOW_BYTES or (held > 0 and self.held >= CONNECTION_WINDOW_BYTES)
+
+    def _held_changed(self, difference: int) -> None:
+        self.held += difference
+        if difference < 0:
+            self._unblock()
+
+    def _block(self, stream: Stream) -> None:
+        if self._blocking is None:
+            self._hold(True)
+            self._reading.stop_reading()
+        self._blocking = stream
+        self._stall.start()
+
+    def _unblock(self) -> None:
+        """Read on unless the stream in the way is still full."""
+        stream = self._blocking
+        if stream is None:
+            return
+        if not stream.ended and stream.upload is not None and self._is_full(stream.upload):
+            return
+        others = [other for other in self.streams.values() if other.upload is not None and not other.ended]
+        for other in others:
+            if other.upload is not None and self._is_full(other.upload):
+                self._block(other)
+                return
+        self._blocking = None
+        self._stall.stop()
+        self._hold(False)
+        self._reading.go_on_reading()
+
+    def _hold(self, hold: bool) -> None:
+        """While we do not read, nobody is too slow to send."""
+        for stream in self.streams.values():
+            if stream.idle is not None:
+                if hold:
+                    stream.idle.hold()
+                else:
+                    stream.idle.release()
+
+    # Deadlines
+
+    def _stalled(self) -> None:
+        stream = self._blocking
+        if stream is not None:
+            self._refuse(stream, ErrorCode.OWNER_UNAVAILABLE, "the owner does not take the request's body")
+
+    def _silent(self, stream: Stream) -> None:
+        self._refuse(stream, ErrorCode.TIMEOUT, "the request's body did not go on in time")

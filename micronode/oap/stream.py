@@ -1,0 +1,222 @@
+"""One stream: the answer of its call becomes frames, and exactly one of them is terminal.
+
+A stream ends in one of three ways: its call ends it (``finish``, ``fail``), the session does (``abort``:
+cancel, a breach, a deadline, a limit), or the connection is gone (``vanish``). Whatever comes after
+that is ignored, so that neither the relay nor the session has to ask first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from micronode.calls.call import ResponseHead
+from micronode.errors import ErrorCode, NodeError
+from micronode.interfaces import IResponseSink
+
+if TYPE_CHECKING:
+    from micronode.calls.operations import Operation
+    from micronode.oap.session import Session
+    from micronode.oap.timers import Deadline
+    from micronode.oap.upload import Upload
+
+_log = Logger()
+#: Members of a response head that an owner has a say in; a longer text is no honest one.
+_TEXTS: Final = ("content_type", "etag", "range")
+_MAX_TEXT: Final = 2_048
+#: Statuses of answers without a body (RFC 9110 section 6.4.1).
+_BODILESS: Final = frozenset((204, 304))
+_GONE: Final = NodeError(ErrorCode.CANCELLED, "the caller has gone")
+_DEFECT: Final = "a defect of the node; its log has the request id"
+
+
+@implementer(IResponseSink, IConsumer)
+class Stream:
+    """The response side of a stream, and what belongs to it.
+
+    :ivar operation: what was asked for; None until that is known.
+    :ivar upload: the request's body, where the operation takes one.
+    :ivar idle: the deadline for its next frame, where there is an upload.
+    :ivar received: bytes of request body so far.
+    :ivar ended: True once its terminal frame was sent, or the connection is gone.
+    :ivar status: what the answer's status was, or the error's.
+    :ivar error: why it ended, where it did not end well.
+    """
+
+    def __init__(self, session: Session, corr_id: int, request_id: str, began_s: float) -> None:
+        self.corr_id = corr_id
+        self.request_id = request_id
+        self.began_s = began_s
+        self.operation: Operation | None = None
+        self.upload: Upload | None = None
+        self.idle: Deadline | None = None
+        self.received = 0
+        self.started = False
+        self.ended = False
+        self.status = 0
+        self.error: NodeError | None = None
+        self._session = session
+        self._running: Deferred[None] | None = None
+        self._producing = False
+        #: The head, until it is sent: together with the first bytes of the body, or with the end.
+        self._head: dict[str, Any] | None = None
+        self._bodiless = False
+        #: Bytes of body still owed; None: no length was promised.
+        self._owed: int | None = None
+
+    def run(self, running: Deferred[None]) -> None:
+        """Watch the call that answers here. *running* is the dispatcher's, and is cancelled by abort."""
+        self._running = running
+        running.addBoth(self._over)
+
+    def _over(self, result: object) -> None:
+        self._running = None
+        if self.ended:
+            return
+        route = self.operation.name if self.operation is not None else ""
+        if isinstance(result, Failure):
+            _log.failure("call_failed", failure=result, route=route, request_id=self.request_id)
+        else:
+            _log.error("call_unanswered", route=route, request_id=self.request_id)
+        self.abort(NodeError(ErrorCode.INTERNAL, _DEFECT))
+
+    # IResponseSink
+
+    def start(self, head: ResponseHead) -> None:
+        """Send *head*; it waits for the first of the body, at most until the reactor's next turn."""
+        if self.ended or self.started:
+            return
+        fields = _head_fields(head)
+        if fields is None:
+            self.fail(NodeError(ErrorCode.BAD_GATEWAY, "the owner's answer has a malformed head"))
+            return
+        self.started = True
+        self.status = head.status
+        self._head = fields
+        operation = self.operation
+        self._bodiless = head.status in _BODILESS or (operation is not None and operation.method == "HEAD")
+        self._owed = None if self._bodiless else head.length
+        if not self._bodiless and head.length != 0:
+            self._session.send_soon(self)
+
+    def send_head(self) -> None:
+        """Send the head if it still waits."""
+        head, self._head = self._head, None
+        if head is not None and not self.ended:
+            self._session.write_head(self, head, ended=False)
+
+    def write(self, data: bytes) -> None:
+        """Send body bytes. More than the head promised ends the stream with an error."""
+        if self.ended or self._bodiless or not data:
+            return
+        if not self.started:
+            raise RuntimeError("write() before start()")
+        if self._owed is not None:
+            if len(data) > self._owed:
+                self._break_length()
+                return
+            self._owed -= len(data)
+        head, self._head = self._head, None
+        self._session.write_body(self, head, data)
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Pause *producer* while the caller does not read; stop it where the stream is over."""
+        if not streaming:
+            raise ValueError("only push producers: nobody pulls here")
+        if self._producing:
+            raise RuntimeError("a producer is registered already")
+        if self.ended:
+            producer.stopProducing()
+            return
+        self._producing = True
+        self._session.outbox.attach(self.corr_id, cast(IPushProducer, producer))
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer."""
+        if self._producing:
+            self._producing = False
+            self._session.outbox.detach(self.corr_id)
+
+    def finish(self) -> Deferred[None]:
+        """End the answer. The Deferred has fired already: nothing is buffered here."""
+        if not self.ended:
+            if not self.started:
+                raise RuntimeError("finish() before start()")
+            if self._owed:
+                self._break_length()
+            else:
+                self.ended = True
+                head, self._head = self._head, None
+                if head is not None:
+                    self._session.write_head(self, head, ended=True)
+                else:
+                    self._session.write_end(self)
+                self._leave()
+        return succeed(None)
+
+    def fail(self, error: NodeError) -> None:
+        """End the answer with *error*; a head that was started is sent before it."""
+        if not self.ended:
+            self.send_head()
+            self.ended = True
+            self.error, self.status = error, error.code.status
+            self._session.write_error(self, error)
+            self._leave()
+
+    # The session's side
+
+    def abort(self, error: NodeError) -> None:
+        """End the stream for a reason outside its call: the call is cancelled, then *error* is sent."""
+        if not self.ended:
+            self.send_head()
+            self.ended = True
+            self.error, self.status = error, error.code.status
+            self._cancel()
+            self._session.write_error(self, error)
+            self._leave()
+
+    def vanish(self) -> None:
+        """The connection is gone: cancel the call, send nothing."""
+        if not self.ended:
+            self.ended = True
+            self.error, self.status = _GONE, _GONE.code.status
+            self._cancel()
+            self._leave()
+
+    def _cancel(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+
+    def _leave(self) -> None:
+        """Let go of everything; the stream is over."""
+        self._head = None
+        self.unregisterProducer()
+        self._session.forget(self)
+
+    def _break_length(self) -> None:
+        _log.error(
+            "body_length", route=self.operation.name if self.operation else "", request_id=self.request_id
+        )
+        self.fail(NodeError(ErrorCode.INTERNAL, "the body does not have the length its head says"))
+        # Not now: this runs inside the call, which goes on when it returns.
+        self._session.clock.callLater(0, self._cancel)
+
+
+def _head_fields(head: ResponseHead) -> dict[str, Any] | None:
+    """Return the JSON of a response head; None where an owner's texts are not fit for it."""
+    fields: dict[str, Any] = {"status": head.status}
+    for name in ("content_type", "length", "etag", "range", "verified"):
+        value = getattr(head, name)
+        if value is not None:
+            fields[name] = value
+    for name in _TEXTS:
+        text = fields.get(name, "")
+        if len(text) > _MAX_TEXT or not text.isprintable():
+            return None
+    return fields

@@ -1,0 +1,126 @@
+"""The body of one request on its way to the facet: an IBodyProducer fed by frames.
+
+What the consumer does not take waits in one buffer. The session bounds it: it stops reading the
+connection while the buffer is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from zope.interface import implementer
+
+
+@implementer(IBodyProducer)
+class Upload:
+    """A request body of unknown length (0 where the request has none).
+
+    :param held_changed: called with the difference in bytes whenever ``held`` changes.
+    :param whole: the request ended with its START.
+    :ivar held: bytes in the buffer.
+    :ivar passed_on: fires (None) when the whole body was given to the consumer; never fails, and
+        never fires for a body that was broken off.
+    """
+
+    def __init__(self, held_changed: Callable[[int], None], *, whole: bool) -> None:
+        self.length: int | str = 0 if whole else UNKNOWN_LENGTH
+        self.passed_on: Deferred[None] = Deferred()
+        self._held_changed = held_changed
+        # One flat buffer: a list of one-byte chunks would cost forty times what it holds.
+        self._buffer = bytearray()
+        self._whole = whole
+        self._stopped = False
+        self._paused = False
+        self._consumer: IConsumer | None = None
+        self._produced: Deferred[None] | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait for the consumer."""
+        return len(self._buffer)
+
+    # The session's side
+
+    def receive(self, data: bytes) -> None:
+        """Take a chunk from the wire."""
+        if self._stopped or not data:
+            return
+        if self._consumer is not None and not self._paused and not self._buffer:
+            self._consumer.write(data)
+        else:
+            self._buffer += data
+            self._held_changed(len(data))
+
+    def end(self) -> None:
+        """The request is whole."""
+        self._whole = True
+        self._drain()
+
+    def abandon(self) -> None:
+        """The stream is over: forget what is held, write nothing more.
+
+        The Deferred of startProducing() is left alone: whoever asked the owner has been cancelled, or
+        has his answer and closes.
+        """
+        self._consumer = None
+        self._stop()
+
+    # IBodyProducer
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Give the body to *consumer*.
+
+        :return: a Deferred that fires (None) when all of it was written. It never fires when the
+            stream ends before that. Cancelling it stops the body.
+        """
+        if self._consumer is not None:
+            raise RuntimeError("a body is handed over whole or not at all, so it starts once")
+        if self._stopped:
+            return Deferred()
+        self._consumer = consumer
+        produced = self._produced = Deferred(lambda _: self.stopProducing())
+        self._drain()
+        return produced
+
+    def pauseProducing(self) -> None:
+        """The consumer is full."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The consumer takes more."""
+        self._paused = False
+        self._drain()
+
+    def stopProducing(self) -> None:
+        """The consumer has gone: what still comes is dropped."""
+        self._consumer = None
+        self._produced = None
+        self._stop()
+
+    def _stop(self) -> None:
+        self._stopped = True
+        held = len(self._buffer)
+        if held:
+            self._buffer = bytearray()
+            self._held_changed(-held)
+
+    def _drain(self) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            return
+        if self._buffer and not self._paused:
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            consumer.write(data)
+            self._held_changed(-len(data))
+        # Writing, or what followed from it, may have changed everything.
+        produced = self._produced
+        if self._whole and not self._buffer and produced is not None:
+            self._produced = None
+            self._consumer = None
+            self._stopped = True
+            produced.callback(None)
+            self.passed_on.callback(None)

@@ -1,0 +1,165 @@
+"""A response and its body, as a caller takes it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IPushProducer
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from micronode.oap.answer import OAPError, OAPResponse
+from micronode.oap.wire.errors import ErrorCode
+from micronode.oap.wire.limits import STREAM_WINDOW_BYTES
+from tests.support.oap import SpyConsumer
+
+
+class SpySource:
+    """Records what a response wants of its connection."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.given_up = 0
+
+    def hold(self, response: OAPResponse) -> None:
+        self.held = True
+
+    def let_go(self, response: OAPResponse) -> None:
+        self.held = False
+
+    def give_up(self, response: OAPResponse) -> None:
+        self.given_up += 1
+
+
+class ResponseTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.source = SpySource()
+        self.response = OAPResponse(self.source, {"status": 200})
+        self.consumer = SpyConsumer()
+
+    def test_is_a_producer(self) -> None:
+        verifyObject(IPushProducer, self.response)
+
+    def test_body_is_delivered_as_it_comes(self) -> None:
+        self.response.receive(b"before ")
+        delivered = self.response.deliver(self.consumer)
+        self.assertIs(self.consumer.producer, self.response)
+        self.response.receive(b"after")
+        self.assertNoResult(delivered)
+        self.response.end(None)
+        self.assertIsNone(self.successResultOf(delivered))
+        self.assertEqual(self.consumer.pieces, [b"before ", b"after"])
+        self.assertIsNone(self.consumer.producer)
+
+    def test_body_that_is_whole_already(self) -> None:
+        self.response.receive(b"all")
+        self.response.end(None)
+        self.assertEqual(self.successResultOf(self.response.read(10)), b"all")
+
+    def test_unread_body_holds_the_connection(self) -> None:
+        self.response.receive(bytes(STREAM_WINDOW_BYTES - 1))
+        self.assertFalse(self.source.held)
+        self.response.receive(b"x")
+        self.assertTrue(self.source.held)
+        self.response.deliver(self.consumer)
+        self.assertFalse(self.source.held)
+
+    def test_consumer_that_pauses_holds_it_too(self) -> None:
+        delivered = self.response.deliver(self.consumer)
+        self.response.pauseProducing()
+        self.response.pauseProducing()
+        self.assertTrue(self.source.held)
+        self.response.receive(b"in flight")
+        self.response.end(None)
+        self.assertEqual(self.consumer.pieces, [])
+        self.assertNoResult(delivered)
+        self.response.resumeProducing()
+        self.assertFalse(self.source.held)
+        self.assertEqual(self.consumer.data, b"in flight")
+        self.successResultOf(delivered)
+
+    def test_end_of_a_paused_body_lets_go(self) -> None:
+        delivered = self.response.deliver(self.consumer)
+        self.response.pauseProducing()
+        self.response.end(None)
+        self.successResultOf(delivered)
+        self.assertFalse(self.source.held)
+
+    def test_error_voids_the_body(self) -> None:
+        delivered = self.response.deliver(self.consumer)
+        self.response.receive(b"part")
+        self.response.pauseProducing()
+        self.response.receive(b"more")
+        self.response.end(OAPError(502, "bad_gateway", "cut short"))
+        self.assertEqual(self.failureResultOf(delivered, OAPError).value.code, 502)
+        self.assertEqual(self.consumer.data, b"part")
+        self.assertFalse(self.source.held)
+        self.assertEqual(self.source.given_up, 0)
+
+    def test_error_waits_for_who_asks(self) -> None:
+        self.response.end(OAPError(502, "bad_gateway", "cut short"))
+        self.failureResultOf(self.response.read(10), OAPError)
+
+    def test_more_than_asked_for_is_given_up(self) -> None:
+        read = self.response.read(5)
+        self.response.receive(b"123456")
+        self.assertEqual(self.failureResultOf(read, OAPError).value.name, "body_too_large")
+        self.assertEqual(self.source.given_up, 1)
+        self.response.receive(b"late")
+        self.response.end(None)
+
+    def test_more_than_asked_for_all_at_once(self) -> None:
+        self.response.receive(b"123456")
+        self.response.end(None)
+        self.failureResultOf(self.response.read(5), OAPError)
+
+    def test_cancelled_delivery_cancels_the_call(self) -> None:
+        delivered = self.response.deliver(self.consumer)
+        self.response.pauseProducing()
+        delivered.cancel()
+        self.failureResultOf(delivered, CancelledError)
+        self.assertEqual((self.source.given_up, self.source.held), (1, False))
+        self.assertIsNone(self.consumer.producer)
+
+    def test_consumer_that_has_gone(self) -> None:
+        delivered = self.response.deliver(self.consumer)
+        self.response.stopProducing()
+        self.assertEqual(self.failureResultOf(delivered, OAPError).value.name, "cancelled")
+        self.assertEqual(self.source.given_up, 1)
+
+    def test_abort_without_delivery(self) -> None:
+        self.response.receive(bytes(STREAM_WINDOW_BYTES))
+        self.response.abort()
+        self.assertEqual((self.source.given_up, self.source.held), (1, False))
+        self.response.receive(b"late")
+        self.response.abort()
+        self.assertEqual(self.source.given_up, 1)
+
+    def test_delivered_once(self) -> None:
+        self.response.deliver(self.consumer)
+        self.assertRaises(RuntimeError, self.response.read, 1)
+
+
+class ErrorTests(SynchronousTestCase):
+    def test_reads_the_error_object(self) -> None:
+        error = OAPError.from_object(
+            503,
+            {"code": "owner_unavailable", "message": "down", "retryable": True, "retry_after_ms": 250},
+        )
+        self.assertEqual(
+            (error.code, error.name, error.message, error.retryable, error.retry_after_ms),
+            (503, "owner_unavailable", "down", True, 250),
+        )
+        self.assertEqual(str(error), "503 owner_unavailable: down")
+
+    def test_what_is_missing_or_wrong_falls_back(self) -> None:
+        error = OAPError.from_object(
+            404, {"code": 7, "message": None, "retryable": 1, "retry_after_ms": True}
+        )
+        self.assertEqual(
+            (error.name, error.message, error.retryable, error.retry_after_ms), ("not_found", "", False, None)
+        )
+        self.assertEqual(OAPError.from_object(599, {}).name, "unknown")
+
+    def test_own_errors_follow_the_table(self) -> None:
+        error = OAPError.from_code(ErrorCode.DRAINING, "going", retry_after_ms=5)
+        self.assertEqual((error.code, error.name, error.retryable), (503, "draining", True))

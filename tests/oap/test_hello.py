@@ -1,0 +1,23 @@
+"""The members of the HELLO reply that depend on the transport; the rest is in ``test_protocol``."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import INegotiated, IUNIXTransport
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
+
+from micronode.oap.hello import FLAGS_SERVED, hello_reply
+from micronode.oap.wire.frames import ACK_REQ, COMP
+
+
+class HelloReply(SynchronousTestCase):
+    def test_transports(self) -> None:
+        for interfaces, expected in (((), "tcp"), ((IUNIXTransport,), "unix"), ((INegotiated,), "tcp+tls")):
+            transport = StringTransport()
+            directlyProvides(transport, *interfaces)
+            self.assertEqual(hello_reply(transport, idle_s=1.0)["transports"], [expected])
+
+    def test_flags_that_are_not_served_are_not_offered(self) -> None:
+        self.assertEqual(FLAGS_SERVED & (ACK_REQ | COMP), 0)
+        self.assertEqual(FLAGS_SERVED | ACK_REQ | COMP, 255)

@@ -1,0 +1,34 @@
+"""What the ingress counts; frames are in ``test_protocol``."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.errors import ErrorCode
+from micronode.oap.meter import Meter
+from micronode.oap.wire.events import BodyReceived
+from tests.support.measures import make_metrics, sample
+
+
+class MeterTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.metrics = make_metrics()
+        self.meter = Meter(self.metrics)
+
+    def test_last_chunk_is_an_end(self) -> None:
+        self.meter.received(BodyReceived(1, b"x", False))
+        self.meter.received(BodyReceived(1, b"x", True))
+        for kind in ("data", "end"):
+            self.assertEqual(sample(self.metrics, "oap_frames_total", direction="in", kind=kind), 1)
+
+    def test_refusals_by_name(self) -> None:
+        self.meter.refused(ErrorCode.BUSY)
+        self.meter.dropped("closed")
+        self.assertEqual(sample(self.metrics, "oap_rejects_total", reason="busy"), 1)
+        self.assertEqual(sample(self.metrics, "oap_rejects_total", reason="closed"), 1)
+
+    def test_call_without_operation_is_other(self) -> None:
+        self.meter.ended(None, 501, 0.5)
+        self.assertEqual(
+            sample(self.metrics, "http_requests_total", route="other", method="OTHER", status="501"), 1
+        )

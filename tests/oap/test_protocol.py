@@ -1,0 +1,422 @@
+"""A connection: HELLO, errors and their lingering close, deadlines, half-close, drain."""
+
+from __future__ import annotations
+
+import random
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from micronode.calls.call import ResponseHead
+from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, Control, encode_frame
+from micronode.oap.wire.limits import LINGER_BYTES, LINGER_S
+from tests.support.oap import CallerEnd, Dispatched, StubNode, body, cancel, hello, put, start
+from tests.support.vectors import family
+
+
+def ping(payload: bytes = b"are you there") -> bytes:
+    return encode_frame(EVENT, Control.PING, 0, 7, payload)
+
+
+def echo(call: Dispatched) -> None:
+    call.answer(b"answer")
+
+
+class Greeting(SynchronousTestCase):
+    def test_interface(self) -> None:
+        verifyObject(IHalfCloseableProtocol, StubNode().connect().protocol)
+
+    def test_reply_tells_what_is_served(self) -> None:
+        node = StubNode(max_inflight=9, max_frame=8192, idle=12.5)
+        end = node.connect(greet=False)
+        end.send(hello(ext=["x"], accept=["zstd"]))
+        [frame] = end.heard()
+        self.assertEqual((frame.flags, frame.code, frame.app, frame.corr_id), (RESP, 200, 0, 0))
+        self.assertEqual(
+            frame.json,
+            {
+                "max_frame": 8192,
+                "max_inflight": 9,
+                "flags_supported": 159,
+                "versions": [1],
+                "transports": ["tcp"],
+                "max_chunk": 8192 - 38,
+                "ack_window": 131072,
+                "conn_window": 1048576,
+                "ext": [],
+                "server": "micronode/0.1",
+                "idle_timeout_ms": 12500,
+                "pq": {"mode": "off", "kex": "none"},
+            },
+        )
+
+    def test_anything_else_first_ends_the_connection(self) -> None:
+        for first in (start(1), ping(), cancel(1)):
+            with self.subTest(first=first.hex()):
+                end = StubNode().connect(greet=False)
+                end.send(first)
+                [error] = end.heard()
+                self.assertEqual((error.code, error.json["code"]), (400, "bad_hello"))
+                self.assertTrue(end.transport.half_closed)
+
+    def test_silence_is_bad_hello(self) -> None:
+        node = StubNode(handshake=3.0)
+        end = node.connect(greet=False)
+        node.clock.advance(2.99)
+        self.assertFalse(end.transport.closing)
+        node.clock.advance(0.02)
+        [error] = end.heard()
+        self.assertEqual(error.json["code"], "bad_hello")
+        self.assertTrue(end.transport.half_closed)
+
+    def test_greeted_connection_outlives_the_handshake(self) -> None:
+        node = StubNode(handshake=3.0)
+        end = node.connect()
+        node.clock.advance(10)
+        self.assertFalse(end.transport.closing)
+
+
+class DecodeErrors(SynchronousTestCase):
+    def check(self, name: str, expected: str, pieces: list[bytes]) -> None:
+        node = StubNode(echo)
+        end = node.connect()
+        end.send(start(1))
+        end.heard()
+        for piece in pieces:
+            if not end.transport.closing:
+                end.send(piece)
+        frames = end.heard()
+        self.assertEqual(len(frames), 1, name)
+        error = frames[0]
+        self.assertEqual((error.flags, error.app, error.corr_id), (RESP | END, 0, 0), name)
+        self.assertEqual(error.json["code"], expected, name)
+        self.assertTrue(error.json["request_id"])
+        self.assertTrue(end.transport.half_closed, name)
+        node.clock.advance(LINGER_S)
+        node.clock.advance(0)
+        self.assertTrue(end.transport.lost, name)
+        self.assertEqual(node.count("oap_rejects_total", reason=expected), 1)
+        self.assertEqual(node.factory.connections, 0)
+        # Nothing of it stays behind.
+        self.assertEqual([call for call in node.clock.getDelayedCalls() if call.active()], [])
+
+    def test_every_vector_whole_and_byte_by_byte(self) -> None:
+        vectors = [vector for vector in family("decode_error") if vector.get("micronode_error")]
+        self.assertGreater(len(vectors), 14)
+        for vector in vectors:
+            with self.subTest(name=vector["name"]):
+                data = bytes.fromhex(vector["hex"])
+                self.check(vector["name"], vector["micronode_error"], [data])
+                self.check(
+                    vector["name"],
+                    vector["micronode_error"],
+                    [data[at : at + 1] for at in range(min(len(data), 64))] + [data[64:]],
+                )
+
+    def test_random_bytes_leave_the_node_serving(self) -> None:
+        rng = random.Random(5312)
+        node = StubNode(echo)
+        for number in range(10_000):
+            end = node.connect(greet=number % 2 == 0)
+            end.transport.clear()
+            junk = rng.randbytes(rng.randrange(1, 120))
+            if number % 3 == 0:
+                # Past the first checks: a true length, version and direction.
+                junk = (38 + len(junk)).to_bytes(4, "big") + b"\0\1\0" + bytes([rng.randrange(256)]) + junk
+            end.send(junk)
+            if number % 5 == 0:
+                end.half_close()
+            end.hang_up()
+        self.assertEqual(node.factory.connections, 0)
+        end = node.connect()
+        end.send(start(1))
+        self.assertEqual([frame.code for frame in end.heard()], [200, 206, 200])
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(node.count("oap_streams"), 0)
+
+    def test_good_frames_before_the_bad_one_are_served(self) -> None:
+        node = StubNode(echo)
+        end = node.connect()
+        end.send(start(1), start(2), bytes(64))
+        self.assertEqual([frame.corr_id for frame in end.heard()], [1, 1, 1, 2, 2, 2, 0])
+
+    def test_connection_error_cancels_what_runs(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1), put(2))
+        end.send(bytes(64))
+        self.assertEqual([frame.corr_id for frame in end.heard()], [0])
+        self.assertEqual([call.cancelled for call in node.calls], [True, True])
+        self.assertEqual(node.count("oap_streams"), 0)
+
+
+class Lingering(SynchronousTestCase):
+    def broken(self, node: StubNode) -> CallerEnd:
+        end = node.connect()
+        end.send(hello())
+        return end
+
+    def test_second_hello_is_an_error_of_the_connection(self) -> None:
+        end = self.broken(StubNode())
+        [error] = end.heard()
+        self.assertEqual((error.corr_id, error.json["code"]), (0, "bad_sequence"))
+
+    def test_input_is_discarded_for_a_moment(self) -> None:
+        node = StubNode()
+        end = self.broken(node)
+        end.heard()
+        end.send(start(9))
+        self.assertEqual((node.calls, end.heard()), ([], []))
+        self.assertFalse(end.transport.disconnecting)
+        node.clock.advance(LINGER_S)
+        self.assertTrue(end.transport.disconnecting)
+
+    def test_no_more_than_a_mebibyte_is_discarded(self) -> None:
+        end = self.broken(StubNode())
+        end.send(bytes(LINGER_BYTES))
+        self.assertFalse(end.transport.disconnecting)
+        end.send(b"x")
+        self.assertTrue(end.transport.disconnecting)
+
+    def test_caller_that_closes_too_ends_it(self) -> None:
+        end = self.broken(StubNode())
+        end.half_close()
+        self.assertTrue(end.transport.disconnecting)
+
+
+class FrameTimer(SynchronousTestCase):
+    def test_trickled_frame_has_one_deadline(self) -> None:
+        node = StubNode(echo, read=5.0)
+        end = node.connect()
+        for byte in start(1)[:6]:
+            self.assertFalse(end.transport.closing)
+            end.send(bytes([byte]))
+            node.clock.advance(0.99)
+        [error] = end.heard()
+        self.assertEqual((error.code, error.json["code"]), (408, "frame_timeout"))
+        self.assertTrue(end.transport.half_closed)
+
+    def test_each_frame_has_its_own(self) -> None:
+        node = StubNode(echo, read=5.0)
+        end = node.connect()
+        data = b"".join(start(number) for number in range(1, 6))
+        half = len(start(1)) // 2
+        end.send(data[:half])
+        for number in range(4):
+            node.clock.advance(4)
+            at = half + number * len(start(1))
+            end.send(data[at : at + len(start(1))])
+        self.assertFalse(end.transport.closing)
+        node.clock.advance(5)
+        self.assertTrue(end.transport.half_closed)
+
+    def test_whole_frames_stop_it(self) -> None:
+        node = StubNode(echo, read=5.0, idle=60.0)
+        end = node.connect()
+        data = start(1)
+        end.send(data[:20])
+        node.clock.advance(4)
+        end.send(data[20:])
+        node.clock.advance(30)
+        self.assertFalse(end.transport.closing)
+
+    def test_skipped_frame_has_it_too(self) -> None:
+        node = StubNode(read=5.0)
+        end = node.connect()
+        end.send(put(1))
+        end.send(body(1, bytes(70_000))[:50_000])
+        self.assertEqual([frame.json["code"] for frame in end.heard()], ["chunk_too_large"])
+        node.clock.advance(5)
+        self.assertEqual([frame.json["code"] for frame in end.heard()], ["frame_timeout"])
+
+
+class Idle(SynchronousTestCase):
+    def test_silence_without_streams_ends_in_goaway(self) -> None:
+        node = StubNode(echo, idle=60.0)
+        end = node.connect()
+        node.clock.advance(59)
+        end.send(start(1))
+        end.heard()
+        node.clock.advance(59)
+        self.assertFalse(end.transport.closing)
+        node.clock.advance(1)
+        [goaway] = end.heard()
+        self.assertEqual((goaway.flags, goaway.code), (EVENT, Control.GOAWAY))
+        self.assertEqual(goaway.json, {"retry_after_ms": 0, "last_corr_id": "1"})
+        self.assertTrue(end.transport.half_closed)
+
+    def test_open_stream_keeps_it(self) -> None:
+        node = StubNode(idle=60.0)
+        end = node.connect()
+        end.send(start(1))
+        node.clock.pump([50] * 10)
+        self.assertFalse(end.transport.closing)
+        node.calls[0].answer(b"at last")
+        node.clock.advance(59)
+        self.assertFalse(end.transport.closing)
+        node.clock.advance(1)
+        self.assertTrue(end.transport.half_closed)
+
+
+class ControlFrames(SynchronousTestCase):
+    def test_ping_is_echoed(self) -> None:
+        end = StubNode().connect()
+        end.send(ping(b"payload"))
+        [pong] = end.heard()
+        self.assertEqual((pong.flags, pong.code, pong.corr_id, pong.payload), (EVENT, 200, 7, b"payload"))
+
+    def test_ignored_frames_are_counted(self) -> None:
+        node = StubNode(echo)
+        end = node.connect()
+        end.send(start(1, ended=False), body(1, b"late", app=0x0402, ended=True))
+        end.send(encode_frame(EVENT, 250, 0, 0, b""))
+        self.assertEqual(node.count("oap_rejects_total", reason="closed"), 1)
+        self.assertEqual(node.count("oap_rejects_total", reason="event"), 1)
+        self.assertFalse(end.transport.closing)
+
+    def test_frames_are_counted_by_kind(self) -> None:
+        node = StubNode(echo)
+        end = node.connect()
+        end.send(start(1), ping())
+        kinds = {kind: node.count("oap_frames_total", direction="in", kind=kind) for kind in KINDS}
+        self.assertEqual(kinds, {"hello": 1, "start": 1, "data": 0, "end": 0, "event": 1, "error": 0})
+        kinds = {kind: node.count("oap_frames_total", direction="out", kind=kind) for kind in KINDS}
+        self.assertEqual(kinds, {"hello": 1, "start": 1, "data": 1, "end": 1, "event": 1, "error": 0})
+
+
+KINDS = ("hello", "start", "data", "end", "event", "error")
+
+
+class HalfClose(SynchronousTestCase):
+    def test_answers_still_come_and_then_it_closes(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1), start(2))
+        end.half_close()
+        self.assertFalse(end.transport.closing)
+        node.calls[1].answer(b"two")
+        self.assertFalse(end.transport.closing)
+        node.calls[0].answer(b"one")
+        self.assertEqual([frame.corr_id for frame in end.heard()], [2, 2, 2, 1, 1, 1])
+        self.assertTrue(end.transport.disconnecting)
+
+    def test_idle_connection_closes_at_once(self) -> None:
+        end = StubNode().connect()
+        end.half_close()
+        self.assertTrue(end.transport.disconnecting)
+
+    def test_answered_at_once_closes_too(self) -> None:
+        node = StubNode(echo)
+        end = node.connect()
+        end.send(start(1))
+        end.half_close()
+        self.assertEqual(len(end.heard()), 3)
+        self.assertTrue(end.transport.disconnecting)
+
+    def test_unfinished_request_is_refused(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(put(1), body(1, b"some"))
+        end.half_close()
+        [error] = end.heard()
+        self.assertEqual((error.corr_id, error.json["code"]), (1, "bad_request"))
+        self.assertTrue(node.calls[0].cancelled)
+        self.assertTrue(end.transport.disconnecting)
+
+    def test_end_inside_a_frame_is_counted(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1)[:20])
+        end.half_close()
+        node.clock.advance(0)
+        self.assertTrue(end.transport.lost)
+        self.assertEqual(node.count("oap_rejects_total", reason="truncated"), 1)
+
+
+class Gone(SynchronousTestCase):
+    def test_calls_are_cancelled_and_nothing_is_left(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1), put(2), body(2, b"part"))
+        node.calls[0].sink.start(ResponseHead())
+        self.assertEqual((node.count("oap_connections"), node.count("oap_streams")), (1, 2))
+        end.hang_up()
+        self.assertEqual([call.cancelled for call in node.calls], [True, True])
+        self.assertEqual((node.count("oap_connections"), node.count("oap_streams")), (0, 0))
+        self.assertEqual([record["status"] for record in node.access], [499, 499])
+        self.assertEqual([call for call in node.clock.getDelayedCalls() if call.active()], [])
+
+    def test_at_any_point(self) -> None:
+        def steps(end: CallerEnd) -> list[bytes]:
+            return [hello(), start(1)[:10], start(1)[10:], put(2), body(2, b"x"), cancel(1), bytes(40)]
+
+        for stop in range(8):
+            node = StubNode()
+            end = node.connect(greet=False)
+            for piece in steps(end)[:stop]:
+                end.send(piece)
+            end.hang_up()
+            self.assertEqual(node.factory.connections, 0)
+            self.assertEqual([call for call in node.clock.getDelayedCalls() if call.active()], [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class Drain(SynchronousTestCase):
+    def test_idle_connections_hear_goaway_and_close(self) -> None:
+        node = StubNode()
+        greeted, fresh = node.connect(), node.connect(greet=False)
+        node.factory.goaway(5000)
+        [goaway] = greeted.heard()
+        self.assertEqual(goaway.json, {"retry_after_ms": 5000, "last_corr_id": "0"})
+        self.assertTrue(greeted.transport.half_closed)
+        self.assertEqual(fresh.heard(), [])
+        self.assertTrue(fresh.transport.half_closed)
+
+    def test_open_streams_finish_and_new_ones_are_refused(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        node.factory.goaway(5000)
+        node.factory.goaway(5000)
+        self.assertEqual([frame.code for frame in end.heard()], [Control.GOAWAY])
+        end.send(start(2))
+        [refused] = end.heard()
+        self.assertEqual((refused.corr_id, refused.json["code"]), (2, "draining"))
+        self.assertIn("retry_after_ms", refused.json)
+        self.assertFalse(end.transport.closing)
+        node.calls[0].answer(b"done")
+        self.assertEqual(len(end.heard()), 3)
+        self.assertTrue(end.transport.half_closed)
+
+    def test_new_connections_are_not_taken(self) -> None:
+        node = StubNode()
+        node.factory.goaway(1)
+        self.assertIsNone(node.factory.buildProtocol(None))
+
+    def test_abort_all(self) -> None:
+        node = StubNode()
+        ends = [node.connect(), node.connect(greet=False)]
+        ends[0].send(start(1))
+        self.assertEqual(node.factory.connections, 2)
+        node.factory.abort_all()
+        node.clock.advance(0)
+        self.assertEqual([end.transport.aborted for end in ends], [True, True])
+        self.assertEqual(node.factory.connections, 0)
+        self.assertTrue(node.calls[0].cancelled)
+
+
+class Batching(SynchronousTestCase):
+    def test_one_read_is_answered_in_one_write(self) -> None:
+        node = StubNode(echo)
+        end = node.connect()
+        end.transport.writes.clear()
+        end.send(start(1), start(2), ping(), start(3))
+        self.assertEqual(len(end.transport.writes), 1)
+        self.assertEqual([frame.corr_id for frame in end.heard()], [1, 1, 1, 2, 2, 2, 7, 3, 3, 3])
+
+    def test_window_that_is_asked_for_is_not_opened(self) -> None:
+        node = StubNode(echo)
+        end = node.connect()
+        end.send(start(1, flags=ACK_REQ))
+        self.assertEqual([frame.flags for frame in end.heard()], [RESP | START, RESP, RESP | END])

@@ -1,0 +1,400 @@
+"""The streams of a connection: what starts them, what ends them, how much they may hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.calls.call import Ingress, ResponseHead
+from micronode.errors import ErrorCode, NodeError
+from micronode.oap.wire.frames import END, RESP
+from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES
+from micronode.oap.wire.profiles import Profile
+from tests.support.oap import CallerEnd, Dispatched, SpyConsumer, StubNode, body, cancel, put, start
+
+CHUNK = bytes(65_536)
+
+
+def echo(call: Dispatched) -> None:
+    call.answer(b"answer")
+
+
+class Starting(SynchronousTestCase):
+    def test_call_is_what_the_start_says(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        end.send(
+            start(
+                5,
+                args={"q": "klein", "unknown": 1},
+                tenant=b"t" * 16,
+                cap=b"macaroon",
+                deadline_ms=1500,
+                traceparent=trace,
+                idempotency_key="key-1",
+            )
+        )
+        [dispatched] = node.calls
+        call = dispatched.call
+        self.assertEqual(call.operation.name, "search.query")
+        self.assertEqual(call.args, {"q": "klein"})
+        self.assertEqual((call.ingress, call.corr_id, call.tenant), (Ingress.OAP, 5, b"t" * 16))
+        self.assertEqual((call.capability, call.deadline_s, call.traceparent), ("macaroon", 1.5, trace))
+        self.assertEqual((call.idempotency_key, call.body, call.body_done), ("key-1", None, None))
+        self.assertEqual(call.peer, "192.168.1.1")
+        self.assertEqual(len(call.request_id), 24)
+
+    def test_bad_starts_are_refused_alone(self) -> None:
+        for frame, code, name in (
+            (start(1, op="fly"), 501, "unknown_op"),
+            (start(1, app=0x7777), 501, "unknown_app"),
+            (start(1, args={}), 400, "bad_request"),
+            (start(1, args={"q": 7}), 400, "bad_request"),
+            (start(1, deadline_ms=-1), 400, "bad_request"),
+            (start(1, idempotency_key="two words"), 400, "bad_request"),
+            (start(1).replace(b'{"op"', b'{"op:'), 400, "bad_json"),
+        ):
+            with self.subTest(name=name, frame=frame[38:]):
+                node = StubNode(echo)
+                end = node.connect()
+                end.send(frame, start(2))
+                error, *rest = end.heard()
+                self.assertEqual((error.flags, error.code, error.corr_id), (RESP | END, code, 1))
+                self.assertEqual((error.json["code"], error.json["corr_id"]), (name, "1"))
+                self.assertEqual([frame.corr_id for frame in rest], [2, 2, 2])
+                self.assertEqual(len(node.calls), 1)
+                self.assertEqual(node.count("oap_rejects_total", reason=name), 1)
+                self.assertEqual(node.access[0]["reason"], name)
+
+    def test_answer_echoes_app_and_tenant(self) -> None:
+        node = StubNode(echo)
+        end = node.connect()
+        end.send(start(1, tenant=b"t" * 16))
+        self.assertEqual({(frame.app, frame.tenant) for frame in end.heard()}, {(Profile.SEARCH, b"t" * 16)})
+
+    def test_one_more_than_max_inflight_is_busy(self) -> None:
+        node = StubNode(max_inflight=2)
+        end = node.connect()
+        end.send(start(1), start(2), start(3))
+        [busy] = end.heard()
+        self.assertEqual((busy.corr_id, busy.code, busy.json["code"]), (3, 429, "busy"))
+        node.calls[0].answer(b"")
+        end.heard()
+        end.send(start(4))
+        self.assertEqual(end.heard(), [])
+        self.assertEqual(len(node.calls), 3)
+
+    def test_operation_without_body_runs_at_start(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1, ended=False))
+        self.assertEqual(len(node.calls), 1)
+        end.send(body(1, b"", ended=True, app=Profile.SEARCH))
+        node.calls[0].answer(b"x")
+        self.assertEqual([frame.code for frame in end.heard()], [200, 206, 200])
+
+    def test_body_it_does_not_take_is_bad_request(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1, ended=False), body(1, b"x", app=Profile.SEARCH))
+        [error] = end.heard()
+        self.assertEqual((error.corr_id, error.json["code"]), (1, "bad_request"))
+        self.assertTrue(node.calls[0].cancelled)
+
+
+class Ending(SynchronousTestCase):
+    def test_cancel_is_answered_when_the_call_is_aborted(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        end.send(cancel(1))
+        [frame] = end.heard()
+        self.assertTrue(node.calls[0].cancelled)
+        self.assertEqual((frame.flags, frame.code, frame.payload), (RESP | END, 499, b""))
+        node.calls[0].sink.fail(NodeError(ErrorCode.INTERNAL, "late"))
+        self.assertEqual(end.heard(), [])
+        self.assertEqual(node.access[0]["status"], 499)
+
+    def test_cancel_in_the_middle_of_an_answer(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        node.calls[0].sink.start(ResponseHead())
+        node.calls[0].sink.write(b"part")
+        end.send(cancel(1))
+        self.assertEqual([frame.code for frame in end.heard()], [200, 206, 499])
+
+    def test_breach_of_a_stream_ends_it(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(put(1), start(2), body(1, b"x", app=Profile.FEED))
+        [error] = end.heard()
+        self.assertEqual((error.corr_id, error.app, error.json["code"]), (1, Profile.MEDIA, "bad_sequence"))
+        self.assertEqual([call.cancelled for call in node.calls], [True, False])
+
+    def test_failure_is_logged_and_measured(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        node.clock.advance(0.25)
+        node.calls[0].sink.fail(NodeError(ErrorCode.NOT_FOUND, "nothing there"))
+        [error] = end.heard()
+        self.assertEqual(error.json["message"], "nothing there")
+        self.assertEqual(error.json["request_id"], node.calls[0].call.request_id)
+        self.assertEqual(
+            node.access,
+            [
+                {
+                    "request_id": node.calls[0].call.request_id,
+                    "corr_id": "1",
+                    "route": "search.query",
+                    "status": 404,
+                    "latency_ms": 250.0,
+                    "peer": "192.168.1.1",
+                    "facet": "search",
+                    "reason": "not_found",
+                }
+            ],
+        )
+        labels = {"route": "search.query", "method": "OTHER"}
+        self.assertEqual(node.count("http_requests_total", status="404", **labels), 1)
+        self.assertEqual(node.count("request_latency_seconds_sum", **labels), 0.25)
+
+    def test_refused_frames_are_answered(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(5), body(9, b"x"), start(3))
+        refused = end.heard()
+        self.assertEqual(
+            [(frame.corr_id, frame.json["code"]) for frame in refused], [(9, "bad_sequence"), (3, "conflict")]
+        )
+
+    def test_dispatcher_that_leaves_a_call_unanswered_is_internal(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        node.calls[0].over.callback(None)
+        self.assertEqual([frame.json["code"] for frame in end.heard()], ["internal"])
+
+    def test_dispatcher_that_fails_is_internal_and_logged(self) -> None:
+        def broken(call: Dispatched) -> None:
+            raise LookupError("a defect")
+
+        end = StubNode(broken).connect()
+        end.send(start(1))
+        self.assertEqual([frame.json["code"] for frame in end.heard()], ["internal"])
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+        self.assertFalse(end.transport.closing)
+
+
+class Uploads(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.node = StubNode(stall=5.0, stream_idle=30.0, read=5.0, idle=60.0)
+        self.end = self.node.connect()
+
+    def upload(self, corr_id: int) -> Any:
+        self.end.send(put(corr_id))
+        return self.node.calls[-1].call.body
+
+    def errors(self, end: CallerEnd) -> list[tuple[int, str]]:
+        return [(frame.corr_id, frame.json["code"]) for frame in end.heard()]
+
+    def test_body_reaches_the_consumer(self) -> None:
+        upload, consumer = self.upload(1), SpyConsumer()
+        self.end.send(body(1, b"before "))
+        done = upload.startProducing(consumer)
+        self.end.send(body(1, b"after "), body(1, b"end", ended=True))
+        self.successResultOf(done)
+        self.successResultOf(self.node.calls[0].call.body_done)
+        self.assertEqual(consumer.data, b"before after end")
+        self.assertEqual(self.node.count("bytes_total", ingress="oap", direction="in"), 16)
+
+    def test_body_that_is_none_is_at_hand(self) -> None:
+        self.end.send(put(1, ended=True))
+        call = self.node.calls[0].call
+        self.assertIsNone(call.body_done)
+        assert call.body is not None
+        self.assertEqual(call.body.length, 0)
+        self.successResultOf(call.body.startProducing(SpyConsumer()))
+
+    def test_more_than_the_operation_takes_ends_the_stream(self) -> None:
+        upload, consumer = self.upload(1), SpyConsumer()
+        upload.startProducing(consumer)
+        for _ in range(64):
+            self.end.send(body(1, CHUNK))
+        self.assertEqual(self.end.heard(), [])
+        self.end.send(body(1, b"x"), body(1, CHUNK))
+        self.assertEqual(self.errors(self.end), [(1, "body_too_large")])
+        self.assertTrue(self.node.calls[0].cancelled)
+        self.assertEqual(len(consumer.data), 4 << 20)
+
+    def test_full_buffer_stops_the_reading(self) -> None:
+        upload = self.upload(1)
+        self.end.send(body(1, CHUNK))
+        self.assertEqual(self.end.transport.producerState, "producing")
+        # All in one read: what follows the chunk that filled the buffer is not taken.
+        self.end.send(body(1, CHUNK), body(1, b"more"), start(2))
+        self.assertEqual(self.end.transport.producerState, "paused")
+        self.assertEqual(upload.held, STREAM_WINDOW_BYTES)
+        self.assertEqual(len(self.node.calls), 1)
+        consumer = SpyConsumer()
+        upload.startProducing(consumer)
+        self.assertEqual(self.end.transport.producerState, "producing")
+        self.assertEqual(len(consumer.data), STREAM_WINDOW_BYTES + 4)
+        self.assertEqual(len(self.node.calls), 2)
+
+    def test_input_that_comes_while_paused_waits(self) -> None:
+        upload = self.upload(1)
+        self.end.send(body(1, CHUNK), body(1, CHUNK))
+        self.end.send(body(1, b"a")[:40])
+        self.end.send(body(1, b"a")[40:])
+        self.assertEqual(upload.held, STREAM_WINDOW_BYTES)
+        upload.startProducing(consumer := SpyConsumer())
+        self.assertEqual(len(consumer.data), STREAM_WINDOW_BYTES + 1)
+
+    def test_tiny_chunks_cost_what_they_hold(self) -> None:
+        upload = self.upload(1)
+        frame = body(1, b"x")
+        while self.end.transport.producerState == "producing":
+            self.end.send(frame * 1000)
+        self.assertEqual(upload.held, STREAM_WINDOW_BYTES)
+
+    def test_consumer_that_pauses_fills_the_buffer(self) -> None:
+        upload, consumer = self.upload(1), SpyConsumer()
+        upload.startProducing(consumer)
+        upload.pauseProducing()
+        self.end.send(body(1, CHUNK), body(1, CHUNK))
+        self.assertEqual((self.end.transport.producerState, consumer.data), ("paused", b""))
+        upload.resumeProducing()
+        self.assertEqual((self.end.transport.producerState, upload.held), ("producing", 0))
+
+    def test_last_chunk_does_not_stop_the_reading(self) -> None:
+        self.upload(1)
+        self.end.send(body(1, CHUNK), body(1, CHUNK, ended=True))
+        self.assertEqual(self.end.transport.producerState, "producing")
+
+    def test_stalled_stream_fails_alone(self) -> None:
+        self.upload(1)
+        self.end.send(start(2))
+        self.end.send(body(1, CHUNK), body(1, CHUNK), body(1, b"dropped"), start(3))
+        self.node.clock.advance(4.9)
+        self.assertEqual(self.end.heard(), [])
+        self.node.clock.advance(0.1)
+        self.assertEqual(self.errors(self.end), [(1, "owner_unavailable")])
+        self.assertEqual(self.end.transport.producerState, "producing")
+        self.assertEqual([call.cancelled for call in self.node.calls], [True, False, False])
+        self.end.send(body(1, CHUNK, ended=True))
+        self.assertEqual(self.end.heard(), [])
+        self.assertFalse(self.end.transport.closing)
+
+    def test_stalled_stream_that_is_cancelled_by_its_owner_does_not_keep_the_rest(self) -> None:
+        upload = self.upload(1)
+        self.end.send(body(1, CHUNK), body(1, CHUNK), start(2))
+        upload.stopProducing()
+        self.assertEqual(self.end.transport.producerState, "producing")
+        self.assertEqual(len(self.node.calls), 2)
+
+    def test_answer_before_the_body_is_whole_frees_the_connection(self) -> None:
+        self.upload(1)
+        self.end.send(body(1, CHUNK), body(1, CHUNK), body(1, b"rest", ended=True), start(2))
+        self.node.calls[0].answer(b"enough")
+        self.assertEqual([frame.corr_id for frame in self.end.heard()], [1, 1, 1])
+        self.assertEqual(len(self.node.calls), 2)
+        self.assertEqual(self.end.transport.producerState, "producing")
+
+    def test_deadlines_stand_still_while_nothing_is_read(self) -> None:
+        node = StubNode(stall=100.0, stream_idle=30.0, read=5.0, idle=60.0)
+        end = node.connect()
+        end.send(put(1), put(2))
+        end.send(body(1, CHUNK), body(1, CHUNK), body(1, b"half")[:20])
+        node.clock.advance(90)
+        self.assertEqual(end.heard(), [])
+        upload: Any = node.calls[0].call.body
+        upload.startProducing(SpyConsumer())
+        node.clock.advance(4.9)
+        self.assertEqual(end.heard(), [])
+        node.clock.advance(0.1)
+        self.assertEqual(self.errors(end), [(0, "frame_timeout")])
+
+    def test_all_streams_together_are_bounded(self) -> None:
+        uploads = [self.upload(number) for number in range(1, 17)]
+        held = STREAM_WINDOW_BYTES - 10_000
+        for number in range(1, 17):
+            for size in (60_000, held - 60_000):
+                if self.end.transport.producerState == "producing":
+                    self.end.send(body(number, bytes(size)))
+        self.assertEqual(self.end.transport.producerState, "paused")
+        total = sum(upload.held for upload in uploads)
+        self.assertGreaterEqual(total, CONNECTION_WINDOW_BYTES)
+        self.assertLess(total, CONNECTION_WINDOW_BYTES + 65_536)
+        # One stalled stream makes room for the others.
+        self.node.clock.advance(5)
+        [(_, error)] = self.errors(self.end)
+        self.assertEqual(error, "owner_unavailable")
+        self.assertEqual(self.end.transport.producerState, "producing")
+
+    def test_silent_body_is_a_timeout(self) -> None:
+        self.upload(1)
+        self.node.clock.advance(29)
+        self.end.send(body(1, b"x"))
+        self.node.clock.advance(29.9)
+        self.assertEqual(self.end.heard(), [])
+        self.node.clock.advance(0.1)
+        [error] = self.end.heard()
+        self.assertEqual((error.code, error.json["code"]), (408, "timeout"))
+        self.assertTrue(self.node.calls[0].cancelled)
+        self.assertFalse(self.end.transport.closing)
+
+    def test_whole_body_has_no_such_deadline(self) -> None:
+        self.upload(1)
+        self.end.send(body(1, b"x", ended=True))
+        self.node.clock.advance(300)
+        self.assertEqual(self.end.heard(), [])
+
+
+class Unread(SynchronousTestCase):
+    """A caller that asks and does not read."""
+
+    def test_errors_are_bounded(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.transport.fill()
+        for number in range(1, 2000):
+            end.send(start(number, op="fly"))
+            if end.transport.aborted:
+                break
+        self.assertTrue(end.transport.aborted)
+        self.assertLess(len(end.transport.value()), 66_000)
+        node.clock.advance(0)
+        self.assertEqual(node.factory.connections, 0)
+
+    def test_what_was_read_counts_no_more(self) -> None:
+        end = StubNode().connect()
+        for number in range(1, 2000):
+            if number % 100 == 0:
+                end.transport.fill()
+                end.transport.drain()
+            end.send(start(number, op="fly"))
+        self.assertFalse(end.transport.aborted)
+
+    def test_caller_that_takes_no_byte_is_cut(self) -> None:
+        node = StubNode(write_stall=30.0)
+        end = node.connect()
+        end.send(start(1))
+        node.calls[0].sink.start(ResponseHead())
+        node.calls[0].sink.write(b"part")
+        end.transport.fill()
+        node.clock.pump([7.5] * 4)
+        self.assertTrue(end.transport.aborted)
+        node.clock.advance(0)
+        self.assertTrue(node.calls[0].cancelled)
+
+    def test_reading_goes_on_meanwhile(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        end.transport.fill()
+        end.send(cancel(1))
+        self.assertTrue(node.calls[0].cancelled)
