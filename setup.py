@@ -27,6 +27,8 @@ TEST = [
     "pytest-twisted>=1.14",
     "ruff>=0.9",
     "build>=1.2",
+    "packaging>=24.0",
+    "setuptools>=77",
 ]
 
 setup(
@@ -35,7 +37,7 @@ setup(
     description="A hardened, protocol-first network node that stands in front of your services",
     long_description=(HERE / "README.rst").read_text("utf-8"),
     long_description_content_type="text/x-rst",
-    license="MIT OR Apache-2.0",
+    license_expression="MIT OR Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=[*find_packages(include=["micronode", "micronode.*"]), "twisted.plugins"],

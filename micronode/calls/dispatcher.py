@@ -47,7 +47,11 @@ class Dispatcher:
     ) -> None:
         """:param gates: facet name -> its gate.
         :param timeouts: facet name -> seconds from dispatch to the response head.
+        :raises ValueError: a facet of the table has no gate or no timeout.
         """
+        for operation in table:
+            if operation.facet not in gates or operation.facet not in timeouts:
+                raise ValueError(f"facet {operation.facet} has no gate or no timeout")
         self.table = table
         self.active = 0
         self._gates = gates
@@ -62,7 +66,7 @@ class Dispatcher:
 
         :return: a Deferred that fires (None) when the call is over: the sink has finished or was
             failed. It never fails. Cancelling it (the caller has gone) aborts the owner's connection
-            and leaves the sink untouched.
+            and leaves the sink untouched; it fires when that is done, and the slot is free then.
         """
         operation = call.operation
         gate = self._gates[operation.facet]
@@ -73,7 +77,9 @@ class Dispatcher:
             gate.release()
             error = NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=DRAINING_RETRY_S)
             return self._refuse(call, sink, error)
-        return Deferred.fromCoroutine(self._admitted(call, sink, gate))
+        running = _Running()
+        running.follow(Deferred.fromCoroutine(self._admitted(call, sink, gate, running)))
+        return running
 
     def drain(self) -> None:
         """Refuse every call from now on; those admitted go on."""
@@ -90,40 +96,37 @@ class Dispatcher:
     def _refuse(self, call: Call, sink: IResponseSink, error: NodeError) -> Deferred[None]:
         self._metrics.rejected(error.code.value).inc()
         self._metrics.facet_requests(call.operation.facet, "refused").inc()
-        sink.fail(error)
+        _fail(call, sink, error)
         return succeed(None)
 
-    async def _admitted(self, call: Call, sink: IResponseSink, gate: Gate) -> None:
+    async def _admitted(self, call: Call, sink: IResponseSink, gate: Gate, running: _Running) -> None:
         operation = call.operation
         inflight = self._metrics.inflight(operation.name)
         inflight.inc()
         self.active += 1
         result = "failed"
+        reply: Reply | None = None
         try:
             reply = await self._answer(call)
+            if running.caller_gone:
+                raise CancelledError
             if reply.body is None:
                 sink.start(reply.head)
                 await sink.finish()
             else:
                 await reply.body.relay(reply.head, sink)
             result = "ok"
-        except NodeError as error:
-            result = "failed" if error.code.status >= 500 else "refused"
-            sink.fail(error)
-        except CancelledError:
-            result = "cancelled"
-        except Exception:
-            _log.failure("call_failed", route=operation.name, request_id=call.request_id)
-            sink.fail(NodeError(ErrorCode.INTERNAL, "a defect of the node; its log has the request id"))
+        except Exception as error:
+            result = _tell(call, sink, error, caller_gone=running.caller_gone)
+            if reply is not None and reply.body is not None:
+                reply.body.abort()
         finally:
             self._metrics.facet_requests(operation.facet, result).inc()
             inflight.dec()
             gate.release()
             self.active -= 1
-            if not self.active:
-                waiters, self._idle_waiters = self._idle_waiters, []
-                for waiter in waiters:
-                    waiter.callback(None)
+            while self._idle_waiters and not self.active:
+                self._idle_waiters.pop(0).callback(None)
 
     async def _answer(self, call: Call) -> Reply:
         """Ask the facet, under its deadline.
@@ -135,13 +138,68 @@ class Dispatcher:
         handling = Deferred.fromCoroutine(_coroutine(call))
         deadline.guard(handling)
         try:
-            return await handling
-        except CancelledError:
+            reply = await handling
+        except (CancelledError, NodeError):
             if deadline.error is None:
                 raise
             raise deadline.error from None
         finally:
             deadline.stop()
+        if deadline.error is not None:
+            # The handler kept an answer back although it was cancelled: too late is too late.
+            if reply.body is not None:
+                reply.body.abort()
+            raise deadline.error
+        return reply
+
+
+class _Running(Deferred[None]):
+    """What :meth:`Dispatcher.dispatch` returns: it tells a caller that has gone from a stray CancelledError.
+
+    :ivar caller_gone: it was cancelled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.caller_gone = False
+        self._work: Deferred[None] | None = None
+
+    def follow(self, work: Deferred[None]) -> None:
+        """Fire when *work* does."""
+        self._work = work
+        work.chainDeferred(self)
+
+    def cancel(self) -> None:
+        """Abort the work. Unlike any Deferred's, it is over when the work is, not at once."""
+        if self.called or self._work is None:
+            super().cancel()
+            return
+        self.caller_gone = True
+        self._work.cancel()
+
+
+def _tell(call: Call, sink: IResponseSink, error: Exception, *, caller_gone: bool) -> str:
+    """Tell the caller, if there still is one, of *error*; return the call's ``result``.
+
+    Called while *error* is being handled, so that a defect is logged with its traceback.
+    """
+    if caller_gone and isinstance(error, (CancelledError, NodeError)):
+        return "cancelled"
+    if not isinstance(error, NodeError):
+        _log.failure("call_failed", route=call.operation.name, request_id=call.request_id)
+        error = NodeError(ErrorCode.INTERNAL, "a defect of the node; its log has the request id")
+    if caller_gone:
+        return "cancelled"
+    _fail(call, sink, error)
+    return "failed" if error.code.status >= 500 else "refused"
+
+
+def _fail(call: Call, sink: IResponseSink, error: NodeError) -> None:
+    try:
+        sink.fail(error)
+    except Exception:
+        # A defect of a sink must not keep a permit or surface where nobody listens.
+        _log.failure("sink_failed", route=call.operation.name, request_id=call.request_id)
 
 
 async def _coroutine(call: Call) -> Reply:
@@ -167,7 +225,7 @@ class _Deadline:
         self._handling = handling
         body_done = self._call.body_done
         if self._call.deadline_s is not None:
-            self._start(self._call.deadline_s)
+            self._start(max(0.0, self._call.deadline_s))
         if body_done is None:
             self._start(self._timeout_s)
         else:
@@ -193,12 +251,14 @@ class _Deadline:
         self._timers.append(self._clock.callLater(seconds, self._expire))
 
     def _expire(self) -> None:
-        if self._handling is None:
-            return
+        handling = self._handling
+        # Once: a second timer must not interrupt a handler that is letting its owner go.
+        self.stop()
         if self._whole:
             self.error = NodeError(
                 ErrorCode.OWNER_TIMEOUT, "the owner did not answer in time", retry_after_s=1.0
             )
         else:
             self.error = NodeError(ErrorCode.TIMEOUT, "the request was not whole within its deadline")
-        self._handling.cancel()
+        if handling is not None:
+            handling.cancel()

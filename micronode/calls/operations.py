@@ -78,8 +78,10 @@ class Argument:
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._bad("must be an integer")
         low, high = self.minimum, self.maximum
-        if (low is not None and value < low) or (high is not None and value > high):
-            raise self._bad(f"must be from {low} to {high}")
+        if low is not None and value < low:
+            raise self._bad(f"must be at least {low}")
+        if high is not None and value > high:
+            raise self._bad(f"must be at most {high}")
         return value
 
     def parse(self, text: str) -> str | int:
@@ -148,14 +150,16 @@ class OperationTable:
         self._operations = tuple(operations)
         self._by_op: dict[tuple[int, str], Operation] = {}
         self._profiles: set[int] = set()
-        seen: set[tuple[str, str]] = set()
+        names: set[str] = set()
+        routes: set[tuple[str, str]] = set()
         for operation in self._operations:
             wire, route = (operation.profile, operation.op), (operation.method, operation.path)
-            if wire in self._by_op or route in seen:
+            if operation.name in names or wire in self._by_op or route in routes:
                 raise ValueError(f"operation {operation.name} is declared twice")
             self._by_op[wire] = operation
             self._profiles.add(operation.profile)
-            seen.add(route)
+            names.add(operation.name)
+            routes.add(route)
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(self._operations)

@@ -6,13 +6,13 @@ Not twisted.web's Request: that one parses forms and cookies, renders HTML error
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from micronode.calls.call import NO_TENANT
+from micronode.calls.context import check_idempotency_key, fresh_request_id, read_traceparent
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.head import UNREADABLE, RequestHead
 from micronode.oap.wire.limits import MAX_CAP_BYTES
@@ -25,16 +25,8 @@ if TYPE_CHECKING:
     from micronode.http.sink import ResponseSink
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-#: W3C trace context, level 1: version, trace id, parent id, flags; neither id all zero.
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TENANT: Final = re.compile(r"[0-9a-fA-F]{32}")
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _CAPABILITY_SCHEMES: Final = frozenset({"bearer", "macaroon", "macro"})
-
-
-def fresh_request_id() -> str:
-    """Return an id that no other request has."""
-    return os.urandom(12).hex()
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -85,18 +77,13 @@ def call_fields(head: RequestHead) -> dict[str, Any]:
     :raises NodeError: ``bad_request`` for a malformed tenant or idempotency key, ``cap_too_large``.
     """
     fields = head.fields
-    tenant, key = fields.get("x-tenant-id"), fields.get("idempotency-key")
+    tenant = fields.get("x-tenant-id")
     if tenant is not None and not _TENANT.fullmatch(tenant):
         raise NodeError(ErrorCode.BAD_REQUEST, "X-Tenant-ID must be 32 hexadecimal digits")
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise NodeError(ErrorCode.BAD_REQUEST, "Idempotency-Key must be 1 to 255 visible ASCII characters")
-    trace = fields.get("traceparent")
-    if trace is not None and not _TRACEPARENT.fullmatch(trace):
-        trace = None
     return {
         "tenant": NO_TENANT if tenant is None else bytes.fromhex(tenant),
-        "idempotency_key": key,
-        "traceparent": trace,
+        "idempotency_key": check_idempotency_key(fields.get("idempotency-key"), "Idempotency-Key"),
+        "traceparent": read_traceparent(fields.get("traceparent")),
         "capability": _capability(fields.get("authorization")),
     }
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
-from klein import Klein
 from twisted.internet.defer import Deferred
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -88,6 +87,10 @@ class Routes:
     """The routes of one plane."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
+        # Here and not above: klein imports the global reactor, and a host that holds a node must have
+        # had its chance to install the one it wants.
+        from klein import Klein
+
         self.app = Klein()
         self._by_name: dict[str, Route] = {}
         # Redirects and forgiving slashes are two spellings of one thing: a policy sees only one.

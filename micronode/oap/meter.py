@@ -20,7 +20,7 @@ from micronode.oap.wire.events import (
 )
 from micronode.observability.metrics import OTHER_ROUTE, Metrics
 
-#: ``method`` of an OAP call in the metrics both ingresses share.
+#: ``method`` of an OAP call in the latency histograms, which both ingresses share.
 _METHOD: Final = "OTHER"
 _KINDS: Final = {
     HelloReceived: "hello",
@@ -80,8 +80,6 @@ class Meter:
         """Measure how long the head of an answer took."""
         self._metrics.first_byte(route or OTHER_ROUTE, _METHOD).observe(seconds)
 
-    def ended(self, route: str | None, status: int, seconds: float) -> None:
-        """Count a call that is over."""
-        route = route or OTHER_ROUTE
-        self._metrics.requests(route, _METHOD, status).inc()
-        self._metrics.latency(route, _METHOD).observe(seconds)
+    def ended(self, route: str | None, seconds: float) -> None:
+        """Measure a call that is over; how it went is counted by its facet."""
+        self._metrics.latency(route or OTHER_ROUTE, _METHOD).observe(seconds)

@@ -14,11 +14,11 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from micronode.calls.context import fresh_request_id
 from micronode.errors import ErrorCode, error_object
 from micronode.oap.farewell import Farewell
 from micronode.oap.hello import hello_reply
 from micronode.oap.outbox import Outbox
-from micronode.oap.request import fresh_request_id
 from micronode.oap.session import Session
 from micronode.oap.timers import Deadline
 from micronode.oap.wire.connection import NodeConnection

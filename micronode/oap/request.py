@@ -5,30 +5,19 @@
 
 from __future__ import annotations
 
-import os
-import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from micronode.calls.call import Call, Ingress
+from micronode.calls.context import check_idempotency_key, read_traceparent
 from micronode.calls.operations import Operation, OperationTable
-from micronode.errors import ErrorCode, NodeError
+from micronode.errors import NodeError
 from micronode.oap.wire.events import StreamOpened
 from micronode.oap.wire.heads import CallHead, HeadError, parse_call_head
 
 if TYPE_CHECKING:
     from micronode.oap.upload import Upload
-
-#: W3C trace context, level 1: version, trace id, parent id, flags; neither id all zero.
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-#: As HTTP takes it in its header field, so that one key means the same through both doors.
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
-
-
-def fresh_request_id() -> str:
-    """Return an id that no other request has."""
-    return os.urandom(12).hex()
 
 
 @attrs.frozen
@@ -50,9 +39,7 @@ def read_start(table: OperationTable, opened: StreamOpened) -> Asked:
     except HeadError as error:
         raise NodeError(error.code, error.message) from None
     operation = table.by_op(opened.app, head.op)
-    key = head.idempotency_key
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise NodeError(ErrorCode.BAD_REQUEST, "'idempotency_key' must be 1 to 255 visible ASCII characters")
+    check_idempotency_key(head.idempotency_key, "'idempotency_key'")
     return Asked(operation, operation.bind(head.args), head)
 
 
@@ -62,9 +49,6 @@ def make_call(asked: Asked, opened: StreamOpened, *, request_id: str, peer: str,
     :param body: the request's body, None where the operation takes none.
     """
     head = asked.head
-    trace = head.traceparent
-    if trace is not None and not _TRACEPARENT.fullmatch(trace):
-        trace = None
     return Call(
         operation=asked.operation,
         args=asked.args,
@@ -75,7 +59,7 @@ def make_call(asked: Asked, opened: StreamOpened, *, request_id: str, peer: str,
         tenant=opened.tenant,
         # What is no ASCII is no capability; the replacement character keeps it from being one.
         capability=opened.cap.decode("ascii", "replace") if opened.cap else None,
-        traceparent=trace,
+        traceparent=read_traceparent(head.traceparent),
         idempotency_key=head.idempotency_key,
         deadline_s=head.deadline_ms / 1000 if head.deadline_ms is not None else None,
         corr_id=opened.corr_id,

@@ -16,10 +16,11 @@ from typing import Any, Final
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 
+from micronode.calls.context import fresh_request_id
 from micronode.calls.operations import BodyRule
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.outbox import Outbox
-from micronode.oap.request import fresh_request_id, make_call, read_start
+from micronode.oap.request import make_call, read_start
 from micronode.oap.services import Reading, Services
 from micronode.oap.stream import Stream
 from micronode.oap.timers import Deadline
@@ -206,7 +207,7 @@ class Session:
         route = operation.name if operation is not None else None
         taken_s = self.clock.seconds() - stream.began_s
         self._meter.streams.dec()
-        self._meter.ended(route, stream.status, taken_s)
+        self._meter.ended(route, taken_s)
         fields: dict[str, object] = {
             "request_id": stream.request_id,
             "corr_id": str(stream.corr_id),

@@ -28,7 +28,7 @@ class MeterTests(SynchronousTestCase):
         self.assertEqual(sample(self.metrics, "oap_rejects_total", reason="closed"), 1)
 
     def test_call_without_operation_is_other(self) -> None:
-        self.meter.ended(None, 501, 0.5)
-        self.assertEqual(
-            sample(self.metrics, "http_requests_total", route="other", method="OTHER", status="501"), 1
-        )
+        self.meter.ended(None, 0.5)
+        labels = {"route": "other", "method": "OTHER"}
+        self.assertEqual(sample(self.metrics, "request_latency_seconds_count", **labels), 1)
+        self.assertEqual(sample(self.metrics, "http_requests_total", status="501", **labels), 0)

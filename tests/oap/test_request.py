@@ -8,8 +8,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import Call
+from micronode.calls.context import fresh_request_id
 from micronode.errors import NodeError
-from micronode.oap.request import fresh_request_id, make_call, read_start
+from micronode.oap.request import make_call, read_start
 from micronode.oap.upload import Upload
 from micronode.oap.wire.events import StreamOpened
 from micronode.oap.wire.profiles import Profile

@@ -159,7 +159,7 @@ class Ending(SynchronousTestCase):
             ],
         )
         labels = {"route": "search.query", "method": "OTHER"}
-        self.assertEqual(node.count("http_requests_total", status="404", **labels), 1)
+        self.assertEqual(node.count("http_requests_total", status="404", **labels), 0)
         self.assertEqual(node.count("request_latency_seconds_sum", **labels), 0.25)
 
     def test_refused_frames_are_answered(self) -> None:

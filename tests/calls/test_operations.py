@@ -1,0 +1,222 @@
+"""The table of operations: argument checks as a table, and the look-ups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.calls.call import Call, Reply, ResponseHead
+from micronode.calls.operations import Access, Argument, BodyRule, Operation, OperationTable
+from micronode.errors import ErrorCode, NodeError
+
+
+async def say_yes(call: Call) -> Reply:
+    return Reply(head=ResponseHead())
+
+
+def make_operation(name: str = "search.query", **fields: Any) -> Operation:
+    facet, _, op = name.partition(".")
+    given = {
+        "name": name,
+        "facet": facet,
+        "method": "GET",
+        "path": f"/app/{facet}/{op}",
+        "profile": 0x0402,
+        "op": op,
+        "access": Access.READ,
+        "handler": say_yes,
+    }
+    return Operation(**(given | fields))
+
+
+TEXT = Argument(name="q", required=True, max_length=8)
+OPTIONAL_TEXT = Argument(name="q", default="all")
+NUMBER = Argument(name="limit", type=int, minimum=1, maximum=100, default=10)
+FLOOR = Argument(name="limit", type=int, minimum=0)
+CEILING = Argument(name="limit", type=int, maximum=9)
+
+#: argument, value as JSON gives it, what comes of it: the value, or a part of the message.
+CHECKED: tuple[tuple[Argument, Any, Any], ...] = (
+    (TEXT, "klein", "klein"),
+    (TEXT, "\u00e9" * 8, "\u00e9" * 8),
+    (TEXT, "x" * 8, "x" * 8),
+    (NUMBER, 1, 1),
+    (NUMBER, 100, 100),
+    (FLOOR, 2**53, 2**53),
+    (CEILING, -5, -5),
+    (OPTIONAL_TEXT, "", ""),
+)
+REFUSED: tuple[tuple[Argument, Any, str], ...] = (
+    (TEXT, "", "must not be empty"),
+    (TEXT, "x" * 9, "is longer than 8 characters"),
+    (TEXT, "\ud800", "is not valid Unicode"),
+    (TEXT, 5, "must be a string"),
+    (TEXT, True, "must be a string"),
+    (TEXT, ["klein"], "must be a string"),
+    (TEXT, {"q": "klein"}, "must be a string"),
+    (TEXT, b"klein", "must be a string"),
+    (NUMBER, 0, "must be at least 1"),
+    (NUMBER, 101, "must be at most 100"),
+    (NUMBER, "10", "must be an integer"),
+    (NUMBER, 10.0, "must be an integer"),
+    (NUMBER, True, "must be an integer"),
+    (NUMBER, [], "must be an integer"),
+    (FLOOR, -1, "must be at least 0"),
+    (CEILING, 10, "must be at most 9"),
+)
+#: argument, text in a URL or header, what comes of it.
+PARSED: tuple[tuple[Argument, str, Any], ...] = (
+    (TEXT, "klein", "klein"),
+    (NUMBER, "1", 1),
+    (NUMBER, "007", 7),
+    (FLOOR, "-0", 0),
+    (CEILING, "-12", -12),
+)
+UNPARSED: tuple[tuple[Argument, str, str], ...] = (
+    (TEXT, "", "must not be empty"),
+    (TEXT, "\udc80", "is not valid Unicode"),
+    (NUMBER, "", "must be an integer"),
+    (NUMBER, "-", "must be an integer"),
+    (NUMBER, "--1", "must be an integer"),
+    (NUMBER, "+1", "must be an integer"),
+    (NUMBER, " 1", "must be an integer"),
+    (NUMBER, "1_0", "must be an integer"),
+    (NUMBER, "1e1", "must be an integer"),
+    (NUMBER, "1.0", "must be an integer"),
+    (NUMBER, "0x10", "must be an integer"),
+    (NUMBER, "\u0663", "must be an integer"),
+    (NUMBER, "\u00b2", "must be an integer"),
+    (NUMBER, "9" * 17, "must be an integer"),
+    (NUMBER, "9" * 100_000, "must be an integer"),
+    (NUMBER, "101", "must be at most 100"),
+)
+
+
+class ArgumentTests(SynchronousTestCase):
+    """Argument.check and Argument.parse."""
+
+    def refusal(self, call: Any, value: Any, argument: Argument) -> str:
+        error = self.assertRaises(NodeError, call, value)
+        self.assertIs(error.code, ErrorCode.BAD_REQUEST)
+        self.assertIn(repr(argument.name), error.message)
+        message: str = error.message
+        return message
+
+    def test_check(self) -> None:
+        for argument, value, expected in CHECKED:
+            found = argument.check(value)
+            self.assertEqual((found, type(found)), (expected, type(expected)))
+
+    def test_check_refuses(self) -> None:
+        for argument, value, expected in REFUSED:
+            self.assertIn(expected, self.refusal(argument.check, value, argument), repr(value))
+
+    def test_parse(self) -> None:
+        for argument, text, expected in PARSED:
+            found = argument.parse(text)
+            self.assertEqual((found, type(found)), (expected, type(expected)))
+
+    def test_parse_refuses(self) -> None:
+        for argument, text, expected in UNPARSED:
+            self.assertIn(expected, self.refusal(argument.parse, text, argument), repr(text[:20]))
+
+    def test_the_value_is_not_repeated(self) -> None:
+        """A message may end in a log: it names the argument, never what was in it."""
+        for argument, value, _ in REFUSED:
+            if isinstance(value, str) and value.isprintable() and value:
+                self.assertNotIn(value, self.refusal(argument.check, value, argument))
+
+
+class BindTests(SynchronousTestCase):
+    """Operation.bind and bind_text."""
+
+    def setUp(self) -> None:
+        self.operation = make_operation(arguments=(TEXT, NUMBER))
+
+    def test_defaults(self) -> None:
+        self.assertEqual(self.operation.bind({"q": "x"}), {"q": "x", "limit": 10})
+        self.assertEqual(self.operation.bind_text({"q": "x"}), {"q": "x", "limit": 10})
+
+    def test_given(self) -> None:
+        self.assertEqual(self.operation.bind({"q": "x", "limit": 3}), {"q": "x", "limit": 3})
+        self.assertEqual(self.operation.bind_text({"q": "x", "limit": "3"}), {"q": "x", "limit": 3})
+
+    def test_unknown_are_ignored(self) -> None:
+        self.assertEqual(self.operation.bind({"q": "x", "self": 1, "q2": []}), {"q": "x", "limit": 10})
+
+    def test_null_is_absent(self) -> None:
+        self.assertEqual(self.operation.bind({"q": "x", "limit": None}), {"q": "x", "limit": 10})
+
+    def test_missing(self) -> None:
+        for given in ({}, {"q": None}, {"Q": "x"}):
+            error = self.assertRaises(NodeError, self.operation.bind, given)
+            self.assertIs(error.code, ErrorCode.BAD_REQUEST)
+            self.assertEqual(error.message, "argument 'q' is missing")
+
+    def test_json_is_not_parsed(self) -> None:
+        """Text that would do in a URL is the wrong type in JSON, and the other way round."""
+        self.assertRaises(NodeError, self.operation.bind, {"q": "x", "limit": "3"})
+        self.assertEqual(self.operation.bind_text({"q": "3"})["q"], "3")
+
+    def test_the_first_that_does_not_fit_is_named(self) -> None:
+        error = self.assertRaises(NodeError, self.operation.bind, {"limit": 0})
+        self.assertIn("'q'", error.message)
+
+    def test_the_given_is_left_alone(self) -> None:
+        given = {"q": "x"}
+        self.operation.bind(given)
+        self.assertEqual(given, {"q": "x"})
+
+
+class TableTests(SynchronousTestCase):
+    """OperationTable."""
+
+    def setUp(self) -> None:
+        self.query = make_operation()
+        self.put = make_operation("media.put", profile=0x0101, method="POST", body=BodyRule.STREAMED)
+        self.get = make_operation("media.get", profile=0x0101)
+        self.table = OperationTable([self.query, self.put, self.get])
+
+    def test_order(self) -> None:
+        self.assertEqual(list(self.table), [self.query, self.put, self.get])
+
+    def test_found(self) -> None:
+        self.assertIs(self.table.by_op(0x0402, "query"), self.query)
+        self.assertIs(self.table.by_op(0x0101, "get"), self.get)
+
+    def test_unknown(self) -> None:
+        for profile, op, code in (
+            (0x0402, "get", ErrorCode.UNKNOWN_OP),
+            (0x0402, "", ErrorCode.UNKNOWN_OP),
+            (0x0101, "query", ErrorCode.UNKNOWN_OP),
+            (0x0201, "send", ErrorCode.UNKNOWN_APP),
+            (0, "query", ErrorCode.UNKNOWN_APP),
+        ):
+            error = self.assertRaises(NodeError, self.table.by_op, profile, op)
+            self.assertIs(error.code, code)
+            self.assertIn(f"0x{profile:04x}", error.message)
+
+    def test_what_was_asked_is_not_repeated(self) -> None:
+        error = self.assertRaises(NodeError, self.table.by_op, 0x0402, "a secret")
+        self.assertNotIn("secret", error.message)
+
+    def test_declared_twice(self) -> None:
+        twins = (
+            make_operation(path="/elsewhere", op="elsewhere"),
+            make_operation("search.twin", op="query", path="/twin"),
+            make_operation("search.twin", path=self.query.path),
+        )
+        for twin in twins:
+            with self.assertRaisesRegex(ValueError, rf"{twin.name} is declared twice"):
+                OperationTable([self.query, twin])
+
+    def test_one_path_two_methods(self) -> None:
+        table = OperationTable(
+            [self.query, make_operation("search.head", method="HEAD", path=self.query.path)]
+        )
+        self.assertEqual(len(list(table)), 2)
+
+    def test_empty(self) -> None:
+        error = self.assertRaises(NodeError, OperationTable([]).by_op, 0x0402, "query")
+        self.assertIs(error.code, ErrorCode.UNKNOWN_APP)

@@ -1,0 +1,104 @@
+"""What the README and ``docs/examples/`` say, done: as a user would, against real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.cli.processes import FREE, PATIENCE_S, ROOT, Program
+from tests.support.tools import require_tool
+
+OWNERS_FREE = ("--index", "127.0.0.1:0", "--storage", "127.0.0.1:0")
+
+
+def commands_of_readme() -> list[str]:
+    """Return the commands that the README's "What to try" tells a user to paste."""
+    text = (ROOT / "README.rst").read_text("utf-8")
+    section = text.partition("What to try\n")[2].partition("\n\n\n")[0]
+    return [
+        line.strip() for line in section.splitlines() if re.match(r"    (curl|\.venv/bin/micronode) ", line)
+    ]
+
+
+class ReadmeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        require_tool("curl")
+        dev = Program(self, "dev", *FREE)
+        self.ports = {
+            "5310": dev.until(r"http +http://127\.0\.0\.1:(\d+)")[1],
+            "5311": dev.until(r"admin +http://127\.0\.0\.1:(\d+)")[1],
+            "5312": dev.until(r"oap +oap://127\.0\.0\.1:(\d+)")[1],
+        }
+        dev.until("Ctrl-C")
+
+    def paste(self, command: str, cid: str) -> bytes:
+        """Run *command* with the ports and the address of this run; return what it prints."""
+        command = re.sub(r"\b(531[012])\b", lambda found: self.ports[found[1]], command)
+        command = re.sub(r"b3:<[^>]+>", cid, command)
+        command = command.replace(".venv/bin/micronode", f"{sys.executable} -m micronode", 1)
+        done = subprocess.run(
+            shlex.split(command),
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, f"{command}\n{done.stderr.decode()}")
+        return done.stdout
+
+    def test_every_command_does_what_it_says(self) -> None:
+        commands = commands_of_readme()
+        self.assertGreaterEqual(len(commands), 10)
+        readme = (ROOT / "README.rst").read_bytes()
+        cid = ""
+        for command in commands:
+            printed = self.paste(command, cid)
+            if "<the cid" in command:
+                self.assertEqual(printed, readme, command)
+            elif "README.rst" in command:
+                cid = json.loads(printed)["cid"]
+                self.assertRegex(cid, r"\Ab3:[0-9a-f]{64}\Z")
+            elif "search" in command:
+                self.assertIn("twisted", [hit["id"] for hit in json.loads(printed)["hits"]], command)
+            elif "neighbors" in command:
+                found = {each["id"] for each in json.loads(printed)["neighbors"]}
+                self.assertLessEqual({"twisted", "werkzeug"}, found, command)
+            elif "metrics" in command:
+                self.assertIn(b"\nready_state 1.0\n", printed)
+            else:
+                self.assertIsInstance(json.loads(printed), dict, command)
+
+
+class QuickstartTests(SynchronousTestCase):
+    def test_embeds_a_node(self) -> None:
+        report, write = os.pipe()
+        owners = subprocess.Popen(
+            [sys.executable, "-m", "micronode", "owners", "--report-fd", str(write), *OWNERS_FREE],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            pass_fds=[write],
+            stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(owners.wait, PATIENCE_S)
+        self.addCleanup(owners.terminate)
+        os.close(write)
+        with os.fdopen(report) as lines:
+            urls = json.loads(lines.readline())
+        done = subprocess.run(
+            [sys.executable, str(Path("docs", "examples", "quickstart.py")), "reactor", urls["index"]],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"(?m)^twisted +Twisted: ")
