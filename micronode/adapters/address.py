@@ -22,6 +22,8 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
+from micronode.config.address import ListenAddress
+
 _PORTS: Final = {"http": 80, "https": 443}
 #: Seconds before a name's next address is tried; the usual 300 ms is a quarter of an owner's budget.
 _NEXT_ADDRESS_S: Final = 0.1
@@ -47,9 +49,8 @@ class OwnerAddress:
         """
         if url.startswith(("unix:", "http+unix://")):
             path = url.removeprefix("http+unix://").removeprefix("unix:")
-            if not path.startswith("/"):
-                raise ValueError("the path of an owner's Unix socket must be absolute")
-            return cls(socket_path=path)
+            # The rules of a listener's socket are those of the owner's: the kernel makes them.
+            return cls(socket_path=ListenAddress.parse(f"unix:{path}").path)
         if not (url.isascii() and url.isprintable()) or " " in url:
             raise ValueError("an owner's URL takes visible ASCII characters only")
         parts = urlsplit(url)

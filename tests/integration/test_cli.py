@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
+import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,9 +17,12 @@ from tests.cli.processes import FREE, Program, ask, ask_json, eventually, is_ali
 
 class RunTests(SynchronousTestCase):
     def sockets(self) -> tuple[list[str], Path]:
-        """Return flags that listen on Unix sockets, whose folder's name is short enough."""
-        folder = Path(self.mktemp()).resolve()
-        folder.mkdir()
+        """Return flags that listen on Unix sockets, and their folder.
+
+        Not below the folder of the run: a socket's path holds 107 bytes.
+        """
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
         return [word for n in ("http", "admin", "oap") for word in (f"--{n}", f"unix:{folder}/{n}")], folder
 
     def test_from_start_to_end(self) -> None:

@@ -11,13 +11,13 @@ from typing import NoReturn
 from twisted.trial.unittest import FailTest, SkipTest
 
 #: Set by ``.ci/run``: a skip for a missing tool is a failure.
-REQUIRE_VARIABLE = "MICRONODE_REQUIRE_TOOLS"
+REQUIRE_VARIABLE = "TEST_REQUIRE_TOOLS"
 
 
 def require_tool(name: str) -> str:
     """Return the path of the program *name*: beside this interpreter, else on PATH.
 
-    :raises SkipTest: it is not there; :exc:`FailTest` where ``MICRONODE_REQUIRE_TOOLS=1``.
+    :raises SkipTest: it is not there; :exc:`FailTest` where ``TEST_REQUIRE_TOOLS=1``.
     """
     beside = Path(sys.executable).parent / name
     if os.access(beside, os.X_OK):
