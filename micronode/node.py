@@ -11,7 +11,7 @@ watched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from twisted.application.service import MultiService
@@ -19,7 +19,6 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybe
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from micronode.adapters.build import make_owner_client
 from micronode.adapters.health import OwnerHealth
@@ -42,7 +41,7 @@ from micronode.lifecycle import State, make_lifecycle
 from micronode.oap.factory import OAPFactory
 from micronode.observability.heartbeat import Heartbeat
 from micronode.observability.metrics import Metrics
-from micronode.observability.probes import Probes
+from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
 
 _log = Logger()
@@ -52,18 +51,6 @@ _access_log = Logger(namespace="micronode.access")
 GOAWAY_RETRY_MS: Final = 5_000
 #: Seconds between two looks at how many connections are left while draining.
 _DRAIN_TICK_S: Final = 0.05
-
-
-@implementer(IReadinessCheck)
-class _Check:
-    """A readiness check that asks a function."""
-
-    def __init__(self, name: str, ask: Callable[[], str]) -> None:
-        self.name = name
-        self._ask = ask
-
-    def state(self) -> str:
-        return self._ask()
 
 
 class NodeService(MultiService):
@@ -170,8 +157,8 @@ class NodeService(MultiService):
 
     def _make_probes(self) -> Probes:
         checks: list[IReadinessCheck] = [
-            _Check("config", lambda: "ok"),
-            _Check("listeners", lambda: "ok" if self._ports else "closed"),
+            Check("config", lambda: "ok"),
+            Check("listeners", lambda: "ok" if self._ports else "closed"),
             *(IReadinessCheck(child) for child in self if IReadinessCheck.providedBy(child)),
         ]
         return Probes(

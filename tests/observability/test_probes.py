@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 
 from micronode.interfaces import IReadinessCheck
 from micronode.lifecycle import State
-from micronode.observability.probes import RETRY_AFTER_S, Probes
+from micronode.observability.probes import RETRY_AFTER_S, Check, Probes
 
 NOW_S = 1_790_000_000.0
 
@@ -48,6 +48,11 @@ class ProbesTests(SynchronousTestCase):
 
     def test_double(self) -> None:
         verifyObject(IReadinessCheck, StubCheck("config"))
+
+    def test_check_that_asks_a_function(self) -> None:
+        check = Check("listeners", lambda: "closed")
+        verifyObject(IReadinessCheck, check)
+        self.assertEqual((check.name, check.state()), ("listeners", "closed"))
 
     def test_healthz(self) -> None:
         self.assertEqual(
