@@ -27,6 +27,7 @@ TEST = [
     "pytest-twisted>=1.14",
     "ruff>=0.9",
     "build>=1.2",
+    "h11>=0.16",
     "packaging>=24.0",
     "setuptools>=77",
 ]

@@ -15,23 +15,22 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from micronode.concurrency.stall import StallWatch
 from micronode.errors import ErrorCode, NodeError
-from micronode.http.body import BytesBody
 from micronode.http.closing import Closing
 from micronode.http.flow import Flow
-from micronode.http.framing import ChunkedBody, SizedBody
+from micronode.http.framing import ChunkedBody, SizedBody, body_reader
 from micronode.http.head import HeadReader, RequestHead
 from micronode.http.limits import MAX_PIPELINED_BYTES
-from micronode.http.request import Request, make_request, make_unreadable
-from micronode.http.run import defect, run
-from micronode.http.sink import ResponseSink
+from micronode.http.request import Request, make_request
+from micronode.http.run import admit, run
+from micronode.http.sink import GONE, ResponseSink
 from micronode.http.timer import LazyTimer
-from micronode.oap.wire.limits import LINGER_S
 
 if TYPE_CHECKING:
     from micronode.http.site import HttpSite
@@ -46,19 +45,16 @@ class State(Enum):
     BODY = auto()
     #: The request runs, its answer is on its way.
     CALL = auto()
-    #: The last answer is sent; input is thrown away so that the answer is not lost to a reset.
-    LINGER = auto()
-    #: Closing, or closed.
-    CLOSED = auto()
+    #: Its end has begun: what still comes in is thrown away.
+    CLOSING = auto()
 
 
+@implementer(IHalfCloseableProtocol)
 class HttpChannel(Protocol):
     """One connection of *site*; towards its sinks it is their :class:`~micronode.http.sink.Line`."""
 
     transport: Any  # TCP, TLS or Unix; what differs is asked for where it is used
     flow: Flow
-    _watch: StallWatch
-    _closing: Closing
 
     def __init__(self, site: HttpSite) -> None:
         self._site = site
@@ -69,12 +65,11 @@ class HttpChannel(Protocol):
         self._reader = HeadReader()
         self._request: Request | None = None
         self._body: SizedBody | ChunkedBody | None = None
-        #: When the current wait began: for the rest of a head or body, or for a next request.
+        #: When the current wait began: for the rest of a head, or for a next request.
         self._since_s = 0.0
         #: Whether the wait is for the rest of a head.
         self._head_begun = False
         self._pumping = False
-        self.peer = ""
 
     # Protocol
 
@@ -85,7 +80,7 @@ class HttpChannel(Protocol):
             transport.setTcpNoDelay(True)
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._watch = StallWatch(self._clock, transport, self._stalled)
-        self._closing = Closing(transport, self._watch)
+        self._closing = Closing(transport, self._clock, self._watch, self._site.deadlines.write_stall_s)
         self.flow = Flow(transport, filled=self._filled, emptied=self._emptied)
         # The first head has its deadline from here on: a connection costs as much as a request.
         self._since_s = self._clock.seconds()
@@ -95,24 +90,34 @@ class HttpChannel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take what came, whichever request it belongs to."""
-        if self._state is State.LINGER:
-            if self._closing.discard(len(data)):
-                self._close()
-        elif self._state is not State.CLOSED:
+        if self._state is State.CLOSING:
+            self._closing.discard(len(data))
+        else:
             self._buffer += data
             self._pump()
 
+    def readConnectionLost(self) -> None:
+        """Take a caller that sends no more for one that has gone, unless all of its answer is written."""
+        if self._abandon(GONE):
+            self.abort()
+        elif self._state is State.CLOSING:
+            self._closing.close()
+        else:
+            self._end()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: our side is shut down because we asked for it."""
+
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Cancel what runs for the caller."""
-        self._state = State.CLOSED
+        self._state = State.CLOSING
         self._timer.close()
         self._watch.close()
+        self._closing.stop()
         self._buffer.clear()
         self._body = None
         self._site.closed(self)
-        request, self._request = self._request, None
-        if request is not None:
-            request.sink.disconnected()
+        self._abandon(GONE)
 
     # Reading
 
@@ -148,40 +153,29 @@ class HttpChannel(Protocol):
         if head is None:
             return False
         self._head_begun = False
-        request = make_request(head, peer=self.peer, began_s=self._clock.seconds())
-        self._own(request)
-        try:
-            self._site.routes.admit(request)
-        except NodeError as error:
-            request.sink.fail(error)
-        except Exception:
-            defect(request, Failure())
-        else:
-            self._accept(request, head)
+        request = self._own(head)
+        if admit(self._site.routes, request):
+            self._accept(request)
         return True
 
-    def _refuse_unreadable(self, error: NodeError) -> None:
-        request = make_unreadable(peer=self.peer, began_s=self._clock.seconds())
-        self._own(request)
-        request.sink.fail(error)
-
-    def _own(self, request: Request) -> None:
+    def _own(self, head: RequestHead) -> Request:
+        request = make_request(head, peer=self.peer, began_s=self._clock.seconds())
         request.sink = ResponseSink(self, self._site, request)
         self._request = request
         self._state = State.CALL
+        return request
 
-    def _accept(self, request: Request, head: RequestHead) -> None:
-        assert request.route is not None
-        max_bytes = request.route.max_body_bytes
+    def _refuse_unreadable(self, error: NodeError) -> None:
+        self._own(self._reader.unreadable()).sink.fail(error)
+
+    def _accept(self, request: Request) -> None:
+        head, route = request.head, request.route
+        assert route is not None
         if not head.has_body:
-            if max_bytes is not None:
-                request.body = BytesBody(b"")
-            run(self._site.routes, request)
+            run(self._site.routes, request, b"")
             return
-        assert max_bytes is not None
         self._state = State.BODY
-        self._since_s = request.began_s
-        self._body = ChunkedBody(max_bytes) if head.body_length is None else SizedBody(head.body_length)
+        self._body = body_reader(head.body_length, route.max_body_bytes or 0)
         if head.expects_continue:
             self.send((b"HTTP/1.1 100 Continue\r\n\r\n",))
 
@@ -199,22 +193,14 @@ class HttpChannel(Protocol):
         if whole:
             self._body = None
             self._state = State.CALL
-            request.body = BytesBody(bytes(body.data))
-            run(self._site.routes, request)
+            run(self._site.routes, request, bytes(body.data))
         return whole
 
     # Line, towards the sink
 
     def closes(self) -> bool:
         """Tell whether the connection ends with the answer being begun."""
-        request = self._request
-        return (
-            request is None
-            or self._site.draining
-            or not request.head.keep_alive
-            # A refusal: the body is still to come, and nobody will read it.
-            or (request.head.has_body and not request.dispatched)
-        )
+        return self._site.draining or self._request is None or self._request.is_last
 
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand *pieces* to the transport."""
@@ -222,21 +208,13 @@ class HttpChannel(Protocol):
 
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
-        self._request = None
-        self._body = None
-        if not close and not self._site.draining:
+        self._request = self._body = None
+        if close or self._site.draining:
+            self._end(linger=refused or bool(self._buffer))
+        else:
             self._state = State.HEAD
             self._since_s = self._clock.seconds()
             self._pump()
-        elif refused or self._buffer:
-            self._linger()
-        else:
-            self._close()
-
-    def broken(self) -> None:
-        """Reset the connection: a clean end would make a part look whole."""
-        self._request = None
-        self.abort()
 
     # Flow and deadlines
 
@@ -252,7 +230,7 @@ class HttpChannel(Protocol):
 
     def _settle(self) -> None:
         """Bring reading and the timer in line with the state."""
-        if self._state in (State.LINGER, State.CLOSED):
+        if self._state is State.CLOSING:
             return
         held_up = self._state is State.CALL or self.flow.full
         self.flow.read(not held_up or len(self._buffer) <= MAX_PIPELINED_BYTES)
@@ -261,32 +239,27 @@ class HttpChannel(Protocol):
     def _deadline(self) -> float | None:
         deadlines = self._site.deadlines
         if self._body is not None:
-            return self._since_s + deadlines.body_within_s(len(self._body.data))
+            assert self._request is not None
+            return self._request.began_s + deadlines.body_within_s(len(self._body.data))
         if self._state is not State.HEAD or self.flow.full:
             return None
         return self._since_s + (deadlines.read_s if self._head_begun else deadlines.idle_s)
 
     def _expired(self) -> None:
-        deadlines = self._site.deadlines
         if self._state is State.BODY:
             assert self._request is not None
-            message = f"the body was not whole within {deadlines.body_s:g} s and 1 s per 64 KiB"
-            self._request.sink.fail(NodeError(ErrorCode.TIMEOUT, message))
-        elif self._state is State.HEAD and self._unfinished():
-            message = f"the head was not whole within {deadlines.read_s:g} s"
-            self._refuse_unreadable(NodeError(ErrorCode.TIMEOUT, message))
+            self._request.sink.fail(self._site.deadlines.late_body())
+        elif self._unfinished():
+            self._refuse_unreadable(self._site.deadlines.late_head())
         else:
-            # The end of lingering; or nobody asked anything: a browser's spare connection, a port
-            # scan, an idle keep-alive.
-            self._close()
+            # Nobody asked anything: a browser's spare connection, a port scan, an idle keep-alive.
+            self._end()
 
     def _unfinished(self) -> bool:
         return bool(self._buffer) or self._reader.begun
 
     def _stalled(self) -> None:
-        request, self._request = self._request, None
-        if request is not None:
-            request.sink.disconnected(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte"))
+        self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte"))
         self.abort()
 
     # Ending
@@ -294,25 +267,31 @@ class HttpChannel(Protocol):
     def drain(self) -> None:
         """Close if nothing is going on; otherwise the answer in progress will be the last."""
         if self._state is State.HEAD and not self._unfinished():
-            self._close()
+            self._end()
+
+    def _abandon(self, error: NodeError) -> bool:
+        """Cancel what runs for the caller; True: a part of its answer is written."""
+        request, self._request = self._request, None
+        if request is None:
+            return False
+        request.sink.disconnected(error)
+        return request.sink.started
 
     def abort(self) -> None:
-        """Drop the connection, and with it what waits to be sent."""
-        self._state = State.CLOSED
+        """Reset the connection: a clean end would make a part of an answer look whole."""
+        self._state = State.CLOSING
         self._timer.expect(None)
         self._buffer.clear()
         self.transport.abortConnection()
 
-    def _linger(self) -> None:
-        self._state = State.LINGER
-        self._closing.discard(len(self._buffer))
-        self._buffer.clear()
-        self.flow.read(True)
-        self._closing.half_close()
-        self._timer.expect(self._clock.seconds() + LINGER_S)
-
-    def _close(self) -> None:
-        self._state = State.CLOSED
+    def _end(self, *, linger: bool = False) -> None:
+        self._state = State.CLOSING
         self._timer.expect(None)
+        discarded = len(self._buffer)
         self._buffer.clear()
-        self._closing.close(self._site.deadlines.write_stall_s)
+        # Also to notice that the caller has gone.
+        self.flow.read(True)
+        if linger:
+            self._closing.linger(discarded)
+        else:
+            self._closing.close()

@@ -14,7 +14,11 @@ from micronode.errors import ErrorCode, NodeError
 
 #: chunk-size [ chunk-ext ] (RFC 9112 section 7.1); extensions are read over.
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e]*)?")
-_TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+#: Trailer fields are read over, so one that would say where the body ends could only mislead someone
+#: (RFC 9110 section 6.5.1).
+_TRAILER: Final = re.compile(
+    rb"(?!(?i:content-length|transfer-encoding|host):)[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*"
+)
 _MAX_LINE_BYTES: Final = 1_024
 #: Framing (sizes, extensions, trailers) may outweigh the body by this; a body in one-byte chunks
 #: would cost the node five times what it costs the caller.
@@ -41,6 +45,11 @@ class SizedBody:
         self.data += buffer[:missing]
         del buffer[:missing]
         return len(self.data) == self._length
+
+
+def body_reader(length: int | None, max_bytes: int) -> SizedBody | ChunkedBody:
+    """Return the reader of a body of *length* bytes, which were checked already; None: it comes in chunks."""
+    return ChunkedBody(max_bytes) if length is None else SizedBody(length)
 
 
 class _Expect(Enum):
@@ -97,8 +106,9 @@ class ChunkedBody:
             if not b"\r\n".startswith(ending):
                 raise _bad("a chunk is longer than its size")
             return position if len(ending) == 2 else -1
-        end = buffer.find(b"\r\n", position, position + _MAX_LINE_BYTES + 2)
-        if end < 0 and (len(buffer) - position > _MAX_LINE_BYTES or buffer.find(b"\n", position) >= 0):
+        limit = position + _MAX_LINE_BYTES + 2
+        end = buffer.find(b"\r\n", position, limit)
+        if end < 0 and (len(buffer) >= limit or buffer.find(b"\n", position) >= 0):
             raise _bad("malformed chunk")
         return end
 

@@ -75,7 +75,8 @@ class RequestHead:
         return self.http11 and self.fields.get("expect", "").lower() == "100-continue"
 
 
-#: Stands in for a head that could not be read, so that its refusal has a request to belong to.
+#: Stands in for a head that could not be read, so that its refusal has a request to belong to, and is
+#: answered and counted like any other.
 UNREADABLE: Final = RequestHead(
     method="", path="", query="", fields={}, http11=True, keep_alive=False, body_length=0
 )
@@ -112,6 +113,11 @@ class HeadReader:
         """Whether a head was begun of which nothing need be left in the buffer."""
         return self._blank_seen or self._line is not None
 
+    def unreadable(self) -> RequestHead:
+        """Return a head for what could not be read; it has the method, as far as there was one."""
+        # An answer to HEAD has no body, whatever is wrong with the rest (RFC 9110 section 9.3.2).
+        return UNREADABLE if self._line is None else attrs.evolve(UNREADABLE, method=self._line[0])
+
     def read(self, buffer: bytearray) -> RequestHead | None:
         """Take one head off the front of *buffer*; None: it is not whole yet.
 
@@ -125,11 +131,10 @@ class HeadReader:
         if end < 0:
             self._check_unfinished(buffer)
             return None
-        block = buffer[self._line_end + 2 : end].decode("latin-1")
-        line = self._line
+        head = _make_head(self._line, _parse_fields(buffer[self._line_end + 2 : end].decode("latin-1")))
         del buffer[: end + 4]
         self._reset()
-        return _make_head(line, _parse_fields(block))
+        return head
 
     def _read_line(self, buffer: bytearray) -> bool:
         # One empty line before a request is forgiven (RFC 9112 section 2.2).
@@ -204,7 +209,8 @@ def _make_head(line: tuple[str, str, bool], fields: dict[str, str]) -> RequestHe
     # RFC 9112 section 9.3; HTTP/1.0 connections are never kept, its keep-alive never had a standard.
     keep_alive = http11
     if http11 and "connection" in fields:
-        keep_alive = "close" not in [each.strip() for each in fields["connection"].lower().split(",")]
+        # Not strip() alone: what it takes for white space is not all HTTP's.
+        keep_alive = "close" not in [each.strip(" \t") for each in fields["connection"].lower().split(",")]
     return RequestHead(
         method=method,
         path=path,
@@ -217,9 +223,11 @@ def _make_head(line: tuple[str, str, bool], fields: dict[str, str]) -> RequestHe
 
 
 def _split_target(method: str, target: str, host: str | None) -> tuple[str, str]:
+    if method == "CONNECT":
+        raise _bad("no tunnels are served here")
     if target[0] != "/":
         absolute = _ABSOLUTE.fullmatch(target)
-        if method == "CONNECT" or absolute is None:
+        if absolute is None:
             raise _bad("the request target must be a path")
         authority, target = absolute.groups()
         if host is None or authority.lower() != host.lower():

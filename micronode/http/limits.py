@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from micronode.errors import ErrorCode, NodeError
 from micronode.oap.wire.limits import MAX_HTTP_HEAD_BYTES
 
 #: Pipelined bytes kept while an answer is on its way; beyond it the connection is not read. One read
@@ -52,6 +53,16 @@ class Deadlines:
         """Take them from the configuration."""
         return cls(
             read_s=timeouts.read, body_s=timeouts.body, idle_s=idle_s, write_stall_s=timeouts.write_stall
+        )
+
+    def late_head(self) -> NodeError:
+        """Return what a caller is told whose head is not whole in time."""
+        return NodeError(ErrorCode.TIMEOUT, f"the head was not whole within {self.read_s:g} s")
+
+    def late_body(self) -> NodeError:
+        """Return what a caller is told whose body is not whole in time."""
+        return NodeError(
+            ErrorCode.TIMEOUT, f"the body was not whole within {self.body_s:g} s and 1 s per 64 KiB"
         )
 
     def body_within_s(self, received_bytes: int) -> float:

@@ -14,7 +14,7 @@ import attrs
 from micronode.calls.call import NO_TENANT
 from micronode.calls.context import check_idempotency_key, fresh_request_id, read_traceparent
 from micronode.errors import ErrorCode, NodeError
-from micronode.http.head import UNREADABLE, RequestHead
+from micronode.http.head import RequestHead
 from micronode.oap.wire.limits import MAX_CAP_BYTES
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class Request:
     #: Where the answer goes; set by the channel at once.
     sink: ResponseSink = attrs.field(init=False, repr=False)
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the connection ends with it: the caller says so, or nobody will read its body."""
+        return not self.head.keep_alive or (self.head.has_body and not self.dispatched)
+
 
 def make_request(head: RequestHead, *, peer: str, began_s: float) -> Request:
     """Return the request of *head*, under the caller's id if it has an acceptable one."""
@@ -64,11 +69,6 @@ def make_request(head: RequestHead, *, peer: str, began_s: float) -> Request:
     if not _REQUEST_ID.fullmatch(request_id):
         request_id = fresh_request_id()
     return Request(head=head, request_id=request_id, peer=peer, began_s=began_s)
-
-
-def make_unreadable(*, peer: str, began_s: float) -> Request:
-    """Return a request for bytes that were none, so that their refusal is answered and counted alike."""
-    return Request(head=UNREADABLE, request_id=fresh_request_id(), peer=peer, began_s=began_s)
 
 
 def call_fields(head: RequestHead) -> dict[str, Any]:

@@ -73,9 +73,12 @@ def head_bytes(
     """Return *head* as it goes out.
 
     :param chunked: the body is sent in chunks; else by its length, or up to the connection's end.
-    :raises ValueError: for a value that would end its line: an owner's text must not write our head.
+    :raises ValueError: for what an owner must not write into our head: a value that would end its line; a
+        status that announces another answer (1xx) or is none; a length below 0.
     """
     status = head.status
+    if not 200 <= status <= 599 or (head.length or 0) < 0:
+        raise ValueError("status or length cannot be written")
     pairs = [(name, value) for name, value in head.headers if name.lower() not in _OURS]
     for name, value in (
         ("Content-Range", head.range),

@@ -1,4 +1,4 @@
-"""Runs the handler of a request and makes sure that it is answered exactly once, whatever happens."""
+"""Judges a request, runs its handler, and makes sure that it is answered exactly once, whatever happens."""
 
 from __future__ import annotations
 
@@ -7,23 +7,39 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from micronode.errors import ErrorCode, NodeError
+from micronode.http.body import BytesBody
 from micronode.http.request import Request
 from micronode.http.routes import Routes
 
 _log = Logger()
 
 
-def run(routes: Routes, request: Request) -> None:
-    """Execute the endpoint of *request*, whose body is there; its Deferred becomes ``request.running``."""
+def admit(routes: Routes, request: Request) -> bool:
+    """Let *routes* judge the head of *request*; False: it was refused, and answered."""
+    try:
+        routes.admit(request)
+    except NodeError as error:
+        request.sink.fail(error)
+    except Exception:
+        _defect(request, Failure())
+    else:
+        return True
+    return False
+
+
+def run(routes: Routes, request: Request, data: bytes) -> None:
+    """Execute the endpoint of *request*, whose body is *data*; its Deferred becomes ``request.running``."""
+    if request.route is not None and request.route.max_body_bytes is not None:
+        request.body = BytesBody(data)
     request.dispatched = True
     try:
         running = routes.run(request)
     except Exception:
-        defect(request, Failure())
+        _defect(request, Failure())
         return
     if not isinstance(running, Deferred):
         if not request.sink.ended:
-            defect(request, None)
+            _defect(request, None)
         return
     request.running = running
     running.addCallbacks(_over, _failed, callbackArgs=(request,), errbackArgs=(request,))
@@ -35,16 +51,16 @@ def run(routes: Routes, request: Request) -> None:
 def _over(_: None, request: Request) -> None:
     request.running = None
     if not request.sink.ended:
-        defect(request, None)
+        _defect(request, None)
 
 
 def _failed(failure: Failure, request: Request) -> None:
     request.running = None
     if not request.sink.ended:
-        defect(request, failure)
+        _defect(request, failure)
 
 
-def defect(request: Request, failure: Failure | None) -> None:
+def _defect(request: Request, failure: Failure | None) -> None:
     """Log what went wrong with *request* on our side, and answer that it did."""
     route = request.route.name if request.route is not None else ""
     if failure is not None:

@@ -42,7 +42,7 @@ class Line(Protocol):
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection: the answer is whole."""
 
-    def broken(self) -> None:
+    def abort(self) -> None:
         """Reset the connection: the answer cannot be made whole."""
 
 
@@ -178,7 +178,7 @@ class ResponseSink:
         if self.started:
             self.cut = True
             self._ledger.record(request, head.status, error)
-            line.broken()
+            line.abort()
             return
         self.started = True
         close = line.closes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -16,6 +16,9 @@ from twisted.python.failure import Failure
 from micronode.calls.call import Call, ResponseHead
 from micronode.calls.operations import Access, Argument, BodyRule, Operation, OperationTable
 from micronode.http.channel import HttpChannel
+from micronode.http.limits import Deadlines
+from micronode.http.request import Request
+from micronode.http.routes import Route, Routes
 from micronode.http.site import HttpSite, make_app_site
 from micronode.observability.metrics import Metrics
 
@@ -110,6 +113,33 @@ def say(text: bytes, **head: Any) -> Callable[[Call, Any], None]:
         sink.finish()
 
     return answer
+
+
+class OpenRoutes:
+    """Stands in for Routes: takes every request, with any body, and hands it to *serve*."""
+
+    def __init__(self, serve: Callable[[Request], Deferred[None] | None]) -> None:
+        self.run = serve
+
+    def admit(self, request: Request) -> None:
+        """Find that the route is there."""
+        request.route = Route(
+            name="any", methods=frozenset(), path="/", handler=lambda request: None, max_body_bytes=1 << 20
+        )
+
+
+def make_open_site(
+    serve: Callable[[Request], Deferred[None] | None], *, clock: Clock, metrics: Metrics
+) -> HttpSite:
+    """Return a site of :class:`OpenRoutes`."""
+    return HttpSite(
+        routes=cast(Routes, OpenRoutes(serve)),
+        metrics=metrics,
+        deadlines=Deadlines(),
+        clock=clock,
+        access=lambda fields: None,
+        wall=lambda: 0.0,
+    )
 
 
 class Wire(StringTransport):

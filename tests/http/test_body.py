@@ -27,3 +27,8 @@ class BytesBodyTests(SynchronousTestCase):
         body.resumeProducing()
         body.stopProducing()
         self.assertEqual(consumer.value(), b"")
+
+    def test_empty_body_writes_nothing(self) -> None:
+        consumer = StringTransport()
+        consumer.write = self.fail  # type: ignore[assignment]
+        self.successResultOf(BytesBody(b"").startProducing(consumer))

@@ -7,7 +7,9 @@ import re
 import tempfile
 
 from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
 from micronode.oap.wire.limits import LINGER_BYTES
@@ -158,6 +160,18 @@ class RefusalTests(SynchronousTestCase):
                 self.assertTrue(connection.transport.half_closed, name)
                 self.assertEqual(connection.plane.dispatcher.calls, [], name)
 
+    def test_answer_to_head_has_no_body_whatever_is_wrong(self) -> None:
+        for data, status in (
+            (b"HEAD /app/media/x HTTP/1.1\r\n\r\n", 400),
+            (get("/app/media/x", "Content-Length: 5", method="HEAD"), 413),
+            (get("/app/media/x", "A: " + "a" * 20_000, method="HEAD"), 431),
+        ):
+            connection = Plane().connect().send(data)
+            (answer,) = connection.answers(heads=[0])
+            self.assertEqual((answer.status, answer.fields["connection"]), (status, "close"))
+            (line,) = connection.plane.log
+            self.assertEqual(line["status"], status)
+
     def test_what_is_too_large(self) -> None:
         for name, data in TOO_LARGE.items():
             answer = Plane().connect().send(data).answer()
@@ -183,6 +197,63 @@ class RefusalTests(SynchronousTestCase):
             connection.lose()
             self.assertEqual(plane.dispatcher.calls, [])
             self.assertEqual(plane.clock.getDelayedCalls(), [])
+
+
+class HalfCloseTests(SynchronousTestCase):
+    """A caller that shuts its writing side down."""
+
+    def half_close(self, dispatcher: StubDispatcher, data: bytes) -> Connection:
+        connection = Plane(dispatcher).connect().send(data)
+        connection.channel.readConnectionLost()
+        return connection
+
+    def test_provides_the_interface(self) -> None:
+        verifyObject(IHalfCloseableProtocol, Plane().connect().channel)
+
+    def test_answers_that_are_written_still_arrive(self) -> None:
+        connection = self.half_close(StubDispatcher(say(b"hello")), get() * 2)
+        self.assertEqual([answer.body for answer in connection.answers()], [b"hello", b"hello"])
+        self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
+
+    def test_call_without_an_answer_is_cancelled(self) -> None:
+        for begun in (get(), get("/app/media", "Content-Length: 5", method="POST") + b"x"):
+            dispatcher = StubDispatcher()
+            connection = self.half_close(dispatcher, begun)
+            self.assertEqual(dispatcher.cancelled, dispatcher.calls)
+            self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
+            self.assertEqual([line["status"] for line in connection.plane.log], [499])
+
+    def test_answers_before_the_cancelled_one_still_arrive(self) -> None:
+        dispatcher = StubDispatcher()
+        connection = Plane(dispatcher).connect().send(get() * 2)
+        say(b"first")(dispatcher.calls[0], dispatcher.sinks[0])
+        connection.channel.readConnectionLost()
+        self.assertEqual(connection.answer().body, b"first")
+        self.assertEqual(dispatcher.cancelled, dispatcher.calls[1:])
+
+    def test_part_of_an_answer_does_not_end_well(self) -> None:
+        dispatcher = StubDispatcher()
+        connection = Plane(dispatcher).connect().send(get())
+        dispatcher.sinks[0].start(ResponseHead())
+        dispatcher.sinks[0].write(b"part")
+        connection.channel.readConnectionLost()
+        self.assertTrue(connection.aborted)
+        self.assertEqual(dispatcher.cancelled, dispatcher.calls)
+
+    def test_unfinished_head_and_silence_are_closed(self) -> None:
+        for begun in (b"", b"\r\n", b"GET / HT"):
+            connection = self.half_close(StubDispatcher(), begun)
+            self.assertEqual(connection.raw(), b"")
+            self.assertTrue(connection.transport.disconnecting)
+            self.assertEqual(connection.plane.log, [])
+
+    def test_lingering_is_over(self) -> None:
+        connection = self.half_close(StubDispatcher(), get("/nope", "Content-Length: 9", method="POST"))
+        connection.channel.writeConnectionLost()
+        self.assertEqual(connection.answer().status, 404)
+        self.assertTrue(connection.transport.disconnecting)
+        connection.lose()
+        self.assertEqual(connection.plane.clock.getDelayedCalls(), [])
 
 
 class MemoryTests(SynchronousTestCase):

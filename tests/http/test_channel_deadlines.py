@@ -131,6 +131,24 @@ class BodyDeadlineTests(DeadlineTestCase):
         connection.plane.clock.advance(0.1)
         self.assert_timed_out(connection)
 
+    def test_trickled_size_line_and_trailers(self) -> None:
+        for begun, byte in ((b"1;", b"a"), (b"1\r\nx\r\n0\r\n", b"a: b\r\n")):
+            chunked = get("/app/media", "Transfer-Encoding: chunked", method="POST")
+            connection = Plane().connect().send(chunked + begun)
+            for _ in range(10):
+                connection.send(byte)
+                connection.plane.clock.advance(0.999)
+            self.assertEqual(connection.raw(), b"")
+            connection.plane.clock.advance(0.1)
+            self.assert_timed_out(connection)
+
+    def test_continue_starts_no_new_deadline(self) -> None:
+        expect = ("Content-Length: 5", "Expect: 100-continue")
+        connection = Plane().connect().send(get("/app/media", *expect, method="POST"))
+        self.assertEqual(connection.raw(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        connection.plane.clock.advance(10.0)
+        self.assert_timed_out(connection)
+
 
 class WriteStallTests(DeadlineTestCase):
     """timeouts.write_stall."""

@@ -12,6 +12,7 @@ from zope.interface import alsoProvides
 
 from micronode.concurrency.stall import StallWatch
 from micronode.http.closing import Closing
+from micronode.oap.wire.limits import LINGER_BYTES
 from tests.contracts.sink import SpyProducer
 from tests.http.support import Wire
 
@@ -27,33 +28,50 @@ class ClosingTests(SynchronousTestCase):
             self.stalls += 1
 
         transport.registerProducer(SpyProducer(), True)
-        return Closing(transport, StallWatch(self.clock, transport, stalled))
+        watch = StallWatch(self.clock, transport, stalled)
+        return Closing(transport, self.clock, watch, 30.0)
 
-    def test_half_close_then_close(self) -> None:
+    def test_half_closes_and_closes_later(self) -> None:
         transport = Wire()
-        closing = self.make(transport)
-        closing.half_close()
+        self.make(transport).linger(0)
         self.assertEqual((transport.half_closed, transport.disconnecting), (True, False))
         self.assertIsNone(transport.producer)
-        closing.close(30.0)
+        self.clock.advance(0.9)
+        self.assertFalse(transport.disconnecting)
+        self.clock.advance(0.1)
         self.assertTrue(transport.disconnecting)
 
     def test_tls_and_others_keep_their_writing_side(self) -> None:
         encrypted = Wire()
         alsoProvides(encrypted, ISSLTransport)
         for transport in (encrypted, StringTransport()):
-            self.make(transport).half_close()
+            self.make(transport).linger(0)
             self.assertFalse(getattr(transport, "half_closed", False))
             self.assertFalse(transport.disconnecting)
 
     def test_discards_at_most_a_mebibyte(self) -> None:
-        closing = self.make(Wire())
-        self.assertFalse(closing.discard(1_048_576))
-        self.assertTrue(closing.discard(1))
+        transport = Wire()
+        closing = self.make(transport)
+        closing.linger(1000)
+        closing.discard(LINGER_BYTES - 1000)
+        self.assertFalse(transport.disconnecting)
+        closing.discard(1)
+        self.assertTrue(transport.disconnecting)
 
-    def test_close_is_watched(self) -> None:
-        self.make(Wire()).close(30.0)
+    def test_input_does_not_hurry_a_close(self) -> None:
+        transport = Wire()
+        closing = self.make(transport)
+        closing.close()
+        closing.discard(LINGER_BYTES + 1)
         self.clock.pump([7.5, 7.5, 7.5])
         self.assertEqual(self.stalls, 0)
         self.clock.advance(7.5)
         self.assertEqual(self.stalls, 1)
+
+    def test_transport_that_has_gone_is_not_closed(self) -> None:
+        transport = Wire()
+        closing = self.make(transport)
+        closing.linger(0)
+        closing.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertFalse(transport.disconnecting)

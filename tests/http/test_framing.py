@@ -57,7 +57,7 @@ class ChunkedBodyTests(SynchronousTestCase):
 
     def test_extensions_and_trailers_are_read_over(self) -> None:
         self.assertEqual(
-            self.both(b'1 ;a=b;c="d e"\r\nx\r\n0;z\r\nA: b\r\nC:\r\n\r\nrest'), (True, b"x", b"rest")
+            self.both(b'1 ;a=b;c="d e"\r\nx\r\n0;z\r\nA: b\r\nHosts:\r\n\r\nrest'), (True, b"x", b"rest")
         )
 
     def test_malformed(self) -> None:
@@ -79,9 +79,18 @@ class ChunkedBodyTests(SynchronousTestCase):
             b"0\r\nno colon\r\n",
             b"0\r\n a: b\r\n",
             b"0\r\n: b\r\n",
+            b"0\r\nContent-Length: 3\r\n",
+            b"0\r\nA: b\r\ntransfer-encoding:chunked\r\n",
+            b"0\r\nHOST: other\r\n",
             b"1" + b";" + b"a" * 1100,
         ):
             self.assertEqual(self.both(data)[0], "bad_request", data)
+
+    def test_length_of_a_line_is_the_same_however_it_is_cut(self) -> None:
+        for length, outcome in ((1024, True), (1025, "bad_request")):
+            size, trailer = b"1;".ljust(length, b"a"), b"a:".ljust(length, b"b")
+            self.assertEqual(self.both(size + b"\r\nx\r\n0\r\n\r\n")[0], outcome)
+            self.assertEqual(self.both(b"0\r\n" + trailer + b"\r\n\r\n")[0], outcome)
 
     def test_cap_is_seen_at_the_chunk_size(self) -> None:
         self.assertEqual(self.both(b"64\r\n")[0], False)

@@ -68,6 +68,7 @@ BAD = {
     "method is no token": b"G(T / HTTP/1.1\r\n" + HOST + b"\r\n",
     "asterisk": b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
     "CONNECT": b"CONNECT node.example:5310 HTTP/1.1\r\n" + HOST + b"\r\n",
+    "CONNECT with a path": b"CONNECT /a HTTP/1.1\r\n" + HOST + b"\r\n",
     "relative target": b"GET a HTTP/1.1\r\n" + HOST + b"\r\n",
     "foreign absolute form": b"GET http://other/ HTTP/1.1\r\n" + HOST + b"\r\n",
     "userinfo": b"GET http://a@node.example:5310/ HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -182,6 +183,18 @@ class HeadTests(SynchronousTestCase):
         self.assertIsNotNone(reader.read(buffer))
         self.assertFalse(reader.begun)
 
+    def test_unreadable_head_keeps_its_method(self) -> None:
+        for data, method in (
+            (b"HEAD / HTTP/1.1\r\n\r\n", "HEAD"),
+            (b"HEAD / HTTP/1.1\r\nA\nB", "HEAD"),
+            (b"HEAD / HTTP/3.1\r\n", ""),
+            (b"\0", ""),
+        ):
+            reader = HeadReader()
+            self.assertRaises(NodeError, reader.read, bytearray(data))
+            head = reader.unreadable()
+            self.assertEqual((head.method, head.keep_alive, head.has_body), (method, False, False))
+
     def test_absolute_form_is_its_path(self) -> None:
         for target, path, query in (
             (b"http://x", "/", ""),
@@ -197,6 +210,7 @@ class HeadTests(SynchronousTestCase):
             (b"HTTP/1.1", b"Connection: close\r\n", False),
             (b"HTTP/1.1", b"Connection: x, CLOSE ,y\r\n", False),
             (b"HTTP/1.1", b"Connection: closed\r\n", True),
+            (b"HTTP/1.1", b"Connection: \xa0close\x85\r\n", True),
             (b"HTTP/1.0", b"", False),
             (b"HTTP/1.0", b"Connection: keep-alive\r\n", False),
         ):

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.errors import NodeError
 from micronode.http.head import UNREADABLE, RequestHead
-from micronode.http.request import call_fields, make_request, make_unreadable
+from micronode.http.request import call_fields, make_request
 
 
 def head(**fields: str) -> RequestHead:
@@ -32,8 +32,26 @@ class RequestIdTests(SynchronousTestCase):
             self.assertTrue(re.fullmatch("[0-9a-f]{24}", self.made(x_request_id=value)), value)
 
     def test_fresh_ids_differ(self) -> None:
-        ids = {self.made(), self.made(), make_unreadable(peer="", began_s=0.0).request_id}
-        self.assertEqual(len(ids), 3)
+        self.assertNotEqual(self.made(), self.made())
+
+
+class LastTests(SynchronousTestCase):
+    """Whether a connection goes on after a request."""
+
+    def test_is_last(self) -> None:
+        for keep_alive, body_length, dispatched, last in (
+            (True, 0, False, False),
+            (True, 0, True, False),
+            (False, 0, True, True),
+            (True, 5, False, True),
+            (True, None, False, True),
+            (True, None, True, False),
+            (False, 5, True, True),
+        ):
+            made = attrs.evolve(UNREADABLE, keep_alive=keep_alive, body_length=body_length)
+            request = make_request(made, peer="", began_s=0.0)
+            request.dispatched = dispatched
+            self.assertEqual(request.is_last, last, (keep_alive, body_length, dispatched))
 
 
 class CallFieldsTests(SynchronousTestCase):

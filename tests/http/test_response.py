@@ -29,6 +29,13 @@ class HeadBytesTests(SynchronousTestCase):
         data = head_bytes(ResponseHead(status=499, length=0), date="", request_id="r")
         self.assertTrue(data.startswith(b"HTTP/1.1 499 \r\n"), data)
 
+    def test_refuses_statuses_that_are_no_final_answer(self) -> None:
+        for status in (-200, 0, 99, 100, 101, 103, 199, 600, 1000):
+            self.assertRaises(ValueError, head_bytes, ResponseHead(status=status), date="", request_id="r")
+
+    def test_refuses_lengths_that_are_none(self) -> None:
+        self.assertRaises(ValueError, head_bytes, ResponseHead(length=-1), date="", request_id="r")
+
     def test_no_banner(self) -> None:
         self.assertNotIn(b"erver", head_bytes(ResponseHead(), date="", request_id="r"))
 

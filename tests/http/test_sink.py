@@ -125,6 +125,10 @@ class HeadTests(SynchronousTestCase):
             ResponseHead(length=0, headers=(("x-note", "a\r\nset-cookie: b"),)),
             ResponseHead(length=0, content_type="text/html\nx: y"),
             ResponseHead(length=0, etag="\udcff"),
+            ResponseHead(length=0, range="bytes 0-1/2\rx: y"),
+            ResponseHead(length=0, etag='"a\0"'),
+            ResponseHead(status=101, length=0),
+            ResponseHead(length=-1),
         ):
             (answer,) = read_answers(self.answer_with(head))
             self.assertEqual((answer.status, answer.json["code"]), (502, "bad_gateway"))

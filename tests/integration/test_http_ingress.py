@@ -250,6 +250,16 @@ class TCPTests(IngressTestCase):
         await self.until(lambda: bool(dispatcher.cancelled))
         self.assertEqual(self.log[0]["status"], 499)
 
+    async def test_caller_that_half_closes_gets_what_is_written(self) -> None:
+        self.serve(StubDispatcher(say(b"x" * (1 << 20))))
+        caller = await self.connect()
+        transport: Any = caller.transport
+        transport.write(get())
+        # In one with the request, so that the node sees both before it has sent a byte.
+        transport.loseWriteConnection()
+        self.assertEqual(await caller.lost, "ConnectionDone")
+        self.assertEqual(len(read_answers(caller.seen)[0].body), 1 << 20)
+
     async def test_truncation_is_seen_as_one(self) -> None:
         dispatcher = StubDispatcher()
         self.serve(dispatcher)
