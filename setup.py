@@ -51,7 +51,7 @@ setup(
         "klein>=24.8",
         "prometheus-client>=0.21",
         "attrs>=24.1",
-        "cattrs>=24.1",
+        "idna>=3.7",
         "Automat>=24.8",
         "blake3>=1.0",
         "zope.interface>=7.0",

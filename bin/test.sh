@@ -2,10 +2,11 @@
 # Run everything that must hold: lints, types, the trial suite in random order, the property tests,
 # coverage. Names of trial modules or tests as arguments run those alone: bin/test.sh tests.http
 set -euo pipefail
-cd "$(dirname "$0")/.."
-. bin/venv.sh
+. "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 prepare_venv "[test]"
-export PATH="$PWD/.venv/bin:$PATH"
+trap - INT
+cd "$root"
+export PATH="$venv/bin:$PATH"
 
 # Everything that a run leaves is in one folder outside the checkout, and goes with it.
 scratch=$(mktemp -d)

@@ -30,12 +30,23 @@ class IResponseSink(Interface):
     """
 
     started: bool = Attribute("True once start() was called: no clean failure answer is possible then.")
+    error: NodeError | None = Attribute(
+        "Why the answer did not end well: the error of fail(), the sink's own where it cannot send what it"
+        " was given, ``cancelled`` where the caller has gone. None: it ended well, or has not ended."
+    )
 
     def start(head: ResponseHead) -> None:
-        """Send the :class:`~micronode.calls.call.ResponseHead`. At most once."""
+        """Send the :class:`~micronode.calls.call.ResponseHead`. At most once.
+
+        A head that the wire cannot carry ends the answer with ``bad_gateway``.
+        """
 
     def write(data: bytes) -> None:
-        """Send body bytes. Only after start()."""
+        """Send body bytes. Only after start().
+
+        What is written while the caller does not read is held by the sink: at most what a producer has at
+        hand when it is paused.
+        """
 
     def registerProducer(producer: IPushProducer, streaming: bool) -> None:
         """Let *producer* (push only: streaming is True) be paused while the caller does not read.

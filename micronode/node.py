@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -51,6 +51,8 @@ _access_log = Logger(namespace="micronode.access")
 GOAWAY_RETRY_MS: Final = 5_000
 #: Seconds between two looks at how many connections are left while draining.
 _DRAIN_TICK_S: Final = 0.05
+#: Seconds that cancelled calls have to let their owners go: that takes a turn of the reactor or two.
+_CANCEL_S: Final = 1.0
 
 
 class NodeService(MultiService):
@@ -59,7 +61,7 @@ class NodeService(MultiService):
     Starting binds its listeners at once and raises
     :class:`~micronode.concurrency.listening.ListenError` when one cannot be bound (then none is).
     Stopping drains; the Deferred of :meth:`stopService` fires (None) when everything is closed, at the
-    latest about ``drain.grace + drain.deadline`` later. A stopped node is not started again.
+    latest about ``drain.grace + drain.deadline`` and a second later. A stopped node is not started again.
 
     :ivar config: what it was made of.
     :ivar addresses: ``http``, ``admin``, ``oap`` -> where each is bound (``HOST:PORT`` or ``unix:/path``);
@@ -103,7 +105,7 @@ class NodeService(MultiService):
             timeouts=config.timeouts,
             idle_s=config.http.idle,
             clock=reactor,
-            access=_access,
+            access=_admin_access,
         )
         self._http = make_app_site(
             dispatcher=self._dispatcher,
@@ -153,7 +155,11 @@ class NodeService(MultiService):
             return SearchFacet(IndexClient(index))
         if name == "graph":
             return GraphFacet(IndexClient(index))
-        return MediaFacet(StorageClient(storage), max_object=self.config.limits.max_object)
+        return MediaFacet(
+            StorageClient(storage),
+            max_object=self.config.limits.max_object,
+            mismatches=self.metrics.integrity_failures("put"),
+        )
 
     def _make_probes(self) -> Probes:
         checks: list[IReadinessCheck] = [
@@ -242,12 +248,19 @@ class NodeService(MultiService):
             _log.warn("drain_deadline", calls=self._dispatcher.active)
         self._http.abort_all()
         self._oap.abort_all()
-        await self._dispatcher.when_idle()
+        await self._let_calls_end()
         await maybeDeferred(super().stopService)
         await DeferredList([owner.close() for owner in self._owners.values()])
         await self._close("admin")
         self._admin.abort_all()
         self._lifecycle.stopped()
+
+    async def _let_calls_end(self) -> None:
+        """Wait for calls that were cancelled; one that ignores it does not keep the node from stopping."""
+        try:
+            await self._dispatcher.when_idle().addTimeout(_CANCEL_S, self._reactor)
+        except TimeoutError:
+            _log.warn("stop_unfinished", calls=self._dispatcher.active)
 
     def _busy(self) -> bool:
         return bool(self._dispatcher.active or self._http.connections or self._oap.connections)
@@ -281,6 +294,11 @@ class NodeService(MultiService):
 def _access(fields: Mapping[str, object]) -> None:
     """Write one line of the access log; a host program sees it in the namespace ``micronode.access``."""
     _access_log.info("access", **fields)
+
+
+def _admin_access(fields: Mapping[str, object]) -> None:
+    """The same for the admin plane, at debug: a probe a second is no news."""
+    _access_log.debug("access", **fields)
 
 
 def make_node(config: Config, reactor: Any) -> NodeService:

@@ -10,6 +10,7 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -64,6 +65,7 @@ class NodeCase(SynchronousTestCase):
         protocol = self.reactor.factories[port].buildProtocol(None)
         transport = StringTransport()
         transport.abortConnection = transport.loseConnection  # type: ignore[attr-defined]
+        transport.loseWriteConnection = lambda: None  # type: ignore[attr-defined]
         protocol.makeConnection(transport)
         return protocol, transport
 
@@ -165,6 +167,21 @@ class DrainTests(NodeCase):
         self.reactor.advance(0.1)
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.open, set())
+
+    def test_a_call_that_never_ends_does_not_keep_it(self) -> None:
+        node = self.started(drain={"grace": "0s", "deadline": "0s"})
+        # A handler that does not let itself be cancelled; no facet of ours is one.
+        node._dispatcher.active += 1
+        with capturedLogs() as events:
+            stopped = node.stopService()
+            self.reactor.advance(0.9)
+            self.assertNoResult(stopped)
+            self.reactor.advance(0.1)
+            self.successResultOf(stopped)
+        self.assertEqual(node.state, State.STOPPED)
+        self.assertEqual(
+            [event["calls"] for event in events if event["log_format"] == "stop_unfinished"], [1]
+        )
 
     def test_is_not_waited_for_when_hurried(self) -> None:
         node = self.started()

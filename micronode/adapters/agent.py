@@ -22,9 +22,10 @@ from twisted.web.client import HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from micronode.adapters.address import OwnerAddress
+from micronode.adapters.address import owner_endpoint
 from micronode.adapters.connection import OwnerConnection, OwnerConnectionFactory, OwnerRequest
 from micronode.adapters.upload import UploadBody
+from micronode.config.url import OwnerUrl
 
 #: Seconds an unused connection is kept: below the 5 s that owners commonly keep theirs, so that the
 #: node closes first and no request meets a closing connection.
@@ -38,7 +39,7 @@ _CLOSE_S: Final = 1.0
 class _OwnerPool(HTTPConnectionPool):
     """Twisted's pool with our connections in it; it never retries by itself."""
 
-    _factory = OwnerConnectionFactory
+    _factory = OwnerConnectionFactory  # type: ignore[assignment]  # whatever makes connections will do
     cachedConnectionTimeout = POOL_IDLE_S  # type: ignore[assignment]  # any number of seconds will do
     retryAutomatically = False
     closed = False
@@ -63,7 +64,7 @@ class Exchange:
     """One request of an owner and its response, on a connection of its own while it lasts.
 
     :ivar head: fires with the :class:`~twisted.web.iweb.IResponse` when the response head is there, else
-        fails as Twisted's client does. Do not cancel it: :meth:`abort`.
+        fails as Twisted's client does. Cancelling it leaves the connection as it is: :meth:`abort`.
     :ivar reused: whether its connection had carried a request before.
     """
 
@@ -120,18 +121,17 @@ class OwnerAgent:
     def __init__(
         self,
         reactor: Any,
-        address: OwnerAddress,
+        url: OwnerUrl,
         *,
         connections: int,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self._clock: IReactorTime = reactor
-        self._address = address
-        self._host = address.host_header
-        self._endpoint = address.endpoint(reactor, connect_timeout_s)
+        self._host = url.authority.encode("ascii")
+        self._prefix = url.prefix.encode("ascii")
+        self._endpoint = owner_endpoint(reactor, url, connect_timeout_s)
         self._pool = _OwnerPool(reactor)
         self._pool.maxPersistentPerHost = connections
-        self.base = address.base
 
     def exchange(
         self,
@@ -153,7 +153,7 @@ class OwnerAgent:
         :param on_written: called when the request was written whole (or will not be written further).
         """
         headers.setRawHeaders(b"host", [self._host])
-        request = OwnerRequest(method, self._address.prefix + target, headers, body, persistent=keep)
+        request = OwnerRequest(method, self._prefix + target, headers, body, persistent=keep)
         connect: Callable[..., Deferred[Any]] = self._pool.fresh if fresh else self._pool.getConnection
         return Exchange(request, connect(self._host, self._endpoint), on_written)
 

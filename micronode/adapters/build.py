@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from micronode.adapters.address import OwnerAddress
 from micronode.adapters.agent import OwnerAgent
 from micronode.adapters.owner import OwnerClient
 from micronode.config.schema import Owner, Timeouts
+from micronode.config.url import OwnerUrl
 from micronode.observability.metrics import Metrics
 
 #: Bytes of an answer, by owner. The largest honest answer of the index (200 neighbours, 50 hits with
@@ -19,13 +19,8 @@ _MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024}
 def make_owner_client(
     name: str, owner: Owner, timeouts: Timeouts, reactor: Any, metrics: Metrics
 ) -> OwnerClient:
-    """Build the client of the owner *name*.
-
-    :raises ValueError: a URL is of no form that :mod:`micronode.adapters.address` knows.
-    """
-    agents = [
-        OwnerAgent(reactor, OwnerAddress.parse(url), connections=owner.concurrency) for url in owner.url
-    ]
+    """Build the client of the owner *name*."""
+    agents = [OwnerAgent(reactor, OwnerUrl.parse(url), connections=owner.concurrency) for url in owner.url]
     return OwnerClient(
         name,
         agents,

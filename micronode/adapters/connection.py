@@ -22,10 +22,9 @@ from typing import Any, Final, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport, ITransport
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from twisted.web._newclient import HTTP11ClientProtocol, Request
-from twisted.web.client import _HTTP11ClientFactory
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
@@ -187,10 +186,14 @@ class OwnerConnection(HTTP11ClientProtocol):
         cast(ITCPTransport, self.transport).abortConnection()
 
 
-class OwnerConnectionFactory(_HTTP11ClientFactory):
+class OwnerConnectionFactory(Factory):
     """What Twisted's connection pool makes connections with; it logs nothing about them."""
 
     noisy = False
 
+    def __init__(self, quiescent: Callable[[Any], None], metadata: str) -> None:
+        """:param metadata: the endpoint in words, which the pool gives for logs."""
+        self._quiescent = quiescent
+
     def buildProtocol(self, addr: object) -> OwnerConnection:
-        return OwnerConnection(self._quiescentCallback)
+        return OwnerConnection(self._quiescent)

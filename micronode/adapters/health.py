@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -31,7 +31,7 @@ class OwnerHealth(Service):
         self.name = owner.name
         self._owner = owner
         self._state = "starting"
-        self._asking: Deferred[None] | None = None
+        self._asking: Deferred[bool] | None = None
         self._loop = LoopingCall(self._ask)
         self._loop.clock = clock
 
@@ -41,7 +41,7 @@ class OwnerHealth(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._loop.start(INTERVAL_S)
+        self._loop.start(INTERVAL_S).addErrback(self._ended)
 
     def stopService(self) -> None:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -52,14 +52,19 @@ class OwnerHealth(Service):
 
     def _ask(self) -> Deferred[None]:
         # LoopingCall waits for the Deferred, so a slow owner is never asked twice at once.
-        self._asking = self._owner.probe(b"/readyz").addCallbacks(self._answered, self._unanswered)
-        return self._asking
+        self._asking = maybeDeferred(self._owner.probe, b"/readyz")
+        return self._asking.addCallbacks(self._answered, self._unanswered)
 
     def _unanswered(self, failure: Failure) -> None:
         """Take a probe's end without an answer: cancelled by stopService(), or a defect."""
         if not failure.check(CancelledError):
             _log.failure("probe_failed", failure, owner=self.name)
         self._answered(False)
+
+    def _ended(self, failure: Failure) -> None:
+        """The watch itself failed, a defect: nobody knows how the owner is, so it is not "ok"."""
+        _log.failure("health_failed", failure, owner=self.name)
+        self._state = "down"
 
     def _answered(self, alive: bool) -> None:
         self._asking = None

@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent, ResponseNeverReceived
+from twisted.web._newclient import RequestNotSent
+from twisted.web.client import ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
@@ -24,7 +25,7 @@ from zope.interface import implementer
 from micronode.adapters.agent import OwnerAgent
 from micronode.adapters.lease import Lease, root_cause
 from micronode.adapters.reply import OwnerReply
-from micronode.adapters.small import make_treq_client
+from micronode.adapters.small import ask
 from micronode.adapters.upload import UploadBody
 from micronode.errors import NodeError
 from micronode.interfaces import IOwnerClient, IOwnerReply
@@ -77,12 +78,6 @@ class OwnerClient:
         self._agents = tuple(agents)
         self._concurrency = concurrency
         self._turn = 0
-        self._reactor = reactor
-        probe_s = min(timeout_s, _PROBE_S)
-        self._probes = [
-            (agent, make_treq_client(agent, reactor, deadline_s=probe_s, max_bytes=_PROBE_BYTES))
-            for agent in self._agents
-        ]
 
     def call(
         self,
@@ -110,19 +105,17 @@ class OwnerClient:
 
     def probe(self, path: bytes) -> Deferred[bool]:
         """Whether one of its URLs answers 200; see :class:`~micronode.interfaces.IOwnerClient`."""
-        asked = [self._ask(agent, treq, path) for agent, treq in self._probes]
+        asked = [self._ask(agent, path) for agent in self._agents]
         return gatherResults(asked).addCallbacks(any, lambda _: False)
 
     def close(self) -> Deferred[None]:
         """Close idle connections; see :class:`~micronode.interfaces.IOwnerClient`."""
         return gatherResults([agent.close() for agent in self._agents]).addCallback(lambda _: None)
 
-    def _ask(self, agent: OwnerAgent, treq: Any, path: bytes) -> Deferred[bool]:
-        url = (agent.base + path).decode("ascii")
-        asking = treq.get(url, unbuffered=True, allow_redirects=False, reactor=self._reactor)
-        asking.addCallback(lambda response: response.content().addCallback(lambda _: response.code == 200))
-        answer: Deferred[bool] = asking.addErrback(lambda _: False)
-        return answer
+    def _ask(self, agent: OwnerAgent, path: bytes) -> Deferred[bool]:
+        deadline_s = min(self.timeout_s, _PROBE_S)
+        asking = ask(agent, self.clock, path.decode("ascii"), deadline_s=deadline_s, max_bytes=_PROBE_BYTES)
+        return asking.addCallbacks(lambda answer: answer[0] == 200, lambda _: False)
 
     def _in_turn(self) -> list[OwnerAgent]:
         """Return the agents, whose turn it is first."""

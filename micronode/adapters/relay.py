@@ -94,9 +94,7 @@ class BodyReader(Protocol):
         try:
             self.piece(data)
         except Exception:
-            # Twisted's client would take it for the owner's fault and say nothing.
-            _log.failure("relay_failed", owner=self._lease.owner)
-            self.fail(NodeError(ErrorCode.INTERNAL, "the node failed while passing an answer on"))
+            self.fail(self._defect())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._over:
@@ -107,9 +105,20 @@ class BodyReader(Protocol):
         ):
             self._over = True
             self._lease.rest()
-            self.whole()
+            try:
+                self.whole()
+            except Exception:
+                self.broken(self._lease.fail(self._defect()))
         else:
             self.fail(self._lease.bad_answer("closed before its answer was whole"))
+
+    def _defect(self) -> NodeError:
+        """Log the exception that is being handled, and return what the caller gets to hear of it.
+
+        Twisted's client would take it for the owner's fault and say nothing.
+        """
+        _log.failure("relay_failed", owner=self._lease.owner)
+        return NodeError(ErrorCode.INTERNAL, "the node failed while passing an answer on")
 
     def _stalled(self) -> None:
         self.fail(self._lease.stalled())
@@ -194,15 +203,13 @@ class Relay(BodyReader):
         if not self._streaming:
             self._sink.start(attrs.evolve(self._head, length=self._total))
         self._pass_on(keep=0)
-        if self._streaming:
-            self._sink.unregisterProducer()
+        self._let_go()
         self._finishing = self._sink.finish()
         self._finishing.addCallback(self._finished)
 
     def broken(self, error: NodeError) -> None:
         self._held.clear()
-        if self._streaming:
-            self._sink.unregisterProducer()
+        self._let_go()
         self.done.errback(error)
 
     def _verdict(self) -> NodeError | None:
@@ -226,6 +233,12 @@ class Relay(BodyReader):
         ready, self._held = self._held[:count], self._held[count:]
         self._sink.write(ready[0] if count == 1 else b"".join(ready))
 
+    def _let_go(self) -> None:
+        """The sink has nobody to pause any more; told once, since a sink may fail at it."""
+        if self._streaming:
+            self._streaming = False
+            self._sink.unregisterProducer()
+
     def _finished(self, _: None) -> None:
         if not self.done.called:
             self.done.callback(None)
@@ -235,8 +248,7 @@ class Relay(BodyReader):
             return
         self.stop()
         self._held.clear()
-        if self._streaming:
-            self._sink.unregisterProducer()
+        self._let_go()
 
     # IPushProducer, towards the sink
 

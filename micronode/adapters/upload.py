@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
@@ -102,29 +102,3 @@ class UploadBody:
     def _give_up(self) -> None:
         self._timer = None
         self._stalled()
-
-
-@implementer(IBodyProducer)
-class BytesBody:
-    """A small body that is at hand.
-
-    Twisted's FileBodyProducer, treq's choice, hands such a body on by way of the global reactor.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self.length = len(data)
-        self._data = data
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Write all of it."""
-        consumer.write(self._data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """It was written at once."""
-
-    def resumeProducing(self) -> None:
-        """It was written at once."""
-
-    def stopProducing(self) -> None:
-        """It was written at once."""

@@ -2,8 +2,9 @@
 
 The order is fixed (``docs/architecture.rst``, "life of a call"): the ingress has routed the call and
 applied the cheap caps; here the gate admits it (429), a node that is going away refuses it (503), the
-facet asks its owner under a deadline, and the answer is relayed to the sink. Whatever goes wrong
-reaches the sink as exactly one :class:`~micronode.errors.NodeError`.
+facet asks its owner, and the answer is relayed to the sink. One deadline runs until the sink has got the
+head: up to there an answer may still be held back, and the caller has heard nothing. Whatever goes
+wrong reaches the sink as exactly one :class:`~micronode.errors.NodeError`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from micronode.calls.call import Call, Reply
+from micronode.calls.call import Call
 from micronode.calls.operations import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.errors import ErrorCode, NodeError
@@ -46,7 +47,7 @@ class Dispatcher:
         metrics: Metrics,
     ) -> None:
         """:param gates: facet name -> its gate.
-        :param timeouts: facet name -> seconds from dispatch to the response head.
+        :param timeouts: facet name -> seconds from dispatch to the head that the caller gets.
         :raises ValueError: a facet of the table has no gate or no timeout.
         """
         for operation in table:
@@ -105,21 +106,13 @@ class Dispatcher:
         inflight.inc()
         self.active += 1
         result = "failed"
-        reply: Reply | None = None
+        deadline = _Deadline(self._clock, self._timeouts[operation.facet], call, sink)
         try:
-            reply = await self._answer(call)
-            if running.caller_gone:
-                raise CancelledError
-            if reply.body is None:
-                sink.start(reply.head)
-                await sink.finish()
-            else:
-                await reply.body.relay(reply.head, sink)
-            result = "ok"
+            await deadline.keep(Deferred.fromCoroutine(_answer(call, sink, running, deadline)))
+            # It may have ended badly on the caller's side of the sink.
+            result = "ok" if sink.error is None else _result(sink.error)
         except Exception as error:
             result = _tell(call, sink, error, caller_gone=running.caller_gone)
-            if reply is not None and reply.body is not None:
-                reply.body.abort()
         finally:
             self._metrics.facet_requests(operation.facet, result).inc()
             inflight.dec()
@@ -127,30 +120,6 @@ class Dispatcher:
             self.active -= 1
             while self._idle_waiters and not self.active:
                 self._idle_waiters.pop(0).callback(None)
-
-    async def _answer(self, call: Call) -> Reply:
-        """Ask the facet, under its deadline.
-
-        :raises NodeError: ``owner_timeout`` when the facet's timeout or the caller's deadline passed
-            after the request was whole, ``timeout`` when the deadline passed before.
-        """
-        deadline = _Deadline(self._clock, self._timeouts[call.operation.facet], call)
-        handling = Deferred.fromCoroutine(_coroutine(call))
-        deadline.guard(handling)
-        try:
-            reply = await handling
-        except (CancelledError, NodeError):
-            if deadline.error is None:
-                raise
-            raise deadline.error from None
-        finally:
-            deadline.stop()
-        if deadline.error is not None:
-            # The handler kept an answer back although it was cancelled: too late is too late.
-            if reply.body is not None:
-                reply.body.abort()
-            raise deadline.error
-        return reply
 
 
 class _Running(Deferred[None]):
@@ -178,6 +147,25 @@ class _Running(Deferred[None]):
         self._work.cancel()
 
 
+async def _answer(call: Call, sink: IResponseSink, running: _Running, deadline: _Deadline) -> None:
+    """Ask the facet and relay what it answers; an answer that fails is let go of."""
+    reply = await call.operation.handler(call)
+    body = reply.body
+    try:
+        if running.caller_gone or deadline.error is not None:
+            # The handler kept an answer back although it was cancelled: too late is too late.
+            raise CancelledError
+        if body is None:
+            sink.start(reply.head)
+            await sink.finish()
+        else:
+            await body.relay(reply.head, sink)
+    except Exception:
+        if body is not None:
+            body.abort()
+        raise
+
+
 def _tell(call: Call, sink: IResponseSink, error: Exception, *, caller_gone: bool) -> str:
     """Tell the caller, if there still is one, of *error*; return the call's ``result``.
 
@@ -191,6 +179,13 @@ def _tell(call: Call, sink: IResponseSink, error: Exception, *, caller_gone: boo
     if caller_gone:
         return "cancelled"
     _fail(call, sink, error)
+    return _result(error)
+
+
+def _result(error: NodeError) -> str:
+    """Return what ``ron_facet_requests_total`` calls a call that ended with *error*."""
+    if error.code is ErrorCode.CANCELLED:
+        return "cancelled"
     return "failed" if error.code.status >= 500 else "refused"
 
 
@@ -202,27 +197,45 @@ def _fail(call: Call, sink: IResponseSink, error: NodeError) -> None:
         _log.failure("sink_failed", route=call.operation.name, request_id=call.request_id)
 
 
-async def _coroutine(call: Call) -> Reply:
-    return await call.operation.handler(call)
-
-
 class _Deadline:
-    """The time a facet has: its timeout from when the request was whole, and the caller's own limit."""
+    """The time there is until the head: the facet's from when the request was whole, and the caller's own.
 
-    def __init__(self, clock: IReactorTime, timeout_s: float, call: Call) -> None:
+    Once *sink* was started it has nothing to say any more: a body has deadlines of its own.
+
+    :ivar error: why the call was cancelled, where it was too late.
+    """
+
+    def __init__(self, clock: IReactorTime, timeout_s: float, call: Call, sink: IResponseSink) -> None:
         self.error: NodeError | None = None
+        self._sink = sink
         self._clock = clock
         self._timeout_s = timeout_s
         self._call = call
         self._timers: list[IDelayedCall] = []
         self._whole = True
-        self._handling: Deferred[Reply] | None = None
+        self._answering: Deferred[None] | None = None
 
-    def guard(self, handling: Deferred[Reply]) -> None:
-        """Cancel *handling* when the time is over."""
-        if handling.called:
+    async def keep(self, answering: Deferred[None]) -> None:
+        """Wait for *answering*, which is cancelled when the time is over.
+
+        :raises NodeError: ``owner_timeout`` when the time passed after the request was whole, ``timeout``
+            when it passed before.
+        """
+        self._guard(answering)
+        try:
+            await answering
+        except (CancelledError, NodeError):
+            if self.error is None:
+                raise
+        finally:
+            self._stop()
+        if self.error is not None:
+            raise self.error
+
+    def _guard(self, answering: Deferred[None]) -> None:
+        if answering.called:
             return
-        self._handling = handling
+        self._answering = answering
         body_done = self._call.body_done
         if self._call.deadline_s is not None:
             self._start(max(0.0, self._call.deadline_s))
@@ -233,9 +246,8 @@ class _Deadline:
             self._whole = False
             body_done.addBoth(self._body_done)
 
-    def stop(self) -> None:
-        """Nothing is guarded any more."""
-        self._handling = None
+    def _stop(self) -> None:
+        self._answering = None
         timers, self._timers = self._timers, []
         for timer in timers:
             if timer.active():
@@ -243,7 +255,7 @@ class _Deadline:
 
     def _body_done(self, result: Any) -> Any:
         self._whole = True
-        if self._handling is not None:
+        if self._answering is not None:
             self._start(self._timeout_s)
         return result
 
@@ -251,14 +263,16 @@ class _Deadline:
         self._timers.append(self._clock.callLater(seconds, self._expire))
 
     def _expire(self) -> None:
-        handling = self._handling
+        answering = self._answering
         # Once: a second timer must not interrupt a handler that is letting its owner go.
-        self.stop()
+        self._stop()
+        if self._sink.started:
+            return
         if self._whole:
             self.error = NodeError(
                 ErrorCode.OWNER_TIMEOUT, "the owner did not answer in time", retry_after_s=1.0
             )
         else:
             self.error = NodeError(ErrorCode.TIMEOUT, "the request was not whole within its deadline")
-        if handling is not None:
-            handling.cancel()
+        if answering is not None:
+            answering.cancel()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from micronode.errors import ErrorCode, NodeError
+from micronode.oap.wire.profiles import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -149,7 +150,6 @@ class OperationTable:
     def __init__(self, operations: Iterable[Operation]) -> None:
         self._operations = tuple(operations)
         self._by_op: dict[tuple[int, str], Operation] = {}
-        self._profiles: set[int] = set()
         names: set[str] = set()
         routes: set[tuple[str, str]] = set()
         for operation in self._operations:
@@ -157,7 +157,6 @@ class OperationTable:
             if operation.name in names or wire in self._by_op or route in routes:
                 raise ValueError(f"operation {operation.name} is declared twice")
             self._by_op[wire] = operation
-            self._profiles.add(operation.profile)
             names.add(operation.name)
             routes.add(route)
 
@@ -172,6 +171,17 @@ class OperationTable:
         operation = self._by_op.get((profile, op))
         if operation is not None:
             return operation
-        if profile not in self._profiles:
-            raise NodeError(ErrorCode.UNKNOWN_APP, f"profile 0x{profile:04x} is not served here")
-        raise NodeError(ErrorCode.UNKNOWN_OP, f"profile 0x{profile:04x} has no such op")
+        ops = sorted(known for app, known in self._by_op if app == profile)
+        if not ops:
+            raise NodeError(ErrorCode.UNKNOWN_APP, f"profile {_spell(profile)} is not served here")
+        raise NodeError(
+            ErrorCode.UNKNOWN_OP, f"profile {_spell(profile)} has no such op; it has {', '.join(ops)}"
+        )
+
+
+def _spell(profile: int) -> str:
+    """Return *profile* as a person knows it."""
+    try:
+        return f"{Profile(profile).name.lower()} (0x{profile:04x})"
+    except ValueError:
+        return f"0x{profile:04x}"

@@ -1,4 +1,4 @@
-"""Where a listener binds, as configuration writes it: ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:/path``.
+"""Where a listener is: ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:/path``. The one place that reads hosts.
 
 Text only. Whether a *bound* socket is loopback is for the node to see in the socket's own name.
 """
@@ -10,15 +10,21 @@ import re
 from typing import Any, Final
 
 import attrs
+import idna
 
-_HOST_PORT: Final = re.compile(r"(?:\[(?P<v6>[^\]\s]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
+_HOST_PORT: Final = re.compile(r"(?:\[(?P<v6>[^\]\s]+)\]|(?P<host>[^\[\]:\s]+)):(?P<port>[0-9]{1,5})")
+#: Underscores are in no DNS host name, but container networks and /etc/hosts have them.
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+#: What fits into a DNS message.
+_MAX_NAME: Final = 253
 #: sun_path is 108 bytes on Linux, its closing NUL included.
 _MAX_UNIX_PATH: Final = 107
 
 
 @attrs.frozen
 class ListenAddress:
-    """Where a listener binds: *host* and *port* (0: any free one), or the *path* of a Unix socket."""
+    """Where a listener is: *host* and *port* (0: any free one), or the *path* of a Unix socket."""
 
     host: str = ""
     port: int = 0
@@ -41,18 +47,33 @@ class ListenAddress:
             return cls(path=path)
         if text.startswith("systemd:"):
             raise ValueError("systemd sockets are not available yet in this release")
+        return cls.parse_tcp(text)
+
+    @classmethod
+    def parse_tcp(cls, text: str) -> ListenAddress:
+        """Read ``HOST:PORT`` or ``[IPV6]:PORT``, where nothing else may stand.
+
+        :raises ValueError: it is neither; the message says why.
+        """
         found = _HOST_PORT.fullmatch(text)
         if found is None:
             raise ValueError("host and port are needed, IPv6 in brackets")
-        host, port = found["v6"] or found["host"], int(found["port"])
+        port = int(found["port"])
         if port > 65535:
             raise ValueError("a port is at most 65535")
-        if found["v6"]:
-            try:
-                host = str(ipaddress.IPv6Address(host))
-            except ValueError:
-                raise ValueError("the brackets hold no IPv6 address") from None
-        return cls(host=host, port=port)
+        return cls(host=_read_ipv6(found["v6"]) if found["v6"] else _read_name(found["host"]), port=port)
+
+    @property
+    def is_dns_name(self) -> bool:
+        """Whether the host is a name (or an IPv4 address) that IDNA takes, as Twisted asks it.
+
+        Only such names have certificates, and only for such does Twisted ask for every address.
+        """
+        try:
+            idna.encode(self.host)
+        except idna.IDNAError:
+            return False
+        return True
 
     @property
     def is_local(self) -> bool:
@@ -71,3 +92,23 @@ class ListenAddress:
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _read_ipv6(text: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(text))
+    except ValueError:
+        raise ValueError("the brackets hold no IPv6 address") from None
+
+
+def _read_name(text: str) -> str:
+    """Read a host name or an IPv4 address."""
+    if len(text) > _MAX_NAME or not _NAME.fullmatch(text):
+        raise ValueError("a host is labels of 1 to 63 letters, digits, underscores and inner hyphens")
+    if text.rstrip(".").rpartition(".")[2].isdigit():
+        # The resolver would take "127.1" and "1.2.3" for addresses, each in its own way.
+        try:
+            ipaddress.IPv4Address(text)
+        except ValueError:
+            raise ValueError("a host that ends in a number must be an IPv4 address") from None
+    return text

@@ -13,11 +13,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import attrs
 
 from micronode.config.address import ListenAddress
+from micronode.config.url import OwnerUrl
 
 
 @attrs.frozen
@@ -242,33 +242,10 @@ def _read_urls(key: Key, value: Any) -> tuple[str, ...]:
 
 
 def _read_url(key: Key, url: str) -> str:
-    def refused(why: str) -> RefusedError:
-        return RefusedError(f"{key.path} cannot be {shorten(url)} ({why})", f"it takes {key.form}")
-
-    if url.startswith(("unix:", "http+unix://")):
-        try:
-            ListenAddress.parse("unix:" + url.removeprefix("http+unix://").removeprefix("unix:"))
-        except ValueError as error:
-            raise refused(str(error)) from None
-        return url
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise refused("only visible ASCII characters may stand in it")
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        return str(OwnerUrl.parse(url))
     except ValueError as error:
-        raise refused(str(error)) from None
-    if parts.scheme not in ("http", "https"):
-        raise refused("it must begin with http://, https:// or unix:/")
-    if not parts.hostname:
-        raise refused("it names no host")
-    if "@" in parts.netloc:
-        raise refused("credentials do not belong in a URL")
-    if port == 0 or parts.netloc.endswith(":"):
-        raise refused("its port must be from 1 to 65535")
-    if "?" in url or "#" in url:
-        raise refused("it must not carry a query or fragment")
-    return url.rstrip("/")
+        raise RefusedError(f"{key.path} cannot be {shorten(url)} ({error})", f"it takes {key.form}") from None
 
 
 _READERS: Final[Mapping[Kind, Callable[[Key, Any], Any]]] = {

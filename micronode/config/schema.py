@@ -150,13 +150,21 @@ class Limits:
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """How slow a caller may be."""
+    """How slow a caller may be, and an owner once its answer or an upload has begun."""
 
     handshake: float = _duration("From connecting to a whole HELLO (OAP).", 10.0)
     read: float = _duration("For a whole HTTP head, or a whole OAP frame once begun.", 5.0)
     body: float = _duration("For an HTTP request body, plus 1 s for each 64 KiB of it.", 10.0)
-    idle: float = _duration("Silence after which an OAP connection without streams is closed.", 60.0)
-    stall: float = _duration("How long one stream may keep its OAP connection from being read.", 5.0)
+    idle: float = _duration(
+        "Silence after which an OAP connection without streams is closed; and the longest gap in an"
+        " owner's answer.",
+        60.0,
+    )
+    stall: float = _duration(
+        "How long one stream may keep its OAP connection from being read; and how long an owner may take"
+        " nothing of an upload.",
+        5.0,
+    )
     stream_idle: float = _duration("Longest gap between the frames of an open request body (OAP).", 30.0)
     write_stall: float = _duration("How long a caller may accept no byte of its response.", 30.0)
 

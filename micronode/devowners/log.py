@@ -40,7 +40,7 @@ class JSONLog:
 
     def warn(self, event: str, **fields: object) -> None:
         """Write a line about something the user may want to change."""
-        self._emit("warn", event, fields)
+        self._emit("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
         """Write a line about something that did not work."""
@@ -62,7 +62,7 @@ class JSONLog:
         if isinstance(failure, Failure) and failure.value is not None:
             self.failed("unhandled", failure.value)
         elif level >= LogLevel.warn:
-            name = "warn" if level is LogLevel.warn else "error"
+            name = "warning" if level is LogLevel.warn else "error"
             self._emit(name, "twisted", {"namespace": str(event.get("log_namespace", ""))})
 
     def _emit(self, level: str, event: str, fields: dict[str, object]) -> None:

@@ -16,12 +16,14 @@ from typing import Final, NoReturn
 import attrs
 
 from micronode.config.address import ListenAddress
+from micronode.config.schema import KEYS
 
 DEFAULT_INDEX: Final = "127.0.0.1:5321"
 DEFAULT_STORAGE: Final = "127.0.0.1:5323"
 #: The node's own default for ``limits.max_object``.
 DEFAULT_MAX_OBJECT: Final = "1GiB"
-LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+#: The node's own words, from the least severe up.
+LOG_LEVELS: Final = KEYS["log.level"].choices
 
 _UNITS: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)?")

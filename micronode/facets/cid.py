@@ -10,6 +10,11 @@ from micronode.errors import ErrorCode, NodeError
 _CID: Final = re.compile(r"b3:([0-9a-f]{64})", re.ASCII)
 
 
+def make_cid(digest: bytes) -> str:
+    """Return the address of the bytes whose BLAKE3 *digest* (32 bytes) this is."""
+    return f"b3:{digest.hex()}"
+
+
 def parse_cid(cid: str) -> bytes:
     """Return the digest (32 bytes) that *cid* names.
 

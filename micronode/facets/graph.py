@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from micronode.calls.call import Call, Reply
 from micronode.calls.operations import Access, Argument, Operation
-from micronode.errors import ErrorCode
+from micronode.errors import ErrorCode, NodeError
 from micronode.facets.cid import parse_cid
 from micronode.facets.replies import json_reply
 from micronode.interfaces import IFacet, IIndexOwner
@@ -17,6 +17,7 @@ from micronode.oap.wire.profiles import Profile
 
 #: Characters of a key or a node's name; see :data:`micronode.facets.search.MAX_QUERY`.
 MAX_KEY: Final = 1024
+_KEY_KINDS: Final = ("name:", "b3:")
 _UNKNOWN_KEY: Final = {ErrorCode.NOT_FOUND: "the index knows no such key"}
 _UNKNOWN_CID: Final = {ErrorCode.NOT_FOUND: "the index knows no such object"}
 _UNKNOWN_NODE: Final = {ErrorCode.NOT_FOUND: "the graph has no such node"}
@@ -84,7 +85,12 @@ class GraphFacet:
         )
 
     async def _resolve(self, call: Call) -> Reply:
-        return json_reply(await self._index.resolve(call, call.args["key"]), "index", _UNKNOWN_KEY)
+        key = call.args["key"]
+        if not key.startswith(_KEY_KINDS):
+            raise NodeError(
+                ErrorCode.BAD_REQUEST, "argument 'key' is 'name:' and a name, or 'b3:' and a digest"
+            )
+        return json_reply(await self._index.resolve(call, key), "index", _UNKNOWN_KEY)
 
     async def _providers(self, call: Call) -> Reply:
         cid = call.args["cid"]

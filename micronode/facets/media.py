@@ -1,22 +1,24 @@
 """The media facet: content-addressed objects of the storage owner, checked on their way.
 
 A whole object is checked against its address (:meth:`~micronode.interfaces.IOwnerReply.checked`); one
-range of it cannot be, and is marked ``verified: false``. ``specs/oap-1.md`` section 6.
+range of it cannot be, and is marked ``verified: false``. What is put is hashed on its way, and the
+address the owner gives for it must be that of those bytes. ``specs/oap-1.md`` section 6.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from zope.interface import implementer
 
 from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.calls.operations import Access, Argument, BodyRule, Operation
 from micronode.errors import ErrorCode, NodeError
-from micronode.facets.cid import parse_cid
+from micronode.facets.cid import make_cid, parse_cid
 from micronode.facets.conditions import names_tag, object_size, part_matches, single_range
-from micronode.facets.replies import json_reply, refusal
+from micronode.facets.hashing import HashedBody
+from micronode.facets.replies import JSON, HeldBody, read_object, refusal
 from micronode.interfaces import IFacet, IOwnerReply, IStorageOwner
 from micronode.oap.wire.profiles import Profile
 
@@ -40,13 +42,15 @@ class MediaFacet:
     """See :class:`~micronode.interfaces.IFacet`.
 
     :param max_object: bytes of an object that may be put.
+    :param mismatches: the counter (of prometheus) of puts whose address the owner got wrong.
     """
 
     name = "media"
 
-    def __init__(self, storage: IStorageOwner, *, max_object: int) -> None:
+    def __init__(self, storage: IStorageOwner, *, max_object: int, mismatches: Any) -> None:
         self._storage = storage
         self._max_object = max_object
+        self._mismatches = mismatches
 
     def operations(self) -> tuple[Operation, ...]:
         """``media.get``, ``media.head``, ``media.put``."""
@@ -141,8 +145,24 @@ class MediaFacet:
         content_type = call.args.get("content_type") or OCTETS
         if not _TYPE.fullmatch(content_type):
             raise NodeError(ErrorCode.BAD_REQUEST, "argument 'content_type' must be a media type")
-        reply = await self._storage.put(call, call.body, content_type=content_type)
-        return json_reply(reply, "storage", _MESSAGES, expected=(200, 201), status=201)
+        body = HashedBody(call.body)
+        reply = await self._storage.put(call, body, content_type=content_type)
+        said, data = await read_object(reply, "storage", _MESSAGES, expected=(200, 201))
+        self._compare(said.get("cid"), make_cid(body.digest()))
+        return Reply(head=ResponseHead(status=201, content_type=JSON, length=len(data)), body=HeldBody(data))
+
+    def _compare(self, said: object, true: str) -> None:
+        """Hold the address that the owner *said* against the *true* one."""
+        if said == true:
+            return
+        try:
+            parse_cid(said if isinstance(said, str) else "")
+        except NodeError:
+            message = "the storage owner did not answer with an address"
+            raise NodeError(ErrorCode.BAD_GATEWAY, message, source="storage") from None
+        self._mismatches.inc()
+        message = "the storage owner answered with the address of other bytes than it was sent"
+        raise NodeError(ErrorCode.INTEGRITY_FAILED, message, source="storage")
 
 
 def _head_of(

@@ -1,21 +1,29 @@
-"""What an owner's status means to a caller, for every built-in facet; and JSON answers passed on.
+"""What an owner's status means to a caller, for every built-in facet; and JSON answers, passed on or read.
 
-An owner's error body never reaches a caller: it may hold anything.
+An owner's error body never reaches a caller: it may hold anything. Its JSON is passed on unparsed, for
+what it says is the owner's own; only where the node can know better is it read first.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
 
 from micronode.calls.call import Reply, ResponseHead
 from micronode.errors import ErrorCode, NodeError
-from micronode.interfaces import IOwnerReply
+from micronode.interfaces import IOwnerReply, IReplyBody, IResponseSink
+from micronode.oap.wire.heads import HeadError, parse_object
 
 JSON: Final = "application/json"
 #: Seconds: an owner may ask for a pause of at most an hour; without a word of it, a second.
 MAX_RETRY_AFTER_S: Final = 3600
+#: JSON the node reads itself: an address and whatever an owner may say beside it.
+MAX_READ_BYTES: Final = 65_536
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 _CODES: Final = {
@@ -55,24 +63,67 @@ def refusal(reply: IOwnerReply, source: str, messages: Mapping[ErrorCode, str] |
     return NodeError(code, message, retry_after_s=retry_after_s, source=source)
 
 
-def json_reply(
+def json_reply(reply: IOwnerReply, source: str, messages: Mapping[ErrorCode, str] | None = None) -> Reply:
+    """Pass an owner's JSON (status 200) on, byte for byte.
+
+    :raises NodeError: the owner answered otherwise, with no JSON, or in an encoding nobody asked for.
+    """
+    _expect_json(reply, source, messages, (200,))
+    return Reply(head=ResponseHead(status=200, content_type=JSON, length=reply.length), body=reply)
+
+
+async def read_object(
     reply: IOwnerReply,
     source: str,
     messages: Mapping[ErrorCode, str] | None = None,
     *,
-    expected: tuple[int, ...] = (200,),
-    status: int = 200,
-) -> Reply:
-    """Pass an owner's JSON on, byte for byte, as *status*.
+    expected: tuple[int, ...],
+) -> tuple[dict[str, Any], bytes]:
+    """Read an owner's JSON object, strictly; return it and the bytes it was.
+
+    Strictly, since a caller that is given the bytes must not find another value in them.
 
     :param expected: the owner's statuses that are good.
-    :raises NodeError: the owner answered otherwise, with no JSON, or in an encoding nobody asked for.
+
+    :raises NodeError: as :func:`json_reply`; or it is no JSON object, or longer than MAX_READ_BYTES.
     """
+    _expect_json(reply, source, messages, expected)
+    data = await reply.read(MAX_READ_BYTES)
+    try:
+        return parse_object(data, max_bytes=MAX_READ_BYTES), data
+    except HeadError:
+        raise _not_understood(source) from None
+
+
+@implementer(IReplyBody)
+@attrs.frozen
+class HeldBody:
+    """A small body that the node has read."""
+
+    _data: bytes
+
+    def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
+        """See :class:`~micronode.interfaces.IReplyBody`."""
+        sink.start(head)
+        sink.write(self._data)
+        return sink.finish()
+
+    def abort(self) -> None:
+        """See :class:`~micronode.interfaces.IReplyBody`: its connection has done its work."""
+
+
+def _expect_json(
+    reply: IOwnerReply, source: str, messages: Mapping[ErrorCode, str] | None, expected: tuple[int, ...]
+) -> None:
+    """Raise what *reply* means unless it is one of the *expected* ones, and plain JSON by its head."""
     if reply.status not in expected:
         raise refusal(reply, source, messages)
     media_type = (reply.header("content-type") or JSON).partition(";")[0].strip().lower()
     encoding = (reply.header("content-encoding") or "identity").strip().lower()
     if media_type != JSON or encoding != "identity":
         reply.discard()
-        raise NodeError(ErrorCode.BAD_GATEWAY, _MESSAGES[ErrorCode.BAD_GATEWAY], source=source)
-    return Reply(head=ResponseHead(status=status, content_type=JSON, length=reply.length), body=reply)
+        raise _not_understood(source)
+
+
+def _not_understood(source: str) -> NodeError:
+    return NodeError(ErrorCode.BAD_GATEWAY, _MESSAGES[ErrorCode.BAD_GATEWAY], source=source)

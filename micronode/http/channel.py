@@ -20,9 +20,11 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from micronode.concurrency.farewell import Farewell
+from micronode.concurrency.hangup import Intake
 from micronode.concurrency.stall import StallWatch
+from micronode.concurrency.timer import LazyTimer
 from micronode.errors import ErrorCode, NodeError
-from micronode.http.closing import Closing
 from micronode.http.flow import Flow
 from micronode.http.framing import ChunkedBody, SizedBody, body_reader
 from micronode.http.head import HeadReader, RequestHead
@@ -30,7 +32,6 @@ from micronode.http.limits import MAX_PIPELINED_BYTES
 from micronode.http.request import Request, make_request
 from micronode.http.run import admit, run
 from micronode.http.sink import GONE, ResponseSink
-from micronode.http.timer import LazyTimer
 
 if TYPE_CHECKING:
     from micronode.http.site import HttpSite
@@ -80,7 +81,8 @@ class HttpChannel(Protocol):
             transport.setTcpNoDelay(True)
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._watch = StallWatch(self._clock, transport, self._stalled)
-        self._closing = Closing(transport, self._clock, self._watch, self._site.deadlines.write_stall_s)
+        self._farewell = Farewell(transport, self._clock, stall_s=self._site.deadlines.write_stall_s)
+        self._intake = Intake(self._clock, transport, lost=self.abort, ended=self.readConnectionLost)
         self.flow = Flow(transport, filled=self._filled, emptied=self._emptied)
         # The first head has its deadline from here on: a connection costs as much as a request.
         self._since_s = self._clock.seconds()
@@ -91,19 +93,22 @@ class HttpChannel(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Take what came, whichever request it belongs to."""
         if self._state is State.CLOSING:
-            self._closing.discard(len(data))
+            self._farewell.received(len(data))
         else:
             self._buffer += data
             self._pump()
 
     def readConnectionLost(self) -> None:
-        """Take a caller that sends no more for one that has gone, unless all of its answer is written."""
+        """Take a caller that sends no more for one that has gone, unless all of its answer is written.
+
+        What it sent before may be unread: the intake calls this, too.
+        """
         if self._abandon(GONE):
             self.abort()
         elif self._state is State.CLOSING:
-            self._closing.close()
+            self._farewell.input_ended()
         else:
-            self._end()
+            self._end(linger=self._intake.paused)
 
     def writeConnectionLost(self) -> None:
         """Do nothing: our side is shut down because we asked for it."""
@@ -113,7 +118,8 @@ class HttpChannel(Protocol):
         self._state = State.CLOSING
         self._timer.close()
         self._watch.close()
-        self._closing.stop()
+        self._intake.close()
+        self._farewell.over()
         self._buffer.clear()
         self._body = None
         self._site.closed(self)
@@ -233,7 +239,10 @@ class HttpChannel(Protocol):
         if self._state is State.CLOSING:
             return
         held_up = self._state is State.CALL or self.flow.full
-        self.flow.read(not held_up or len(self._buffer) <= MAX_PIPELINED_BYTES)
+        if held_up and len(self._buffer) > MAX_PIPELINED_BYTES:
+            self._intake.pause()
+        else:
+            self._intake.resume()
         self._timer.expect(self._deadline())
 
     def _deadline(self) -> float | None:
@@ -282,6 +291,7 @@ class HttpChannel(Protocol):
         self._state = State.CLOSING
         self._timer.expect(None)
         self._buffer.clear()
+        self._intake.close()
         self.transport.abortConnection()
 
     def _end(self, *, linger: bool = False) -> None:
@@ -289,9 +299,8 @@ class HttpChannel(Protocol):
         self._timer.expect(None)
         discarded = len(self._buffer)
         self._buffer.clear()
-        # Also to notice that the caller has gone.
-        self.flow.read(True)
-        if linger:
-            self._closing.linger(discarded)
-        else:
-            self._closing.close()
+        self._watch.close()
+        self.flow.close()
+        # Input that waits in the kernel would turn the close into a reset.
+        self._intake.resume()
+        self._farewell.begin(discarded, linger=linger)

@@ -1,8 +1,7 @@
-"""Backpressure on one transport, in both directions.
+"""Backpressure of one transport on whoever produces the answer.
 
-Outwards: a full transport pauses whoever produces the answer. Inwards: the channel stops reading what
-it may not serve yet. The two are apart: while an answer waits for its reader input is still read (up
-to a bound), because a transport that does not read never notices that the caller has gone.
+Apart from whether the channel reads (:class:`~micronode.concurrency.hangup.Intake`): while an answer waits
+for its reader, input is still read, up to a bound.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Flow:
     :ivar full: whether the transport's buffer is full.
     """
 
-    __slots__ = ("_emptied", "_filled", "_producer", "_reading", "_transport", "full")
+    __slots__ = ("_emptied", "_filled", "_producer", "_transport", "full")
 
     def __init__(self, transport: Any, *, filled: Callable[[], None], emptied: Callable[[], None]) -> None:
         self.full = False
@@ -31,7 +30,6 @@ class Flow:
         self._filled = filled
         self._emptied = emptied
         self._producer: IPushProducer | None = None
-        self._reading = True
         transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
@@ -63,11 +61,6 @@ class Flow:
         """Forget the producer."""
         self._producer = None
 
-    def read(self, wanted: bool) -> None:
-        """Read from the transport, or not."""
-        if wanted != self._reading:
-            self._reading = wanted
-            if wanted:
-                self._transport.resumeProducing()
-            else:
-                self._transport.pauseProducing()
+    def close(self) -> None:
+        """Let go of the transport: one with a paused producer waits for it instead of closing."""
+        self._transport.unregisterProducer()

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from micronode.errors import ErrorCode, NodeError
-from micronode.oap.wire.limits import MAX_HTTP_FIELDS, MAX_HTTP_HEAD_BYTES
+from micronode.http.limits import MAX_HTTP_FIELDS, MAX_HTTP_HEAD_BYTES
 
 _TCHARS: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE: Final = re.compile(rf"({_TCHARS}) ([\x21\x22\x24-\x7e]+) HTTP/([0-9]\.[0-9])")

@@ -1,4 +1,4 @@
-"""How long an HTTP connection may take for each thing it does; sizes are in :mod:`micronode.oap.wire.limits`.
+"""HTTP's limits: how large a request may be, and how long a connection may take for each thing it does.
 
 A deadline runs from the start of the thing and no byte moves it, so that a caller who sends one
 byte every two seconds gains nothing by it.
@@ -11,8 +11,12 @@ from typing import Final, Protocol
 import attrs
 
 from micronode.errors import ErrorCode, NodeError
-from micronode.oap.wire.limits import MAX_HTTP_HEAD_BYTES
 
+#: A request body, collected in memory.
+MAX_HTTP_BODY_BYTES: Final = 1_048_576
+#: A request head, and the fields in it.
+MAX_HTTP_HEAD_BYTES: Final = 16_384
+MAX_HTTP_FIELDS: Final = 128
 #: Pipelined bytes kept while an answer is on its way; beyond it the connection is not read. One read
 #: (64 KiB) may come on top.
 MAX_PIPELINED_BYTES: Final = MAX_HTTP_HEAD_BYTES

@@ -24,9 +24,9 @@ from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import BodyRule, Operation, OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.framing import body_too_large
+from micronode.http.limits import MAX_HTTP_BODY_BYTES
 from micronode.http.request import Request, call_fields
 from micronode.http.url import decode_segment, parse_query
-from micronode.oap.wire.limits import MAX_HTTP_BODY_BYTES
 
 if TYPE_CHECKING:
     from micronode.interfaces import IResponseSink

@@ -68,6 +68,8 @@ class ResponseSink:
         self._ledger = ledger
         self._request = request
         self.started = False
+        #: Why it did not end well.
+        self.error: NodeError | None = None
         #: True when the answer ended because the connection did.
         self.cut = False
         self._status = 0
@@ -173,6 +175,7 @@ class ResponseSink:
         if line is None:
             return
         self._end(line)
+        self.error = error
         request = self._request
         head, body = error_parts(error, request_id=request.request_id)
         if self.started:
@@ -200,6 +203,7 @@ class ResponseSink:
             return
         self._line = None
         self.cut = True
+        self.error = error
         request = self._request
         self._ledger.record(request, http_status(error.code), error)
         if request.running is not None:

@@ -33,6 +33,8 @@ from micronode.oap.wire.states import ConnectionState
 #: How long close() waits for what is unsent, in seconds.
 _CLOSE_S: Final = 1.0
 _LOST: Final = "the connection was lost before the answer was whole"
+#: How any answer of an HTTP server begins. As OAP/1 it would announce a frame of more than 1 GB.
+_HTTP: Final = b"HTTP"
 
 
 @implementer(IPushProducer)
@@ -50,6 +52,8 @@ class CallerProtocol(Protocol):
         self._exchanges: dict[int, Exchange] = {}
         self._events: Iterator[CallerEvent] = iter(())
         self._input: deque[bytes] = deque()
+        #: The first bytes that came, as many as tell HTTP.
+        self._opening = b""
         self._holders: set[OAPResponse] = set()
         self._pumping = False
         self._reading_paused = False
@@ -144,6 +148,8 @@ class CallerProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the node."""
+        if len(self._opening) < len(_HTTP):
+            self._opening += data[: len(_HTTP) - len(self._opening)]
         self._input.append(data)
         self._pump()
 
@@ -189,9 +195,14 @@ class CallerProtocol(Protocol):
             case NodeFailed():
                 self._fail(OAPError.from_object(event.code, event.error))
             case ConnectionFailed():
-                self._fail(
-                    OAPError.from_code(ErrorCode.BAD_GATEWAY, f"the node broke OAP/1: {event.message}")
-                )
+                self._fail(OAPError.from_code(ErrorCode.BAD_GATEWAY, self._blame(event)))
+
+    def _blame(self, event: ConnectionFailed) -> str:
+        if self._opening == _HTTP:
+            return (
+                "the answer is HTTP, so this looks like an HTTP port; use that of oap.listen (default 5312)"
+            )
+        return f"the node broke OAP/1: {event.message}"
 
     def _exchange(self, corr_id: int, ended: bool) -> Exchange | None:
         return self._exchanges.pop(corr_id, None) if ended else self._exchanges.get(corr_id)

@@ -11,22 +11,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn, cast
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-    connectProtocol,
-)
+from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import TimeoutError as ConnectTimeoutError
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.iweb import IBodyProducer
 
+from micronode.concurrency.connecting import make_endpoint
+from micronode.config.address import ListenAddress
 from micronode.oap.answer import OAPError, OAPResponse
 from micronode.oap.caller import CallerProtocol
 
@@ -44,7 +37,7 @@ def connect(reactor: Any, target: str, *, timeout_s: float = 10.0) -> Deferred[O
         where the node refused the greeting or hung up. Cancelling it closes the connection.
     :raises ValueError: *target* is malformed, or ``oaps://``, which is not available yet.
     """
-    endpoint = _endpoint(reactor, target, timeout_s)
+    endpoint = make_endpoint(reactor, _read_target(target), timeout_s)
     protocol = CallerProtocol(reactor)
 
     async def greet() -> OAPClient:
@@ -57,32 +50,20 @@ def connect(reactor: Any, target: str, *, timeout_s: float = 10.0) -> Deferred[O
     return Deferred.fromCoroutine(greet()).addTimeout(timeout_s, reactor, onTimeoutCancel=late)
 
 
-def _endpoint(reactor: Any, target: str, timeout_s: float) -> IStreamClientEndpoint:
-    if target.startswith("unix:"):
-        path = target.removeprefix("unix:")
-        if not path.startswith("/") or "\0" in path:
-            raise ValueError(f"{target!r} is no target: write unix:/path, with an absolute path")
-        return UNIXClientEndpoint(reactor, path, timeout=timeout_s)
-    scheme = target.partition("://")[0]
-    if scheme == "oaps":
+def _read_target(target: str) -> ListenAddress:
+    if target.startswith("oaps://"):
         raise ValueError("oaps:// is not available yet: use oap:// or unix:")
     try:
-        parts = urlsplit(target)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if scheme != "oap" or not host or not port or target.lower() not in _spellings(host, port):
-        raise ValueError(f"{target!r} is no target: write oap://HOST:PORT or unix:/path")
-    if isIPAddress(host):
-        return TCP4ClientEndpoint(reactor, host, port, timeout=cast(int, timeout_s))
-    if isIPv6Address(host):
-        return TCP6ClientEndpoint(reactor, host, port, timeout=cast(int, timeout_s))
-    return HostnameEndpoint(reactor, host, port, timeout=timeout_s)
-
-
-def _spellings(host: str, port: int) -> tuple[str, str]:
-    """Return what a target of just host and port looks like: anything else in it is a mistake."""
-    return f"oap://{host}:{port}", f"oap://[{host}]:{port}"
+        if target.startswith("unix:"):
+            return ListenAddress.parse(target)
+        if not target.startswith("oap://"):
+            raise ValueError("it begins with neither oap:// nor unix:")
+        address = ListenAddress.parse_tcp(target.removeprefix("oap://"))
+        if address.port == 0:
+            raise ValueError("its port must be from 1 to 65535")
+    except ValueError as error:
+        raise ValueError(f"{target!r} is no target ({error}): write oap://HOST:PORT or unix:/path") from None
+    return address
 
 
 class OAPClient:

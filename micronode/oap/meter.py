@@ -22,15 +22,13 @@ from micronode.observability.metrics import OTHER_ROUTE, Metrics
 
 #: ``method`` of an OAP call in the latency histograms, which both ingresses share.
 _METHOD: Final = "OTHER"
+#: What a frame was, where its event alone tells; ``error`` is one that could not be understood.
 _KINDS: Final = {
     HelloReceived: "hello",
     StreamOpened: "start",
-    StreamRefused: "start",
     BodyReceived: "data",
     StreamCancelled: "end",
-    StreamFailed: "error",
     PingReceived: "event",
-    FrameIgnored: "event",
     ConnectionFailed: "error",
 }
 
@@ -57,11 +55,14 @@ class Meter:
         self.error_out = metrics.frames("out", "error")
         self._in = {event: metrics.frames("in", kind) for event, kind in _KINDS.items()}
         self._end_in = metrics.frames("in", "end")
+        self._kinds_in = {kind: metrics.frames("in", kind) for kind in ("start", "data", "end", "event")}
 
     def received(self, event: Event) -> None:
         """Count the frame that caused *event*."""
         if type(event) is BodyReceived and event.ended:
             self._end_in.inc()
+        elif isinstance(event, StreamRefused | StreamFailed | FrameIgnored):
+            self._kinds_in[event.kind].inc()
         else:
             self._in[type(event)].inc()
 

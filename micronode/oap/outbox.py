@@ -1,12 +1,16 @@
 """What one connection writes: batching, the producers behind it, and the bounds of unsent output.
 
-The transport's own backpressure is all there is to fairness yet: when it is full every producer is
+The transport's own backpressure is all there is to fairness yet: when it is full every stream is
 paused, and when it has emptied they are resumed first come, first served, until it is full again, so
 that each gets its turn.
 
-Why control output has a bound of its own: reading never stops because our own writes are blocked
-(a cancel must get through), so a caller that asks and never reads could make the node write errors
-and echoes without end. Bodies cannot grow like that: their producers are paused.
+Why every stream waits for its turn, whether it has a producer behind it or a small answer that is all
+there: reading never stops because our own writes are blocked (a cancel must get through), so a caller
+that asks and never reads would otherwise be written to without end. As it is, a stream that waits is open:
+it has its place in ``max_inflight`` and its facet's permit, and these bound how many there are. Unsent,
+beside what they hold, are then at most the transport's 64 KiB, a batch of 64 KiB, and one write.
+
+Errors and echoes do not wait, so they have a bound of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from zope.interface import implementer
 
 from micronode.concurrency.stall import StallWatch
 
-#: Heads, ends, errors and echoes that may wait for a transport that is full.
+#: Errors and echoes that may wait for a transport that is full.
 MAX_CONTROL_BYTES: Final = 65_536
 #: A batch is handed on when it is this long: larger ones save nothing.
 _BATCH_BYTES: Final = 65_536
@@ -49,7 +53,7 @@ class Outbox:
         self._open = True
         #: Control bytes written since the transport became full.
         self._control_size = 0
-        #: Producers by stream, the ones that run and the ones that wait for the transport.
+        #: Streams, the ones that run and the ones that wait for the transport.
         self._running: dict[int, IPushProducer] = {}
         self._waiting: dict[int, IPushProducer] = {}
         transport.registerProducer(self, True)
@@ -66,7 +70,7 @@ class Outbox:
         self._flush()
 
     def write(self, data: bytes) -> None:
-        """Write frames that carry a body: their producer is paused while the transport is full."""
+        """Write frames of an answer: only a stream does that, in its turn."""
         if self._open:
             self._pieces.append(data)
             self._size += len(data)
@@ -74,7 +78,7 @@ class Outbox:
                 self._flush()
 
     def write_control(self, data: bytes) -> None:
-        """Write frames that carry none: heads, ends, errors, echoes."""
+        """Write frames that do not wait for a turn: errors, echoes, greetings, farewells."""
         if self._open:
             if self.full:
                 self._control_size += len(data)
@@ -84,7 +88,7 @@ class Outbox:
             self.write(data)
 
     def close(self) -> None:
-        """Hand on what there is, and write no more; the producers are forgotten."""
+        """Hand on what there is, and write no more; the streams are forgotten."""
         if self._open:
             self._flush()
             self._open = False
@@ -112,10 +116,10 @@ class Outbox:
             else:
                 self._transport.writeSequence(pieces)
 
-    # Producers
+    # Streams
 
     def attach(self, corr_id: int, producer: IPushProducer) -> None:
-        """Pause and resume *producer* with the transport."""
+        """Pause and resume *producer*, a stream, with the transport: it writes while it is not paused."""
         if self.full:
             self._waiting[corr_id] = producer
             producer.pauseProducing()
@@ -123,7 +127,7 @@ class Outbox:
             self._running[corr_id] = producer
 
     def detach(self, corr_id: int) -> None:
-        """Forget the producer of a stream; harmless where there is none."""
+        """Forget a stream; harmless where it was not attached."""
         self._running.pop(corr_id, None)
         self._waiting.pop(corr_id, None)
 

@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from micronode.calls.context import fresh_request_id
+from micronode.concurrency.farewell import Farewell
+from micronode.concurrency.hangup import Intake
 from micronode.errors import ErrorCode, error_object
-from micronode.oap.farewell import Farewell
 from micronode.oap.hello import hello_reply
 from micronode.oap.outbox import Outbox
 from micronode.oap.session import Session
@@ -60,7 +61,6 @@ class OAPProtocol(Protocol):
         self._input: deque[bytes] = deque()
         self._pumping = False
         self._paused = False
-        self._transport_paused = False
         #: The caller will send no more (it half-closed).
         self._input_ended = False
         self._closing = False
@@ -79,6 +79,8 @@ class OAPProtocol(Protocol):
         self._outbox = Outbox(
             transport, self._clock, stall_s=self._services.timeouts.write_stall, broken=self.abort
         )
+        # A caller that sends no more may still read: its answers are owed, and so is what it asked unread.
+        self._intake = Intake(self._clock, transport, lost=self.abort)
         self._farewell = Farewell(transport, self._clock, stall_s=self._services.timeouts.write_stall)
         peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._session = Session(self._services, self._wire, self._outbox, self, peer=peer)
@@ -168,9 +170,8 @@ class OAPProtocol(Protocol):
         self._paused = True
         for deadline in (self._frame, self._idle):
             deadline.hold()
-        if not (self._closing or self._transport_paused):
-            self._transport_paused = True
-            self._transport.pauseProducing()
+        if not self._closing:
+            self._intake.pause()
 
     def go_on_reading(self) -> None:
         """Go on with what was read already, then read."""
@@ -179,12 +180,7 @@ class OAPProtocol(Protocol):
             deadline.release()
         self._pump()
         if not (self._paused or self._closing):
-            self._resume_transport()
-
-    def _resume_transport(self) -> None:
-        if self._transport_paused:
-            self._transport_paused = False
-            self._transport.resumeProducing()
+            self._intake.resume()
 
     def stream_ended(self) -> None:
         """Close when this was the last stream of a connection that has no future."""
@@ -217,6 +213,7 @@ class OAPProtocol(Protocol):
             return
         self._aborted = self._closing = True
         self._stop_deadlines()
+        self._intake.close()
         self._transport.abortConnection()
 
     def _fail(self, failed: ConnectionFailed) -> None:
@@ -238,8 +235,8 @@ class OAPProtocol(Protocol):
         self._stop_deadlines()
         self._outbox.close()
         # Input that waits in the kernel would turn the close into a reset.
-        self._resume_transport()
-        self._farewell.begin(sum(map(len, self._input)), input_ended=self._input_ended)
+        self._intake.resume()
+        self._farewell.begin(sum(map(len, self._input)), linger=not self._input_ended)
         self._input.clear()
 
     def _stop_deadlines(self) -> None:
@@ -270,6 +267,7 @@ class OAPProtocol(Protocol):
         self._stop_deadlines()
         self._outbox.discard()
         self._session.close()
+        self._intake.close()
         self._farewell.over()
         self._events = iter(())
         self._input.clear()

@@ -15,7 +15,7 @@ from micronode.config.schema import Timeouts
 from micronode.interfaces import IResponseSink
 from micronode.oap.meter import Meter
 
-#: The access log: called once a call with the fields of ``docs/architecture.rst``, "logs".
+#: The access log: called once a call with the fields of ``docs/architecture.rst``, "Logs".
 Access: TypeAlias = Callable[[dict[str, object]], None]
 
 

@@ -79,13 +79,14 @@ class Session:
                 idle_s = self._services.timeouts.stream_idle
                 stream.idle = Deadline(self.clock, idle_s, lambda: self._silent(stream))
                 stream.idle.start()
+        self.outbox.attach(corr_id, stream)
         call = make_call(asked, event, request_id=stream.request_id, peer=self._peer, body=stream.upload)
         stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, stream))
 
     def body(self, event: BodyReceived) -> None:
         """Pass a chunk of a request's body on."""
         stream = self.streams.get(event.corr_id)
-        if stream is None or stream.ended:
+        if stream is None or stream.answered:
             return
         data = event.data
         upload = stream.upload
@@ -153,6 +154,11 @@ class Session:
 
     # What streams answer
 
+    @property
+    def max_head(self) -> int:
+        """How many bytes the head of an answer may have, as JSON."""
+        return self._wire.max_head
+
     def send_soon(self, stream: Stream) -> None:
         """Let *stream* send its head in the reactor's next turn, if it did not before."""
         self._headed.append(stream)
@@ -168,7 +174,7 @@ class Session:
     def write_head(self, stream: Stream, head: Mapping[str, Any], *, ended: bool) -> None:
         """Write the head of an answer; with *ended* it is all of it."""
         self._began(stream)
-        self.outbox.write_control(self._wire.send_head(stream.corr_id, head, ended=ended))
+        self.outbox.write(self._wire.send_head(stream.corr_id, head, ended=ended))
 
     def write_body(self, stream: Stream, head: Mapping[str, Any] | None, data: bytes) -> None:
         """Write body bytes, together with the head where that waited."""
@@ -184,15 +190,24 @@ class Session:
     def write_end(self, stream: Stream) -> None:
         """Write the end of an answer that went well."""
         self._meter.end_out.inc()
-        self.outbox.write_control(self._wire.send_end(stream.corr_id))
+        self.outbox.write(self._wire.send_end(stream.corr_id))
 
     def write_error(self, stream: Stream, error: NodeError) -> None:
-        """Write the end of an answer that did not."""
+        """Write the end of an answer that did not, now, even where nobody reads."""
         corr_id = stream.corr_id
         if self._wire.is_open(corr_id):
             self._meter.error_out.inc()
             body = error.as_object(request_id=stream.request_id, corr_id=corr_id)
             self.outbox.write_control(self._wire.send_error(corr_id, error.code, body))
+
+    def release_request(self, stream: Stream) -> None:
+        """Take no more of the request: the answer is whole. What still comes of it is dropped."""
+        idle, stream.idle = stream.idle, None
+        if idle is not None:
+            idle.close()
+        if stream.upload is not None:
+            stream.upload.abandon()
+        self._unblock()
 
     def _began(self, stream: Stream) -> None:
         self._meter.start_out.inc()
@@ -221,11 +236,8 @@ class Session:
         if stream.error is not None:
             fields["reason"] = stream.error.code.value
         self._services.access(fields)
-        if stream.idle is not None:
-            stream.idle.close()
-        if stream.upload is not None:
-            stream.upload.abandon()
-        self._unblock()
+        self.outbox.detach(stream.corr_id)
+        self.release_request(stream)
         self._reading.stream_ended()
 
     # Backpressure in

@@ -7,17 +7,21 @@ Only ``cli`` calls :func:`start_logging`: a host program that embeds a node keep
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Any, Final, cast
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from zope.interface import provider
 
 from micronode.observability.version import SERVICE
+from micronode.observability.writer import open_writer
 
 _LEVELS: Final = {
     "debug": LogLevel.debug,
@@ -39,22 +43,40 @@ _ENCODE: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators
 _CHATTY: Final = ("twisted.", "log_legacy")
 
 
-def start_logging(stream: IO[str], level: str, format: str) -> None:
-    """Send the process's log to *stream* from now on.
-
-    :param level: the least that is written: ``debug``, ``info``, ``warning`` or ``error``.
-    :param format: ``json``, ``console``, or ``auto``: console on a terminal, else json.
-    """
-    if format == "auto":
-        format = "console" if stream.isatty() else "json"
-    observer = make_observer(stream.write, stream.flush, level, console=format == "console")
+def start_logging(stream: IO[str], level: str, format: str, clock: IReactorTime) -> None:
+    """Send the process's log to *stream* from now on; see :func:`stream_observer`."""
+    observer = stream_observer(stream, level, format, clock)
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
 
 
-def make_observer(
-    write: Callable[[str], object], flush: Callable[[], object], level: str, *, console: bool
-) -> ILogObserver:
-    """Return a log observer that writes one line an event of at least *level*."""
+def stream_observer(stream: IO[str], level: str, format: str, clock: IReactorTime) -> ILogObserver:
+    """Return a log observer that writes to *stream*, and never waits for its reader.
+
+    A reader that was too slow gets a line ``log_dropped`` with the ``count`` of those it missed.
+
+    :param level: the least that is written: ``debug``, ``info``, ``warning`` or ``error``.
+    :param format: ``json``, ``console``, or ``auto``: console on a terminal, else json.
+    :param clock: times the looks at a reader that is behind.
+    """
+
+    def dropped(count: int) -> None:
+        event = {"log_level": LogLevel.warn, "log_format": "log_dropped", "log_time": time.time()}
+        observer(event | {"count": count})
+
+    if format == "auto":
+        format = "console" if stream.isatty() else "json"
+    writer = open_writer(stream, clock, dropped)
+    observer = make_observer(writer.write, level, console=format == "console")
+    # What waits for its reader when the reactor has stopped; only a process of our own comes here.
+    atexit.register(writer.close)
+    return observer
+
+
+def make_observer(write: Callable[[str], object], level: str, *, console: bool) -> ILogObserver:
+    """Return a log observer that writes one line an event of at least *level*.
+
+    :param write: takes a line, and raises nothing.
+    """
     least = _LEVELS[level]
     render = _console_line if console else _json_line
 
@@ -63,17 +85,7 @@ def make_observer(
         found = event.get("log_level", LogLevel.info)
         if found < least or (found < LogLevel.warn and _is_chatter(event)):
             return
-        line = render(event, found) + "\n"
-        try:
-            try:
-                write(line)
-            except UnicodeEncodeError:
-                # A console that cannot show it; the line still counts.
-                write(line.encode("ascii", "backslashreplace").decode("ascii"))
-            flush()
-        except (OSError, ValueError):
-            # The reader of the log has gone. There is nowhere left to say so, and the node serves on.
-            return
+        write(render(event, found) + "\n")
 
     return cast(ILogObserver, observe)
 

@@ -215,7 +215,8 @@ class Metrics:
             for outcome in OWNER_OUTCOMES:
                 self.owner_requests(owner, outcome)
             self.owner_latency(owner)
-        self.integrity_failures("relay")
+        for stage in ("relay", "put"):
+            self.integrity_failures(stage)
         for state in self._states:
             self._node_state(state)
 

@@ -1,4 +1,4 @@
-"""What ``/healthz`` and ``/readyz`` say. Shapes are golden (``docs/architecture.rst``).
+"""What ``/healthz`` and ``/readyz`` say. Shapes are golden (``docs/architecture.rst``, "The admin plane").
 
 Health is the process alone; readiness is whether a load balancer should send callers here. A dead
 owner degrades its facets and leaves readiness be: taking every node of a fleet out because one owner

@@ -16,7 +16,7 @@ import attrs
 from OpenSSL import SSL
 
 import micronode
-from micronode.config.schema import Config
+from micronode.config.schema import FACET_NAMES, Config
 from micronode.oap.wire.limits import DECOMPRESS_RATIO, VERSION
 
 SERVICE: Final = "micronode"
@@ -35,7 +35,8 @@ def build_version() -> dict[str, Any]:
         "python": platform.python_version(),
         "api": {"http": "v1", "oap": [VERSION]},
         "build": {
-            "features": _features(),
+            # What is built in. An extra that is installed adds nothing that the node could do.
+            "features": sorted(FACET_NAMES),
             "twisted": importlib.metadata.version("twisted"),
             "openssl": SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode("ascii", "replace"),
         },
@@ -94,30 +95,3 @@ def _git_head(git: Path) -> str:
 def _written(path: Path) -> str:
     """When the installed code was written, in UTC: wheels and checkouts keep it as the file's time."""
     return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-
-
-def _features() -> list[str]:
-    """Name the extras whose every requirement is installed."""
-    try:
-        distribution = importlib.metadata.distribution(SERVICE)
-    except importlib.metadata.PackageNotFoundError:
-        return []
-    extras = distribution.metadata.get_all("Provides-Extra") or []
-    wanted: dict[str, list[str]] = {extra: [] for extra in extras if extra not in ("test", "docs")}
-    for requirement in distribution.requires or []:
-        name, _, marker = requirement.partition(";")
-        for extra in wanted:
-            if f'extra == "{extra}"' in marker:
-                wanted[extra].append(name)
-    return sorted(extra for extra, names in wanted.items() if all(map(_is_installed, names)))
-
-
-def _is_installed(requirement: str) -> bool:
-    name = requirement
-    for stop in "<>=!~[ (":
-        name = name.partition(stop)[0]
-    try:
-        importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -21,12 +21,15 @@ class StubOwner:
 
     def __init__(self) -> None:
         self.alive: bool | None = True
+        self.defect: Exception | None = None
         self.asked: list[bytes] = []
         self.waiting: Deferred[bool] = Deferred()
         self.cancelled = 0
 
     def probe(self, path: bytes) -> Deferred[bool]:
         self.asked.append(path)
+        if self.defect is not None:
+            raise self.defect
         if self.alive is not None:
             return succeed(self.alive)
         self.waiting = Deferred(self._cancel)
@@ -141,3 +144,27 @@ class OwnerHealthTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.clock.advance(INTERVAL_S)
         self.assertEqual(len(self.owner.asked), 2)
+
+    def test_a_probe_that_raises(self) -> None:
+        """As above: the watch goes on."""
+        self.owner.defect = ZeroDivisionError()
+        self.health.startService()
+        self.assertEqual(self.health.state(), "down")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.owner.defect = None
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(self.health.state(), "ok")
+
+    def test_a_watch_with_a_defect(self) -> None:
+        """It ends in the log, once and by name, and the owner does not look well for ever."""
+
+        class Neither:
+            def __bool__(self) -> bool:
+                raise ZeroDivisionError
+
+        self.owner.alive = Neither()  # type: ignore[assignment]
+        self.health.startService()
+        self.assertEqual(self.health.state(), "down")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual([event["owner"] for event in self.events if event.get("log_failure")], ["index"])
+        self.health.stopService()

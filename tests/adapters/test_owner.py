@@ -655,6 +655,20 @@ class OwnerClientTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(asked), True)
         self.assertEqual(self.outcomes(), {})
 
+    def test_probe_whatever_the_url(self) -> None:
+        for url, destination, host in (
+            ("http://[::1]:5321", ("::1", 5321), b"Host: [::1]:5321\r\n"),
+            ("http://index_owner:5321", ("index_owner", 5321), b"Host: index_owner:5321\r\n"),
+            ("http://10.0.0.9/v1", ("10.0.0.9", 80), b"GET /v1/readyz "),
+        ):
+            network = MemoryNetwork()
+            asked = make_client(network, url).probe(b"/readyz")
+            self.assertEqual(network.destination(), destination)
+            end = network.accept()
+            self.assertIn(host, end.heard())
+            end.send(response(b"{}"))
+            self.assertIs(self.successResultOf(asked), True, url)
+
     def test_probe_is_outside_the_bound(self) -> None:
         self.get(), self.get()
         self.client.probe(b"/readyz")

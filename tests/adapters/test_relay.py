@@ -338,6 +338,20 @@ class RelayTests(SynchronousTestCase):
         self.assertTrue(end.aborted)
         self.idle()
 
+    def test_defect_of_a_sink_at_the_end(self) -> None:
+        class Broken(MemorySink):
+            def start(self, head: ResponseHead) -> None:
+                raise ZeroDivisionError
+
+        for length in (3, 0):
+            end, sink, relaying = self.relay(length, sink=Broken())
+            if length:
+                end.send(b"a" * length)
+            self.assertIs(self.failureResultOf(relaying, NodeError).value.code, ErrorCode.INTERNAL)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.assertIsNone(sink.outcome)
+        self.idle()
+
     # Checked bodies
 
     def mismatch(self, relaying: Deferred[None]) -> None:

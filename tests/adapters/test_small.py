@@ -2,114 +2,125 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseFailed
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface.verify import verifyObject
 
-from micronode.adapters.address import OwnerAddress
 from micronode.adapters.agent import OwnerAgent
-from micronode.adapters.small import SmallAnswerAgent, make_treq_client
+from micronode.adapters.small import OneExchange, ask
+from micronode.config.url import OwnerUrl
 from tests.support.clients import URL
 from tests.support.network import MemoryNetwork, response
 
 
-class TreqClientTests(SynchronousTestCase):
+class AskTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.network = MemoryNetwork()
-        self.agent = OwnerAgent(self.network.reactor, OwnerAddress.parse(URL), connections=2)
-        self.treq: HTTPClient = make_treq_client(
-            self.agent, self.network.reactor, deadline_s=2.0, max_bytes=100
-        )
+        self.agent = OwnerAgent(self.network.reactor, OwnerUrl.parse(URL), connections=2)
 
-    def ask(self, method: str = "GET", path: str = "/v1/decide", **more: Any) -> Deferred[Any]:
-        return self.treq.request(
-            method,
-            URL + path,
-            unbuffered=True,
-            allow_redirects=False,
-            reactor=self.network.reactor,
-            **more,
-        )
+    def ask(self, path: str = "/readyz") -> Deferred[tuple[int, bytes]]:
+        return ask(self.agent, self.network.reactor, path, deadline_s=2.0, max_bytes=100)
 
-    def test_interface(self) -> None:
-        small = SmallAnswerAgent(self.agent, self.network.reactor, deadline_s=1.0, max_bytes=1)
-        verifyObject(IAgent, small)
-
-    def test_json_both_ways(self) -> None:
-        asked = self.ask("POST", json={"a": 1})
-        end = self.network.accept()
-        head, _, body = end.heard().partition(b"\r\n\r\n")
-        self.assertTrue(head.startswith(b"POST /v1/decide HTTP/1.1\r\n"), head)
-        self.assertIn(b"Host: 10.0.0.9:5321", head)
-        self.assertIn(b"Accept-Encoding: identity", head)
-        self.assertNotIn(b"gzip", head)
-        self.assertEqual(body, b'{"a":1}')
-        end.send(response(b'{"b":2}', "Content-Type: application/json"))
-        answer = self.successResultOf(asked)
-        self.assertEqual(self.successResultOf(answer.json()), {"b": 2})
-        self.assertTrue(end.closed)
+    def all_is_over(self) -> None:
         self.network.settle()
         self.assertEqual(self.network.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_cookies_are_refused(self) -> None:
-        asked = self.ask()
+    def test_interface(self) -> None:
+        verifyObject(IAgent, OneExchange(self.agent))
+
+    def test_status_and_body(self) -> None:
+        for status, code in (("200 OK", 200), ("302 Found", 302), ("503 Unavailable", 503)):
+            asked = self.ask()
+            end = self.network.accept()
+            heard = end.heard()
+            self.assertTrue(heard.startswith(b"GET /readyz HTTP/1.1\r\n"), heard)
+            self.assertIn(b"Host: 10.0.0.9:5321\r\n", heard)
+            self.assertIn(b"Accept-Encoding: identity\r\n", heard)
+            self.assertNotIn(b"gzip", heard)
+            end.send(response(b'{"a":1}', "Location: http://10.0.0.1/", status=status))
+            self.assertEqual(self.successResultOf(asked), (code, b'{"a":1}'))
+            self.assertTrue(end.closed)
+            self.assertFalse(end.aborted)
+        self.assertEqual(self.network.connects, 3)
+        self.all_is_over()
+
+    def test_no_cookie_comes_back(self) -> None:
+        self.ask()
         self.network.accept().send(response(b"", "Set-Cookie: a=b; Path=/"))
-        self.assertEqual(len(self.successResultOf(asked).cookies()), 0)
         self.ask()
         self.assertNotIn(b"cookie", self.network.accept().heard().lower())
 
-    def test_deadline_covers_the_body(self) -> None:
-        asked = self.ask()
-        end = self.network.accept()
-        end.send(response(b"abc", length=10))
-        reading = self.successResultOf(asked).content()
-        self.network.reactor.advance(1.9)
-        self.assertNoResult(reading)
-        self.network.reactor.advance(0.2)
-        self.network.settle()
-        self.failureResultOf(reading, ResponseFailed)
-        self.assertTrue(end.aborted)
+    def test_a_connection_of_its_own(self) -> None:
+        """One that waits in the pool says nothing about the next one."""
+        kept = self.agent.exchange(b"GET", b"/", Headers())
+        self.network.accept().send(response(b""))
+        self.successResultOf(kept.head)
+        self.ask()
+        self.assertEqual(self.network.connects, 2)
 
-    def test_deadline_covers_a_body_nobody_reads(self) -> None:
-        asked = self.ask()
-        end = self.network.accept()
-        end.send(response(b"abc", length=10))
-        self.successResultOf(asked)
-        self.network.reactor.advance(2.0)
-        self.assertTrue(end.aborted)
+    def test_deadline(self) -> None:
+        """From connecting to the last byte, wherever it stops."""
+        for sent in (None, b"", response(b"abc", length=10)):
+            asked = self.ask()
+            end = None if sent is None else self.network.accept()
+            if end is not None and sent:
+                end.send(sent)
+            self.network.reactor.advance(1.9)
+            self.assertNoResult(asked)
+            self.network.reactor.advance(0.2)
+            self.failureResultOf(asked, TimeoutError)
+            if end is None:
+                self.network.refuse()
+            else:
+                self.assertTrue(end.aborted)
+            self.all_is_over()
 
     def test_body_has_a_bound(self) -> None:
         asked = self.ask()
         end = self.network.accept()
         end.send(response(b"a" * 60, length=1000))
-        reading = self.successResultOf(asked).content()
         end.send(b"a" * 60)
         self.assertTrue(end.aborted)
-        self.network.settle()
-        self.failureResultOf(reading, ValueError)
-        self.assertEqual(self.network.reactor.getDelayedCalls(), [])
+        self.failureResultOf(asked, ValueError)
+        self.all_is_over()
+
+    def test_body_of_one_piece_over_the_bound(self) -> None:
+        asked = self.ask()
+        self.network.accept().send(response(b"a" * 101))
+        self.failureResultOf(asked, ValueError)
+        self.all_is_over()
+
+    def test_cut_body(self) -> None:
+        asked = self.ask()
+        end = self.network.accept()
+        end.send(response(b"abc", length=10))
+        end.hang_up()
+        self.failureResultOf(asked, ResponseFailed)
+        self.all_is_over()
 
     def test_gzip_bomb_is_not_unpacked(self) -> None:
         asked = self.ask()
         end = self.network.accept()
-        end.send(response(b"\x1f\x8b", "Content-Encoding: gzip"))
+        end.send(response(b"\x1f\x8b", "Content-Encoding: gzip", length=1000))
         self.failureResultOf(asked, ValueError)
+        self.assertTrue(end.aborted)
+        self.all_is_over()
 
     def test_cancel_aborts(self) -> None:
-        asked = self.ask()
-        end = self.network.accept()
-        asked.cancel()
-        self.failureResultOf(asked, CancelledError)
-        self.assertTrue(end.aborted)
-        self.network.settle()
-        self.assertEqual(self.network.reactor.getDelayedCalls(), [])
+        for sent in (b"", response(b"abc", length=10)):
+            asked = self.ask()
+            end = self.network.accept()
+            if sent:
+                end.send(sent)
+            asked.cancel()
+            self.failureResultOf(asked, CancelledError)
+            self.assertTrue(end.aborted)
+            self.all_is_over()
 
-    def test_only_one_owner(self) -> None:
-        asked = self.treq.get("http://10.0.0.10/x", reactor=self.network.reactor)
-        self.failureResultOf(asked, ValueError)
-        self.assertEqual(self.network.connects, 0)
+    def test_whatever_is_wrong_is_a_failure(self) -> None:
+        """Nothing is raised, whatever treq makes of a path."""
+        self.failureResultOf(self.ask("[:x/"), ValueError)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IBodyProducer
 from zope.interface.verify import verifyObject
 
-from micronode.adapters.upload import BytesBody, UploadBody
+from micronode.adapters.upload import UploadBody
 from tests.adapters.test_owner import SpyBody
 
 
@@ -96,12 +96,3 @@ class UploadBodyTests(SynchronousTestCase):
         done.cancel()
         self.failureResultOf(done, CancelledError)
         self.assertEqual(self.body.events, ["start", "stop"])
-
-
-class BytesBodyTests(SynchronousTestCase):
-    def test_written_at_once(self) -> None:
-        body, wire = BytesBody(b"abc"), StringTransport()
-        verifyObject(IBodyProducer, body)
-        self.assertEqual(body.length, 3)
-        self.successResultOf(body.startProducing(wire))
-        self.assertEqual(wire.value(), b"abc")

@@ -377,6 +377,27 @@ class FailureTests(DispatcherCase):
         self.assertIsNone(self.successResultOf(self.dispatch(BrokenSink())))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
+    def test_an_answer_that_the_sink_cannot_send(self) -> None:
+        """The sink has ended it by itself, and the call did not go well."""
+        for code, result in ((ErrorCode.BAD_GATEWAY, "failed"), (ErrorCode.CANCELLED, "cancelled")):
+
+            class Refusing(MemorySink):
+                refusal = NodeError(code, "a malformed head")
+
+                def start(self, head: ResponseHead) -> None:
+                    self.started = True
+                    self.fail(self.refusal)
+
+            for body in (None, self.body):
+                self.setUp()
+                over = self.dispatch(Refusing())
+                self.handler.answer.callback(Reply(head=HEAD, body=body))
+                if body is not None:
+                    body.end()
+                self.assertIsNone(self.successResultOf(over))
+                self.assert_over(result)
+            self.body = StubBody()
+
     def test_a_stray_cancellation(self) -> None:
         """A CancelledError nobody asked for is a defect; the caller is not left waiting."""
         sink = MemorySink()
@@ -427,6 +448,26 @@ class DeadlineTests(DispatcherCase):
             due_s = min(timer.getTime() for timer in self.clock.getDelayedCalls())
             self.assertEqual(due_s, self.clock.seconds())
             self.clock.advance(0)
+            self.assert_failed(sink, ErrorCode.OWNER_TIMEOUT)
+            self.assert_over("failed")
+
+    def test_answer_that_is_held_back(self) -> None:
+        """The time runs until the caller's head, not the owner's: a relay may hold a small body."""
+
+        class HoldingBody(StubBody):
+            def relay(self, head: ResponseHead, sink: Any) -> Deferred[None]:
+                return self._done
+
+        for fields, seconds in (({}, TIMEOUT_S), ({"deadline_s": 0.5}, 0.5)):
+            self.setUp()
+            body, sink = HoldingBody(), MemorySink()
+            over = self.dispatch(sink, **fields)
+            self.handler.answer.callback(Reply(head=HEAD, body=body))
+            self.clock.advance(seconds - 0.01)
+            self.assertNoResult(over)
+            self.clock.advance(0.01)
+            self.assertIsNone(self.successResultOf(over))
+            self.assertTrue(body.cancelled)
             self.assert_failed(sink, ErrorCode.OWNER_TIMEOUT)
             self.assert_over("failed")
 

@@ -7,7 +7,14 @@ from micronode.config.address import ListenAddress
 
 class ParseTests(SynchronousTestCase):
     def test_forms_are_written_back_as_they_were(self) -> None:
-        for text in ("127.0.0.1:5310", "localhost:0", "[::1]:65535", "unix:/run/m.sock", "a-b.example:1"):
+        for text in (
+            "127.0.0.1:5310",
+            "localhost:0",
+            "[::1]:65535",
+            "unix:/run/m.sock",
+            "a-b.example.:1",
+            "a_b:1",
+        ):
             self.assertEqual(str(ListenAddress.parse(text)), text)
 
     def test_parts(self) -> None:
@@ -30,6 +37,18 @@ class ParseTests(SynchronousTestCase):
             "[::1%eth0 ]:1",
             "*:80",
             "a:1:2",
+            "127.1:1",
+            "1.2.3.256:1",
+            "010.0.0.1:1",
+            "1.2.3.4.:1",
+            "a.9:1",
+            "a..b:1",
+            ".a:1",
+            "-:1",
+            "a-:1",
+            "a\\b:1",
+            "x" * 64 + ":1",
+            ".".join(["x" * 63] * 4) + ":1",
             "a :1",
             "a:1\n",
             "a:\u0661",
@@ -43,6 +62,25 @@ class ParseTests(SynchronousTestCase):
             None,
         ):
             self.assertRaises(ValueError, ListenAddress.parse, text)
+
+    def test_host_and_port_alone(self) -> None:
+        """A host may have the name of another form."""
+        for text in ("unix:1", "systemd:1"):
+            self.assertEqual(str(ListenAddress.parse_tcp(text)), text)
+        for text in ("unix:/x", "off", "a"):
+            self.assertRaises(ValueError, ListenAddress.parse_tcp, text)
+
+    def test_names_of_dns(self) -> None:
+        for host, known in (
+            ("index", True),
+            ("Index.example.", True),
+            ("xn--bcher-kva.example", True),
+            ("10.0.0.9", True),
+            ("index_owner", False),
+            ("ab--cd", False),
+            ("xn--", False),
+        ):
+            self.assertIs(ListenAddress(host=host, port=1).is_dns_name, known, host)
 
     def test_longest_socket_path(self) -> None:
         path = "/" + "x" * 106
@@ -61,7 +99,6 @@ class LocalTests(SynchronousTestCase):
             "10.0.0.1:1",
             "128.0.0.1:1",
             "example.org:1",
-            "127.1:1",
             "[::ffff:127.0.0.1]:1",
             "localhost.example:1",
             "127.0.0.1.example:1",

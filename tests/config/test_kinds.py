@@ -113,7 +113,7 @@ class UrlTests(SynchronousTestCase):
         self.assertEqual(row.read("http://a:1/"), ("http://a:1",))
         self.assertEqual(row.read(["http://a", "https://[::1]:3/x"]), ("http://a", "https://[::1]:3/x"))
         self.assertEqual(row.parse("http://a, unix:/run/x.sock"), ("http://a", "unix:/run/x.sock"))
-        self.assertEqual(row.read(row.read("http+unix:///run/x")), ("http+unix:///run/x",))
+        self.assertEqual(row.read(row.read("http+unix:///run/x")), ("unix:/run/x",))
 
     def test_refused_with_the_reason(self) -> None:
         row = key(Kind.URLS)
@@ -124,17 +124,38 @@ class UrlTests(SynchronousTestCase):
             ("http://u:p@a", "credentials"),
             ("http://a:0", "port"),
             ("http://a:", "port"),
-            ("http://a:99999", "Port out of range"),
+            ("http://a:99999", "at most 65535"),
             ("http://a?x", "query"),
             ("http://a#x", "query"),
             ("http://a b", "visible"),
             ("http://ä", "visible"),
             ("http://a\n", "visible"),
-            ("http://[::1", "Invalid"),
+            ("http://[::1", "brackets"),
+            ("https://a_b", "certificate"),
             ("unix:run", "absolute"),
         ]:
             refused = self.assertRaises(RefusedError, row.read, value)
             self.assertIn(reason, str(refused), value)
+
+    def test_hosts_that_fail_at_the_first_connect(self) -> None:
+        """They stop the start here, with one line, and not later."""
+        for url in (
+            "https://a..b",
+            "https://-",
+            "https://a_b",
+            "https://xn--",
+            "https://" + "a" * 64,
+            "http://[::1%25lo]:80",
+            "http://a\\b",
+            "http://[v1.x]",
+        ):
+            refused = self.assertRaises(RefusedError, key(Kind.URLS).read, url)
+            self.assertTrue(refused.what.startswith("section.name cannot be "), refused.what)
+            self.assertNotIn("\n", str(refused))
+
+    def test_hosts_of_every_kind(self) -> None:
+        for url in ("http://index_owner:5321", "http://[::1]:5321", "https://[::1]", "https://10.0.0.9"):
+            self.assertEqual(key(Kind.URLS).read(url), (url,))
 
     def test_not_a_list_of_text(self) -> None:
         for value in ([], [1], 3, None, {"a": 1}, ["http://a"] * 17):

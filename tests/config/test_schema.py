@@ -47,6 +47,11 @@ class TableTests(SynchronousTestCase):
             self.assertRegex(row.doc, r"^\S.*[.]$", path)
             self.assertEqual(row.unit, {Kind.DURATION: "s", Kind.SIZE: "bytes"}.get(row.kind, ""), path)
 
+    def test_timeouts_of_owners_say_so(self) -> None:
+        """These two bound owners as well as callers (``micronode.adapters.build``)."""
+        for path in ("timeouts.idle", "timeouts.stall"):
+            self.assertIn("owner", KEYS[path].doc)
+
     def test_every_default_is_valid_and_canonical(self) -> None:
         for path, row in KEYS.items():
             value = row.read(row.default)

@@ -242,6 +242,12 @@ class ShippedFilesTests(SynchronousTestCase):
         config = load(environ={}, path=str(self.conf / "micronode.dev.toml")).config
         self.assertEqual((config.node.profile, config.facets["media"].enabled), ("dev", True))
 
+    def test_production_example_says_what_bounds_owners(self) -> None:
+        text = (self.conf / "micronode.toml").read_text("utf-8")
+        for name in ("idle", "stall"):
+            comment = text.partition(f'\n# {name} = "{"60s" if name == "idle" else "5s"}"')[0]
+            self.assertIn("owner", " ".join(comment.splitlines()[-2:]), name)
+
     def test_production_example_shows_every_key_and_its_default(self) -> None:
         """Uncommented, its commented keys give the defaults, and no key is missing."""
         text = (self.conf / "micronode.toml").read_text("utf-8")

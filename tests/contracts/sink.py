@@ -91,6 +91,10 @@ class SinkContract:
 
     # The suite.
 
+    def assert_error(self, sink: Any, code: ErrorCode | None) -> None:
+        """Assert how *sink* says that it ended."""
+        self.assertIs(None if sink.error is None else sink.error.code, code)  # type: ignore[attr-defined]
+
     def test_provides_the_interface(self) -> None:
         verifyObject(IResponseSink, self.make_sink())
 
@@ -105,6 +109,7 @@ class SinkContract:
         sink.write(b"def")
         self.assertIsNone(self.successResultOf(sink.finish()))
         self.assertEqual(self.seen(), Seen(outcome=Outcome.WHOLE, status=201, body=b"abcdef"))
+        self.assert_error(sink, None)
 
     def test_length_need_not_be_known(self) -> None:
         sink = self.make_sink()
@@ -126,6 +131,7 @@ class SinkContract:
         seen = self.seen()
         self.assertIs(seen.outcome, Outcome.FAILED)
         self.assertEqual((seen.status, seen.error), (429, "busy"))
+        self.assert_error(sink, ErrorCode.BUSY)
 
     def test_fail_after_start_voids_the_body(self) -> None:
         for chunk in (b"", b"part"):
@@ -171,6 +177,7 @@ class SinkContract:
         sink.write(b"d")
         self.successResultOf(sink.finish())
         self.assertIs(self.seen().outcome, Outcome.VOID)
+        self.assert_error(sink, ErrorCode.INTERNAL)
         self.flush_expected_errors()
 
     def test_body_shorter_than_promised_is_void(self) -> None:
@@ -179,6 +186,7 @@ class SinkContract:
         sink.write(b"ab")
         self.successResultOf(sink.finish())
         self.assertIs(self.seen().outcome, Outcome.VOID)
+        self.assert_error(sink, ErrorCode.INTERNAL)
         self.flush_expected_errors()
 
     def flush_expected_errors(self) -> None:
@@ -230,6 +238,7 @@ class SinkContract:
         self.assertIsNone(self.successResultOf(sink.finish()))
         sink.fail(TIMEOUT)
         self.assertEqual(self.seen(), before)
+        self.assert_error(sink, ErrorCode.CANCELLED)
 
     def test_caller_may_go_in_the_middle(self) -> None:
         sink = self.make_sink()

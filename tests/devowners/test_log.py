@@ -26,7 +26,7 @@ class JSONLogTests(SynchronousTestCase):
         first, second = self.lines()
         self.assertEqual(list(first), ["ts", "level", "event", "documents", "text"])
         self.assertRegex(first["ts"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
-        self.assertEqual((second["level"], second["event"]), ("warn", "odd"))
+        self.assertEqual((second["level"], second["event"]), ("warning", "odd"))
 
     def test_below_the_level_nothing_is_written(self) -> None:
         self.log.debug("request")
@@ -50,7 +50,7 @@ class JSONLogTests(SynchronousTestCase):
         logger.warn("hm")
         logger.failure("oh", Failure(KeyError("secret")))
         warned, failed = self.lines()
-        self.assertEqual((warned["level"], warned["namespace"]), ("warn", "web"))
+        self.assertEqual((warned["level"], warned["namespace"]), ("warning", "web"))
         self.assertEqual((failed["event"], failed["error"]), ("unhandled", "KeyError"))
 
     def test_a_closed_stream_is_no_error(self) -> None:

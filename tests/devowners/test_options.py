@@ -5,6 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.config.schema import KEYS
 from micronode.devowners.options import Options, StartError, parse_options
 
 
@@ -27,7 +28,7 @@ class OptionsTests(SynchronousTestCase):
         self.addCleanup(os.close, writing)
         options = parse_options(
             "--index [::1]:0 --storage=unix:/tmp/s --corpus docs --data kept --max-object 64KiB"
-            f" --log-level warn --report-fd {writing} --parent-fd {reading}".split()
+            f" --log-level warning --report-fd {writing} --parent-fd {reading}".split()
         )
         self.assertIsInstance(options, Options)
         self.assertEqual((str(options.index), str(options.storage)), ("[::1]:0", "unix:/tmp/s"))
@@ -65,3 +66,8 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("--nope", self.refusal("--nope"))
         self.assertIn("extra", self.refusal("extra"))
         self.assertIn("--log-level", self.refusal("--log-level", "loud"))
+
+    def test_levels_are_the_nodes(self) -> None:
+        for level in KEYS["log.level"].choices:
+            self.assertEqual(parse_options(["--log-level", level]).log_level, level)
+        self.assertIn("warning", self.refusal("--log-level", "warn"))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.errors import ErrorCode, NodeError
-from micronode.facets.cid import parse_cid
+from micronode.facets.cid import make_cid, parse_cid
 
 
 class ParseCIDTests(SynchronousTestCase):
     def test_digest(self) -> None:
         self.assertEqual(parse_cid("b3:" + "0a" * 32), b"\x0a" * 32)
+
+    def test_made(self) -> None:
+        self.assertEqual(parse_cid(make_cid(bytes(range(32)))), bytes(range(32)))
 
     def test_what_is_no_address(self) -> None:
         digits = "0a" * 32

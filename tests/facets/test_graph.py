@@ -73,10 +73,17 @@ class GraphFacetTests(SynchronousTestCase):
         self.assertIs(failure.value.code, ErrorCode.BAD_REQUEST)
         self.assertEqual(self.index.calls, [])
 
+    def test_key_that_is_neither_a_name_nor_a_digest(self) -> None:
+        for key in ("klein", "NAME:klein", "b2:00", " name:x"):
+            error = self.failureResultOf(self.run_op("resolve", {"key": key}), NodeError).value
+            self.assertIs(error.code, ErrorCode.BAD_REQUEST)
+            self.assertIn("'name:'", error.message)
+        self.assertEqual(self.index.calls, [])
+
     def test_unknown_things_are_named(self) -> None:
         self.index.reply = StubReply(404, b'{"code":"not_found","message":"secret"}')
         for op, args, word in (
-            ("resolve", {"key": "x"}, "key"),
+            ("resolve", {"key": "name:x"}, "key"),
             ("providers", {"cid": CID}, "object"),
             ("neighbors", {"node": "x"}, "node"),
         ):

@@ -6,6 +6,7 @@ from typing import Any
 
 from blake3 import blake3
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -14,7 +15,9 @@ from micronode.calls.operations import Access, BodyRule
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.media import MediaFacet
 from micronode.interfaces import IFacet
+from tests.adapters.test_owner import SpyBody
 from tests.support.calls import make_call, operation_of
+from tests.support.measures import make_metrics, sample
 from tests.support.owners import StubReply, StubStorageOwner
 from tests.support.sinks import MemorySink
 
@@ -26,7 +29,9 @@ CID, TAG = f"b3:{HEX}", f'"{HEX}"'
 class MediaFacetTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.storage = StubStorageOwner(StubReply(200, BODY, content_type="image/png"))
-        self.facet = MediaFacet(self.storage, max_object=1000)
+        metrics = make_metrics()
+        self.mismatches = lambda: sample(metrics, "integrity_failure_total", stage="put")
+        self.facet = MediaFacet(self.storage, max_object=1000, mismatches=metrics.integrity_failures("put"))
 
     def answer(self, status: int, body: bytes = b"", **fields: Any) -> StubReply:
         self.storage.reply = reply = StubReply(status, body, **fields)
@@ -196,18 +201,79 @@ class MediaFacetTests(SynchronousTestCase):
 
     # Put
 
+    def put(self, *pieces: bytes, **args: Any) -> Deferred[Reply]:
+        """Put a body of *pieces*, which the owner takes whole before it answers."""
+        body = SpyBody()
+        self.wire = StringTransport()
+        self.storage.waiting = waiting = Deferred[None]()
+        putting = self.run_op("put", args, body=body)
+        sending = self.storage.calls[-1][1]["body"].startProducing(self.wire)
+        for piece in pieces:
+            body.consumer.write(piece)
+        body.done.callback(None)
+        self.successResultOf(sending)
+        waiting.callback(None)
+        return putting
+
+    def put_fails(self, code: ErrorCode) -> NodeError:
+        error = self.failureResultOf(self.put(BODY), NodeError).value
+        self.assertIs(error.code, code)
+        self.assertEqual(error.source, "storage")
+        return error
+
     def test_put(self) -> None:
-        for status in (200, 201):
-            stored = self.answer(status, b'{"cid":"x"}', content_type="application/json")
-            body: Any = object()
-            reply = self.successResultOf(self.run_op("put", {"content_type": "text/x-rst"}, body=body))
-            self.assertEqual(self.asked(), {"body": body, "content_type": "text/x-rst"})
-            self.assertEqual((reply.head.status, reply.head.content_type), (201, "application/json"))
-            self.assertIs(reply.body, stored)
+        for status, said in ((200, f'{{ "cid":"{CID}", "new": true }}'), (201, f'{{"cid":"{CID}"}}')):
+            self.answer(status, said.encode(), content_type="application/json")
+            reply = self.successResultOf(self.put(b"hello ", b"world", content_type="text/x-rst"))
+            self.assertEqual(self.asked()["content_type"], "text/x-rst")
+            self.assertEqual(self.wire.value(), BODY)
+            head = reply.head
+            self.assertEqual(
+                (head.status, head.content_type, head.length), (201, "application/json", len(said))
+            )
+            sink = MemorySink()
+            self.successResultOf(reply.body.relay(head, sink))
+            self.assertEqual(sink.body, said.encode())
+        self.assertEqual(self.mismatches(), 0)
+
+    def test_put_of_nothing(self) -> None:
+        self.answer(201, f'{{"cid":"b3:{blake3(b"").hexdigest()}"}}'.encode())
+        self.successResultOf(self.run_op("put", {}))
+        self.assertEqual(self.asked()["body"].length, 0)
+
+    def test_put_that_became_another_object(self) -> None:
+        other = blake3(b"other").hexdigest()
+        self.answer(201, f'{{"cid":"b3:{other}"}}'.encode())
+        self.assertNotIn(other, self.put_fails(ErrorCode.INTEGRITY_FAILED).message)
+        self.assertEqual(self.mismatches(), 1)
+
+    def test_put_whose_answer_has_no_address(self) -> None:
+        for said in (
+            "",
+            "{}",
+            "[]",
+            "nonsense",
+            '{"cid":null}',
+            '{"cid":7}',
+            f'{{"cid":"{CID}x"}}',
+            f'{{"cid":"{CID.upper()}"}}',
+            f'{{"cid":"{CID}","cid":"{CID}"}}',
+            "[" * 60_000,
+            f'{{"cid":"{CID}","x":"{"x" * 65_536}"}}',
+        ):
+            self.answer(201, said.encode(), content_type="application/json")
+            body = SpyBody()
+            error = self.failureResultOf(self.run_op("put", {}, body=body), NodeError).value
+            self.assertIs(error.code, ErrorCode.BAD_GATEWAY, said[:80])
+        self.assertEqual(self.mismatches(), 0)
+
+    def test_put_whose_answer_says_much(self) -> None:
+        self.answer(201, f'{{"cid":"{CID}","x":"{"x" * 60_000}"}}'.encode())
+        self.successResultOf(self.put(BODY))
 
     def test_put_without_a_type(self) -> None:
-        self.answer(201, b"{}")
-        self.successResultOf(self.run_op("put", {}))
+        self.answer(201, f'{{"cid":"{CID}"}}'.encode())
+        self.successResultOf(self.put(BODY))
         self.assertEqual(self.asked()["content_type"], "application/octet-stream")
 
     def test_put_of_a_type_that_is_none(self) -> None:

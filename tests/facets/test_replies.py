@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
+from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
-from micronode.facets.replies import json_reply, refusal
+from micronode.facets.replies import HeldBody, json_reply, read_object, refusal
+from micronode.interfaces import IReplyBody
 from tests.support.owners import StubReply
+from tests.support.sinks import MemorySink
 
 
 class RefusalTests(SynchronousTestCase):
@@ -59,8 +66,8 @@ class RefusalTests(SynchronousTestCase):
 
 class JSONReplyTests(SynchronousTestCase):
     def test_status(self) -> None:
-        reply = json_reply(StubReply(200, b"{}"), "storage", expected=(200, 201), status=201)
-        self.assertEqual((reply.head.status, reply.head.length), (201, 2))
+        reply = json_reply(StubReply(200, b"{}"), "storage")
+        self.assertEqual((reply.head.status, reply.head.length), (200, 2))
         self.assertRaises(NodeError, json_reply, StubReply(201, b"{}"), "index")
 
     def test_what_is_no_json(self) -> None:
@@ -77,3 +84,38 @@ class JSONReplyTests(SynchronousTestCase):
         for content_type in ("application/json", "Application/JSON; charset=utf-8", "application/json ;x=y"):
             stub = StubReply(200, b"{}", content_type=content_type, content_encoding="identity")
             self.assertEqual(json_reply(stub, "index").head.content_type, "application/json")
+
+
+class ReadObjectTests(SynchronousTestCase):
+    def read(self, stub: StubReply) -> Deferred[tuple[dict[str, Any], bytes]]:
+        return Deferred.fromCoroutine(read_object(stub, "storage", expected=(200, 201)))
+
+    def refused(self, stub: StubReply, code: ErrorCode) -> None:
+        error = self.failureResultOf(self.read(stub), NodeError).value
+        self.assertIs(error.code, code)
+
+    def test_object_and_bytes(self) -> None:
+        for status in (200, 201):
+            data = b'{ "a": 1 }'
+            self.assertEqual(self.successResultOf(self.read(StubReply(status, data))), ({"a": 1}, data))
+
+    def test_what_is_none(self) -> None:
+        for body in (b"", b"[]", b"1", b"{", b'{"a":1,"a":2}', b"[" * 65_536, b"{" * 60_000, b"\xff"):
+            self.refused(StubReply(200, body), ErrorCode.BAD_GATEWAY)
+        self.refused(StubReply(200, b"{}", content_type="text/html"), ErrorCode.BAD_GATEWAY)
+        self.refused(StubReply(204, b"{}"), ErrorCode.BAD_GATEWAY)
+        self.refused(StubReply(404, b"{}"), ErrorCode.NOT_FOUND)
+
+    def test_bound(self) -> None:
+        whole = b'{"a":"%s"}' % (b"x" * (65_536 - 8))
+        self.assertEqual(self.successResultOf(self.read(StubReply(200, whole)))[1], whole)
+        self.refused(StubReply(200, whole + b" "), ErrorCode.BAD_GATEWAY)
+
+
+class HeldBodyTests(SynchronousTestCase):
+    def test_relay(self) -> None:
+        body, sink, head = HeldBody(b"{}"), MemorySink(), ResponseHead(status=201, length=2)
+        verifyObject(IReplyBody, body)
+        self.successResultOf(body.relay(head, sink))
+        self.assertEqual((sink.head, sink.body), (head, b"{}"))
+        body.abort()

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
+from micronode.http.limits import MAX_PIPELINED_BYTES
 from micronode.oap.wire.limits import LINGER_BYTES
 from tests.contracts.sink import SpyProducer
 from tests.http.support import Connection, Plane, StubDispatcher, Wire, get, post, read_answers, say
@@ -246,6 +247,26 @@ class HalfCloseTests(SynchronousTestCase):
             self.assertEqual(connection.raw(), b"")
             self.assertTrue(connection.transport.disconnecting)
             self.assertEqual(connection.plane.log, [])
+
+    def test_end_behind_what_is_not_read(self) -> None:
+        """The answer that is written arrives: a close with unread input would reset it."""
+        dispatcher = StubDispatcher()
+        connection = Plane(dispatcher).connect().send(get() + b"x" * (MAX_PIPELINED_BYTES + 1))
+        self.assertEqual(connection.transport.producerState, "paused")
+        connection.transport.fill()
+        say(b"hello")(dispatcher.calls[0], dispatcher.sinks[0])
+        connection.channel.readConnectionLost()
+        self.assertEqual(
+            (connection.transport.half_closed, connection.transport.disconnecting), (True, False)
+        )
+        self.assertEqual(connection.transport.producerState, "producing")
+        # It is read now, to its end.
+        connection.send(b"x" * 1000)
+        connection.channel.readConnectionLost()
+        self.assertEqual(connection.answer().body, b"hello")
+        self.assertTrue(connection.transport.disconnecting)
+        connection.lose()
+        self.assertEqual(connection.plane.clock.getDelayedCalls(), [])
 
     def test_lingering_is_over(self) -> None:
         connection = self.half_close(StubDispatcher(), get("/nope", "Content-Length: 9", method="POST"))

@@ -12,7 +12,7 @@ from tests.http.support import Wire
 
 
 class FlowTests(SynchronousTestCase):
-    """Both directions."""
+    """A transport that fills and empties."""
 
     def setUp(self) -> None:
         self.transport = Wire()
@@ -52,11 +52,6 @@ class FlowTests(SynchronousTestCase):
         self.transport.fill()
         self.assertEqual(self.transport.producerState, "producing")
 
-    def test_reading_changes_only_when_it_must(self) -> None:
-        self.flow.read(False)
-        self.assertEqual(self.transport.producerState, "paused")
-        self.flow.read(True)
-        self.assertEqual(self.transport.producerState, "producing")
-        self.transport.producerState = "as it was"
-        self.flow.read(True)
-        self.assertEqual(self.transport.producerState, "as it was")
+    def test_lets_go_of_the_transport(self) -> None:
+        self.flow.close()
+        self.assertIsNone(self.transport.producer)

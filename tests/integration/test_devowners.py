@@ -17,6 +17,8 @@ from typing import Any
 from blake3 import blake3
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.cli.processes import default_signals
+
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "import sys; from micronode.devowners.main import main; sys.exit(main(sys.argv[1:]))"
 #: Seconds anything here may take; it takes less than one.
@@ -43,6 +45,7 @@ class OwnersCase(SynchronousTestCase):
             [sys.executable, "-c", RUN, "--report-fd", str(report), "--parent-fd", str(watched), *options],
             cwd=ROOT,
             pass_fds=(report, watched),
+            preexec_fn=default_signals,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -174,6 +177,8 @@ class EnvironmentTests(OwnersCase):
         self.end(process, self.close_parent_end)
 
     def test_sigint(self) -> None:
+        # As it is where a script runs the tests in the background.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
         process = self.start(*PORTS)
         self.ready()
         self.end(process, lambda: process.send_signal(signal.SIGINT))

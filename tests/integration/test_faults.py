@@ -35,7 +35,7 @@ class FaultTests(TestCase):
                     "admin": loopback,
                     "oap": loopback,
                     "owners": {"index": {"url": url, "timeout": "300ms"}},
-                    "facets": {"search": {"limit": 4}},
+                    "facets": {"search": {"limit": 4, "timeout": "1s"}},
                     "drain": {"grace": "0s"},
                 }
             ),
@@ -98,6 +98,19 @@ class FaultTests(TestCase):
 
     async def test_an_owner_that_stalls(self) -> None:
         await self.check_bad(BadOwner(reactor), STALLS)
+
+    async def test_an_owner_that_stalls_after_its_head(self) -> None:
+        """The facet's time runs until the caller's head, which waits for a body as small as this."""
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        owner = BadOwner(reactor, head)
+        self.addCleanup(owner.stop)
+        await self.start(owner.url)
+        code, _, body = await self.over_http()
+        self.assertEqual((code, body["code"]), (504, "owner_timeout"), body)
+        failed = await self.over_oap()
+        self.assertEqual((failed.code, failed.name), (504, "owner_timeout"), failed)
+        await self.node.stopService()
+        await owner.when_empty()
 
     async def test_an_owner_whose_answer_is_shorter_than_it_says(self) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{}"

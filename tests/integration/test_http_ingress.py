@@ -250,6 +250,29 @@ class TCPTests(IngressTestCase):
         await self.until(lambda: bool(dispatcher.cancelled))
         self.assertEqual(self.log[0]["status"], 499)
 
+    async def unread(self) -> tuple[StubDispatcher, Any]:
+        """Return the transport of a caller that has a call running and pipelined more than is read."""
+        dispatcher = StubDispatcher()
+        self.serve(dispatcher)
+        caller = await self.connect()
+        assert caller.transport is not None
+        caller.transport.write(get() * 3000)
+        [channel] = self.site._channels
+        await self.until(lambda: channel._intake.paused)
+        return dispatcher, caller.transport
+
+    async def test_reset_behind_what_is_not_read_cancels_the_call(self) -> None:
+        dispatcher, transport = await self.unread()
+        transport.abortConnection()
+        await self.until(lambda: bool(dispatcher.cancelled) and not self.site.connections)
+        self.assertEqual([line["status"] for line in self.log], [499])
+
+    async def test_close_behind_what_is_not_read_cancels_the_call(self) -> None:
+        dispatcher, transport = await self.unread()
+        transport.loseConnection()
+        await self.until(lambda: bool(dispatcher.cancelled) and not self.site.connections)
+        self.assertEqual([line["status"] for line in self.log], [499])
+
     async def test_caller_that_half_closes_gets_what_is_written(self) -> None:
         self.serve(StubDispatcher(say(b"x" * (1 << 20))))
         caller = await self.connect()

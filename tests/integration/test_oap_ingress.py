@@ -40,6 +40,7 @@ from tests.support.oap import (
     SeenFrame,
     SpyConsumer,
     StubDispatcher,
+    body,
     hello,
     put,
     read_frames,
@@ -74,7 +75,10 @@ class Download:
         if not self._left and self._running:
             self._running = False
             sink.unregisterProducer()
-            sink.finish()
+            sink.finish().addCallback(self._finished)
+
+    def _finished(self, _: None) -> None:
+        if not self._dispatched.over.called:
             self._dispatched.over.callback(None)
 
     def pauseProducing(self) -> None:
@@ -261,6 +265,28 @@ class _Bare(_Ingress):
         self.assertEqual(  # type: ignore[attr-defined]
             (error.flags, error.code, error.json["code"]), (RESP | END, 400, "bad_length")
         )
+
+    async def blocked(self) -> Any:
+        """Return the transport of a caller whose upload keeps the node from reading; it has a call, too."""
+        self.dispatcher.on_call = None
+        bare = Bare()
+        await connectProtocol(self.endpoint, bare)
+        transport: Any = bare.transport
+        transport.write(hello() + start(1, args={"q": "never"}) + put(2))
+        transport.write(body(2, bytes(60_000)) * 20)
+        while not any(protocol._intake.paused for protocol in self.factory._protocols):
+            await deferLater(reactor, 0.01)
+        return transport
+
+    async def test_reset_behind_an_upload_that_is_not_taken(self) -> None:
+        transport = await self.blocked()
+        left_s = reactor.seconds()
+        transport.abortConnection()
+        while not all(dispatched.cancelled for dispatched in self.dispatcher.calls):
+            await deferLater(reactor, 0.01)
+        self.assertEqual(len(self.dispatcher.calls), 2)  # type: ignore[attr-defined]
+        # Far less than the time after which the upload itself would fail.
+        self.assertLess(reactor.seconds() - left_s, Timeouts().stall / 2)  # type: ignore[attr-defined]
 
 
 class _HalfClosing(_Ingress):

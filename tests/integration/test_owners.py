@@ -21,10 +21,10 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from micronode.adapters.address import OwnerAddress
 from micronode.adapters.agent import OwnerAgent
 from micronode.adapters.owner import OwnerClient
 from micronode.calls.call import ResponseHead
+from micronode.config.url import OwnerUrl
 from micronode.errors import ErrorCode, NodeError
 from tests.support.measures import make_metrics
 from tests.support.owners import BadOwner
@@ -62,7 +62,7 @@ class OwnersTests(TestCase):
             "max_body": None,
         }
         settings.update(changes)
-        agent = OwnerAgent(reactor, OwnerAddress.parse(url), connections=8)
+        agent = OwnerAgent(reactor, OwnerUrl.parse(url), connections=8)
         client = OwnerClient("storage", [agent], reactor=reactor, metrics=make_metrics(), **settings)
         self.clients.append(client)
         return client

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -162,6 +164,18 @@ class WheelTests(SynchronousTestCase):
     def test_extras(self) -> None:
         extras = set(self.metadata.get_all("Provides-Extra") or ())
         self.assertEqual(extras, {"graph", "search", "feed", "media", "pq-hybrid", "test", "docs"})
+
+    def test_requirements_are_used(self) -> None:
+        """Whatever is installed with a node is imported by it."""
+        wanted = [Requirement(text) for text in self.metadata.get_all("Requires-Dist") or ()]
+        modules: dict[str, set[str]] = {}
+        for module, names in importlib.metadata.packages_distributions().items():
+            for name in names:
+                modules.setdefault(canonicalize_name(name), set()).add(module)
+        source = "\n".join(path.read_text("utf-8") for path in (ROOT / "micronode").rglob("*.py"))
+        imported = set(re.findall(r"^\s*(?:from|import) (\w+)", source, re.MULTILINE))
+        for name in (canonicalize_name(each.name) for each in wanted if each.marker is None):
+            self.assertTrue(modules[name] & imported, f"{name} is required and nowhere imported")
 
     def test_requirements(self) -> None:
         wanted = [Requirement(text) for text in self.metadata.get_all("Requires-Dist") or ()]

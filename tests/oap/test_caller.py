@@ -6,6 +6,8 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
@@ -383,6 +385,17 @@ class Ending(Case):
 
 
 class Greeting(SynchronousTestCase):
+    def test_http_server(self) -> None:
+        answer = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        for size in (len(answer), 1):
+            protocol = CallerProtocol(Clock())
+            protocol.makeConnection(StringTransport())
+            for start in range(0, len(answer), size):
+                protocol.dataReceived(answer[start : start + size])
+            protocol.connectionLost()
+            error = self.failureResultOf(protocol.ready, OAPError).value
+            self.assertRegex(error.message, "^the answer is HTTP, .+ oap.listen")
+
     def test_node_that_hangs_up(self) -> None:
         node = StubNode()
         protocol = CallerProtocol(node.clock)

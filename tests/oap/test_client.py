@@ -20,6 +20,8 @@ class Targets(SynchronousTestCase):
         for target, address in (
             ("oap://127.0.0.1:5312", ("127.0.0.1", 5312)),
             ("oap://[::1]:5312", ("::1", 5312)),
+            ("oap://node_1:5312", ("node_1", 5312)),
+            ("oap://unix_:5312", ("unix_", 5312)),
         ):
             reactor = MemoryReactorClock()
             connect(reactor, target).addErrback(lambda _: None)
@@ -39,6 +41,9 @@ class Targets(SynchronousTestCase):
             "oap://host:0",
             "oap://host:99999",
             "oap://host:port",
+            "oap://a..b:5312",
+            "oap://a\\b:5312",
+            "oap://unix:/a",
             "oap://user@host:5312",
             "oap://host:5312/path",
             "oap://host:5312?query",

@@ -13,7 +13,7 @@ from micronode.errors import ErrorCode, NodeError
 from micronode.oap.wire.frames import END, RESP, START
 from micronode.oap.wire.profiles import Profile
 from tests.contracts.sink import Outcome, Seen, SinkContract, SpyProducer
-from tests.support.oap import Dispatched, SeenFrame, StubNode, start
+from tests.support.oap import Dispatched, SeenFrame, StubNode, body, cancel, put, start
 
 
 class StreamSink(SinkContract, SynchronousTestCase):
@@ -175,12 +175,32 @@ class Frames(SynchronousTestCase):
                 call.sink.write(b"ignored")
                 self.assertEqual([frame.json["code"] for frame in self.end.heard()], ["bad_gateway"])
 
+    def test_head_too_long_for_the_connection_is_bad_gateway(self) -> None:
+        end = self.node.connect(greet=False)
+        end.greet(max_frame=4096)
+        for corr_id, text, code in ((1, "x" * 2000, 200), (2, "\\" * 2048, 502)):
+            end.send(start(corr_id))
+            sink = self.node.calls[-1].sink
+            sink.start(ResponseHead(content_type=text))
+            end.transport.fill()
+            sink.finish()
+            end.transport.drain()
+            self.assertEqual([frame.code for frame in end.heard()], [code])
+
     def test_error_says_when_to_come_back(self) -> None:
         self.begin(1).sink.fail(NodeError(ErrorCode.OWNER_UNAVAILABLE, "down", retry_after_s=2.5))
         [error] = self.end.heard()
         self.assertEqual(
             (error.code, error.json["retry_after_ms"], error.json["retryable"]), (503, 2500, True)
         )
+
+    def test_stream_that_ended_while_it_was_dispatched_is_cancelled(self) -> None:
+        def refuse(dispatched: Dispatched) -> None:
+            dispatched.sink.fail(NodeError(ErrorCode.BUSY, "no more"))
+
+        node = StubNode(refuse)
+        node.connect().send(start(1))
+        self.assertTrue(node.calls[0].cancelled)
 
     def test_misuse_is_a_defect(self) -> None:
         sink = self.begin(1).sink
@@ -199,3 +219,168 @@ class Frames(SynchronousTestCase):
         labels = {"route": "search.query", "method": "OTHER"}
         self.assertEqual(self.node.count("request_first_byte_seconds_count", **labels), 1)
         self.assertEqual(self.node.count("request_latency_seconds_sum", **labels), 1.5)
+
+
+class Turns(SynchronousTestCase):
+    """While the caller does not read an answer waits, and its stream with it."""
+
+    def setUp(self) -> None:
+        self.node = StubNode(max_inflight=2)
+        self.end = self.node.connect()
+
+    def begin(self, corr_id: int = 1, **fields: Any) -> Dispatched:
+        self.end.send(start(corr_id, **fields))
+        return self.node.calls[-1]
+
+    def flags(self) -> list[int]:
+        return [frame.flags for frame in self.end.heard()]
+
+    def test_small_answer_waits(self) -> None:
+        call = self.begin()
+        self.end.transport.fill()
+        call.sink.start(ResponseHead(length=3))
+        call.sink.write(b"abc")
+        finished = call.sink.finish()
+        self.node.clock.advance(1)
+        self.assertNoResult(finished)
+        self.assertEqual((self.end.heard(), self.node.count("oap_streams")), ([], 1))
+        self.end.transport.drain()
+        self.assertIsNone(self.successResultOf(finished))
+        head, data, end = self.end.heard()
+        self.assertEqual((head.flags, data.payload, end.flags), (RESP | START, b"abc", RESP | END))
+        self.assertEqual(self.node.count("oap_streams"), 0)
+        self.assertEqual(self.node.access[0]["latency_ms"], 1000.0)
+
+    def test_answer_without_body_waits(self) -> None:
+        call = self.begin()
+        self.end.transport.fill()
+        call.sink.start(ResponseHead(status=304))
+        finished = call.sink.finish()
+        self.assertNoResult(finished)
+        self.assertEqual(self.flags(), [])
+        self.end.transport.drain()
+        self.successResultOf(finished)
+        self.assertEqual(self.flags(), [RESP | START | END])
+
+    def test_head_waits(self) -> None:
+        call = self.begin()
+        self.end.transport.fill()
+        call.sink.start(ResponseHead(length=3))
+        self.node.clock.advance(0)
+        self.assertEqual(self.flags(), [])
+        self.end.transport.drain()
+        self.assertEqual(self.flags(), [RESP | START])
+
+    def test_end_waits_behind_the_body_that_filled_the_transport(self) -> None:
+        call = self.begin()
+        call.sink.start(ResponseHead())
+        call.sink.write(b"large")
+        self.end.transport.fill()
+        finished = call.sink.finish()
+        self.assertNoResult(finished)
+        self.assertEqual(self.flags(), [RESP | START, RESP])
+        self.end.transport.drain()
+        self.successResultOf(finished)
+        self.assertEqual(self.flags(), [RESP | END])
+
+    def test_turn_ends_when_the_transport_is_full_again(self) -> None:
+        first, second = self.begin(1), self.begin(2)
+        self.end.transport.fill()
+        for call in (first, second):
+            call.sink.start(ResponseHead(length=3))
+            call.sink.write(b"abc")
+        over = [call.sink.finish() for call in (first, second)]
+        self.end.transport.full_at = 1
+        self.end.transport.drain()
+        self.assertEqual([frame.corr_id for frame in self.end.heard()], [1, 1])
+        self.end.transport.drain()
+        self.assertEqual([frame.corr_id for frame in self.end.heard()], [2, 2])
+        self.assertEqual([finished.called for finished in over], [False, False])
+        self.end.transport.full_at = None
+        self.end.transport.drain()
+        self.assertEqual([frame.flags for frame in self.end.heard()], [RESP | END] * 2)
+        self.assertEqual([finished.called for finished in over], [True, True])
+
+    def test_waiting_stream_has_its_place(self) -> None:
+        calls = [self.begin(1), self.begin(2)]
+        self.end.transport.fill()
+        for call in calls:
+            call.answer(b"abc")
+        self.end.send(start(3))
+        self.assertEqual([frame.json["code"] for frame in self.end.heard()], ["busy"])
+        self.end.transport.drain()
+        self.end.heard()
+        self.begin(4)
+        self.assertEqual(len(self.node.calls), 3)
+
+    def test_only_the_first_end_counts(self) -> None:
+        call = self.begin()
+        self.end.transport.fill()
+        call.sink.start(ResponseHead(length=3))
+        call.sink.write(b"abc")
+        call.sink.finish()
+        call.sink.write(b"more")
+        call.sink.fail(NodeError(ErrorCode.INTERNAL, "late"))
+        call.sink.finish()
+        self.end.transport.drain()
+        self.assertEqual([frame.code for frame in self.end.heard()], [200, 206, 200])
+
+    def test_error_does_not_wait_and_the_answer_is_void(self) -> None:
+        call = self.begin()
+        self.end.transport.fill()
+        call.sink.start(ResponseHead(content_type="x" * 2000))
+        call.sink.write(b"abc")
+        call.sink.fail(NodeError(ErrorCode.OWNER_TIMEOUT, "stalled"))
+        [error] = self.end.heard()
+        self.assertEqual((error.flags, error.json["code"]), (RESP | END, "owner_timeout"))
+        self.end.transport.drain()
+        self.assertEqual(self.end.heard(), [])
+
+    def test_cancel_frees_an_answer_that_waits(self) -> None:
+        call = self.begin()
+        self.end.transport.fill()
+        call.sink.start(ResponseHead(length=3))
+        call.sink.write(b"abc")
+        finished = call.sink.finish()
+        self.end.send(cancel(1))
+        self.assertIsNone(self.successResultOf(finished))
+        self.assertTrue(call.cancelled)
+        self.end.transport.drain()
+        self.assertEqual([frame.code for frame in self.end.heard()], [499])
+
+    def test_caller_that_takes_nothing_is_cut_and_the_answer_freed(self) -> None:
+        call = self.begin()
+        self.end.transport.fill()
+        call.sink.start(ResponseHead())
+        finished = call.sink.finish()
+        self.node.clock.pump([7.5] * 4)
+        self.assertTrue(self.end.transport.aborted)
+        self.node.clock.advance(0)
+        self.assertIsNone(self.successResultOf(finished))
+        self.assertEqual(self.node.count("oap_streams"), 0)
+
+    def test_request_is_let_go_while_the_answer_waits(self) -> None:
+        """Its deadline and its bounds are no reason any more to spoil what was answered."""
+        self.end.send(put(1))
+        call = self.node.calls[0]
+        self.end.send(body(1, bytes(65_536)), body(1, bytes(65_536)))
+        self.assertEqual(self.end.transport.producerState, "paused")
+        self.end.transport.fill()
+        call.answer(b"enough")
+        self.assertEqual(self.end.transport.producerState, "producing")
+        for _ in range(80):
+            self.end.send(body(1, bytes(65_536)))
+        self.node.clock.pump([10, 10, 9.9])
+        self.end.transport.drain()
+        self.assertEqual([frame.code for frame in self.end.heard()], [200, 206, 200])
+
+    def test_what_may_be_out_is_bounded(self) -> None:
+        """However often a caller asks that does not read, by itself or by cancelling what it asked."""
+        self.node = StubNode(lambda dispatched: dispatched.answer(bytes(65_536)), max_inflight=64)
+        self.end = self.node.connect()
+        self.end.transport.full_at = 65_536
+        for number in range(1, 1000):
+            self.end.send(start(number), cancel(number) if number > 32 else b"")
+            if self.end.transport.aborted:
+                break
+        self.assertLess(len(self.end.transport.value()), 262_144)

@@ -11,13 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import micronode
-from micronode.observability.logging import make_observer
+from micronode.observability.logging import make_observer, stream_observer
+from micronode.observability.writer import LOOK_S, MAX_LINES
 
 ROOT = Path(micronode.__file__).parent.parent
 #: What a caller might put into a value to make it look like another event.
@@ -49,13 +51,9 @@ class Log:
         self, level: str = "debug", *, console: bool = False, namespace: str = "micronode.x"
     ) -> None:
         self.stream = io.StringIO()
-        self.flushes = 0
-        self.observer = make_observer(self.stream.write, self._flush, level, console=console)
+        self.observer = make_observer(self.stream.write, level, console=console)
         publisher = LogPublisher(self.observer)
         self.to = Logger(namespace=namespace, observer=publisher)
-
-    def _flush(self) -> None:
-        self.flushes += 1
 
     @property
     def text(self) -> str:
@@ -101,7 +99,6 @@ class JSONTests(SynchronousTestCase):
             '{"ts":"2026-01-01T00:00:00.250Z","level":"info","service":"micronode","event":"listening",'
             '"listener":"http","address":"127.0.0.1:5310"}\n',
         )
-        self.assertEqual(log.flushes, 1)
 
     def test_access_line(self) -> None:
         """Numbers stay numbers, what is unknown is null, and nothing is nested."""
@@ -247,46 +244,47 @@ class ConsoleTests(SynchronousTestCase):
         self.assertIn("value=<Unprintable>", log.text)
 
 
-class BrokenStreamTests(SynchronousTestCase):
-    """The reader of the log went away, or cannot read."""
+class StreamTests(SynchronousTestCase):
+    """stream_observer(): what is written where."""
 
-    def test_errors_are_survived(self) -> None:
-        for error in (BrokenPipeError(), OSError(28, "No space left on device"), ValueError("closed file")):
-
-            def write(text: str, error: Exception = error) -> None:
-                raise error
-
-            observer = make_observer(write, lambda: None, "info", console=False)
-            observer({"log_format": "event", "log_time": 0.0})
-
-    def test_closed(self) -> None:
-        stream = io.StringIO()
-        observer = make_observer(stream.write, stream.flush, "info", console=False)
-        stream.close()
-        observer({"log_format": "event", "log_time": 0.0})
-
-    def test_one_that_recovers(self) -> None:
-        """The line that could not be written is lost; the next one is written."""
-        written: list[str] = []
-        broken = [True]
-
-        def write(text: str) -> None:
-            if broken.pop() if broken else False:
-                raise BlockingIOError
-            written.append(text)
-
-        observer = make_observer(write, lambda: None, "info", console=False)
-        for name in ("lost", "kept"):
-            observer({"log_format": name, "log_time": 0.0})
-        self.assertEqual([json.loads(line)["event"] for line in written], ["kept"])
+    def test_reader_that_comes_back_is_told_what_it_missed(self) -> None:
+        near, far = os.pipe()
+        self.addCleanup(os.close, near)
+        clock = Clock()
+        with os.fdopen(far, "w") as stream:
+            observer = stream_observer(stream, "info", "json", clock)
+            # The longer half of them fills the pipe, the other what is kept; the rest is lost.
+            for number in range(3 * MAX_LINES):
+                observer(
+                    {
+                        "log_format": "event",
+                        "log_time": 0.0,
+                        "n": number,
+                        "x": "x" * 200 * (number < MAX_LINES),
+                    }
+                )
+            seen = b""
+            while b"log_dropped" not in seen:
+                seen += os.read(near, 65_536)
+                clock.advance(LOOK_S)
+        *kept, last = [json.loads(line) for line in seen.splitlines()]
+        self.assertEqual([line["n"] for line in kept], list(range(len(kept))))
+        self.assertEqual((last["event"], last["level"]), ("log_dropped", "warning"))
+        self.assertEqual(last["count"], 3 * MAX_LINES - len(kept))
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_a_narrow_encoding(self) -> None:
         """A terminal that cannot show a character does not cost the line."""
-        raw = io.BytesIO()
-        stream = io.TextIOWrapper(raw, encoding="ascii", errors="strict")
-        observer = make_observer(stream.write, stream.flush, "info", console=True)
-        observer({"log_format": "event", "log_time": 0.0, "title": "caf\u00e9"})
-        self.assertIn(b"title=caf\\xe9", raw.getvalue())
+        file = Path(self.mktemp())
+        with file.open("w", encoding="ascii") as stream:
+            observer = stream_observer(stream, "info", "console", Clock())
+            observer({"log_format": "event", "log_time": 0.0, "title": "caf\u00e9"})
+        self.assertIn(b"title=caf\\xe9\n", file.read_bytes())
+
+    def test_no_descriptor(self) -> None:
+        stream = io.StringIO()
+        stream_observer(stream, "info", "auto", Clock())({"log_format": "event", "log_time": 0.0})
+        self.assertEqual(json.loads(stream.getvalue())["event"], "event")
 
 
 class StartTests(SynchronousTestCase):
@@ -297,9 +295,10 @@ class StartTests(SynchronousTestCase):
         program = (
             f"import os, sys; sys.path[:0] = {[str(ROOT)]!r}\n"
             "from twisted.logger import Logger\n"
+            "from twisted.internet.task import Clock\n"
             "from micronode.observability.logging import start_logging\n"
             "Logger('micronode.x').info('before')\n"
-            f"start_logging({stream}, 'info', {format!r})\n"
+            f"start_logging({stream}, 'info', {format!r}, Clock())\n"
             "Logger('micronode.x').debug('too_fine')\n"
             "Logger('micronode.x').info('started', n=1)\n"
             "print('plain')\n"

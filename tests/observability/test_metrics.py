@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import product
+from pathlib import Path
 
 import prometheus_client
 import prometheus_client.metrics
@@ -118,6 +119,18 @@ class ScrapeTests(SynchronousTestCase):
             for sample in samples(self.metrics):
                 if sample.name in shown:
                     self.assertEqual(set(sample.labels) - {"le"}, set(labels), sample.name)
+
+    def test_documented(self) -> None:
+        """What ``docs/architecture.rst`` lists is what there is."""
+        text = (Path(__file__).parents[2] / "docs" / "architecture.rst").read_text("utf-8")
+        section = text.partition("\nMetrics\n-------\n")[2].partition("\n\n\n")[0]
+        listed = re.findall(r"``([a-z_]+)(?:\{([a-z_,\s]+)\})?``", section)
+        self.assertEqual(
+            {name: set(labels.replace(",", " ").split()) for name, labels in listed},
+            {name: set(labels) for name, (_, labels) in GOLDEN.items()}
+            # Those of a whole node; the metrics take what they are given.
+            | {"build_info": {"version", "git_sha", "python", "twisted"}},
+        )
 
     def test_every_series_once(self) -> None:
         use_everything(self.metrics)
@@ -246,6 +259,7 @@ class PrewarmTests(SynchronousTestCase):
                 for facet in FACETS
                 for result in ("ok", "refused", "failed", "cancelled")
             ),
+            *(("integrity_failure_total", {"stage": stage}) for stage in ("relay", "put")),
             *(("node_state", {"state": state.value}) for state in State),
             *(
                 (name, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from micronode.interfaces import IReadinessCheck
 from micronode.lifecycle import State
-from micronode.observability.probes import RETRY_AFTER_S, Check, Probes
+from micronode.observability.probes import DEPS, RETRY_AFTER_S, Check, Probes
 
 NOW_S = 1_790_000_000.0
 
@@ -53,6 +54,12 @@ class ProbesTests(SynchronousTestCase):
         check = Check("listeners", lambda: "closed")
         verifyObject(IReadinessCheck, check)
         self.assertEqual((check.name, check.state()), ("listeners", "closed"))
+
+    def test_documented(self) -> None:
+        """The dependencies that ``docs/architecture.rst`` lists are those there are."""
+        text = (Path(__file__).parents[2] / "docs" / "architecture.rst").read_text("utf-8")
+        listed = ", ".join(f'"{name}"' for name in DEPS)
+        self.assertIn(f'"deps": {{{listed}}}', text)
 
     def test_healthz(self) -> None:
         self.assertEqual(

@@ -120,41 +120,28 @@ class BuildVersionTests(SynchronousTestCase):
 
 
 class FeaturesTests(SynchronousTestCase):
-    """Features: the extras whose every requirement is installed, without those of the developer."""
-
-    def setUp(self) -> None:
-        # The first installation on the path is the one that counts.
-        self.site = Path(self.mktemp()).absolute()
-        self.patch(sys, "path", [str(self.site), *sys.path])
-
-    def install(self, name: str, metadata: str = "") -> None:
-        folder = self.site / f"{name}-9.dist-info"
-        folder.mkdir(parents=True)
-        (folder / "METADATA").write_text(
-            f"Metadata-Version: 2.4\nName: {name}\nVersion: 9\n{metadata}", "utf-8"
-        )
-
-    def features(self) -> list[str]:
-        found: list[str] = build_version()["build"]["features"]
-        return found
+    """Features: what is built in, whatever an installation was asked for."""
 
     def test_features(self) -> None:
-        self.install(
-            "micronode",
-            "Provides-Extra: two\nProvides-Extra: graph\nProvides-Extra: test\nProvides-Extra: lacking\n"
-            "Requires-Dist: attrs>=24.1\n"
-            'Requires-Dist: no-such-distribution[x]>=1; extra == "lacking"\n'
-            'Requires-Dist: attrs; extra == "lacking"\n'
-            'Requires-Dist: attrs (>=1) ; extra == "two"\n'
-            "Requires-Dist: some-plugin~=1.0; python_version >= '3' and extra == \"two\"\n",
-        )
-        self.assertEqual(self.features(), ["graph"])
-        self.install("some_plugin")
-        self.assertEqual(self.features(), ["graph", "two"])
+        self.assertEqual(build_version()["build"]["features"], ["graph", "media", "search"])
 
-    def test_no_extras(self) -> None:
-        self.install("micronode")
-        self.assertEqual(self.features(), [])
+    def test_installation_adds_nothing(self) -> None:
+        """A checkout and an installed copy agree."""
+        site = Path(self.mktemp()).absolute()
+        folder = site / "micronode-9.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(
+            "Metadata-Version: 2.4\nName: micronode\nVersion: 9\nProvides-Extra: feed\nProvides-Extra: pq\n"
+            'Requires-Dist: attrs>=24.1; extra == "pq"\n',
+            "utf-8",
+        )
+        # The first installation on the path is the one that counts.
+        self.patch(sys, "path", [str(site), *sys.path])
+        self.assertEqual(build_version()["build"]["features"], ["graph", "media", "search"])
+
+    def test_each_is_served(self) -> None:
+        """Nothing is listed that a node cannot have switched on."""
+        self.assertEqual(build_version()["build"]["features"], sorted(Config().facets))
 
 
 class RuntimeVersionTests(SynchronousTestCase):

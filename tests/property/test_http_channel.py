@@ -15,9 +15,8 @@ from twisted.logger import LogLevel, globalLogPublisher
 
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
-from micronode.http.limits import MAX_PIPELINED_BYTES
+from micronode.http.limits import MAX_HTTP_BODY_BYTES, MAX_PIPELINED_BYTES
 from micronode.http.request import Request
-from micronode.oap.wire.limits import MAX_HTTP_BODY_BYTES
 from tests.http.support import Plane, StubDispatcher, Wire, get, post, read_answers, say
 from tests.property.http_grammar import wilds
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from micronode.adapters.address import OwnerAddress
 from micronode.adapters.agent import OwnerAgent
 from micronode.adapters.owner import OwnerClient
+from micronode.config.url import OwnerUrl
 from micronode.observability.metrics import Metrics
 from tests.support.measures import make_metrics
 from tests.support.network import MemoryNetwork
@@ -26,5 +26,5 @@ def make_client(
         "max_body": None,
     }
     settings.update(changes)
-    agents = [OwnerAgent(network.reactor, OwnerAddress.parse(url), connections=2) for url in urls or (URL,)]
+    agents = [OwnerAgent(network.reactor, OwnerUrl.parse(url), connections=2) for url in urls or (URL,)]
     return OwnerClient(name, agents, reactor=network.reactor, metrics=metrics or make_metrics(), **settings)

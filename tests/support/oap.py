@@ -149,12 +149,15 @@ class Dispatched:
         self.cancelled = True
         over.callback(None)
 
+    def _over(self, _: None) -> None:
+        if not self.over.called:
+            self.over.callback(None)
+
     def answer(self, data: bytes, **head: Any) -> None:
         """Answer with *data*, as a relay does."""
         self.sink.start(ResponseHead(length=len(data), **head))
         self.sink.write(data)
-        self.sink.finish()
-        self.over.callback(None)
+        self.sink.finish().addCallback(self._over)
 
 
 class StubDispatcher:
@@ -181,12 +184,14 @@ class MemoryTransport(StringTransport):
     :ivar aborted: whether our side cut the connection.
     :ivar lost: whether the protocol knows that the connection is gone.
     :ivar writes: what each write was.
+    :ivar full_at: more unread bytes than these fill it, as a write can; None: it fills on request alone.
     """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(lenient=True)
         self.half_closed = self.aborted = self.lost = False
         self.writes: list[bytes] = []
+        self.full_at: int | None = None
         self.protocol: Any = None
         self._clock = clock
 
@@ -194,6 +199,8 @@ class MemoryTransport(StringTransport):
         assert not self.half_closed, "a write after the half-close"
         self.writes.append(data)
         super().write(data)
+        if self.full_at is not None and self.producer is not None and len(self.value()) > self.full_at:
+            self.fill()
 
     def writeSequence(self, data: Any) -> None:
         self.write(b"".join(data))

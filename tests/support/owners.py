@@ -135,12 +135,15 @@ class _StubOwner:
     def __init__(self, reply: StubReply | NodeError) -> None:
         self.reply = reply
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        #: What the next answer waits for, if anything.
+        self.waiting: Deferred[None] | None = None
 
     def _answer(self, name: str, **arguments: Any) -> Deferred[IOwnerReply]:
         self.calls.append((name, arguments))
         if isinstance(self.reply, NodeError):
             return fail(self.reply)
-        return succeed(self.reply)
+        waiting, self.waiting = self.waiting or succeed(None), None
+        return waiting.addCallback(lambda _: self.reply)
 
 
 @implementer(IIndexOwner)

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from micronode.calls.call import ResponseHead
-from micronode.errors import NodeError
+from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IResponseSink
 
 
@@ -88,7 +88,10 @@ class MemorySink:
             assert self.started, "finish() before start()"
             assert self.producer is None, "finish() with a producer"
             length = self.head.length if self.head is not None and not self._bodiless else None
-            self.outcome = "finished" if length in (None, len(self.body)) else "void"
+            if length in (None, len(self.body)):
+                self.outcome = "finished"
+            else:
+                self.outcome, self.error = "void", NodeError(ErrorCode.INTERNAL, "another length")
         return succeed(None) if self._flushed is None else self._flushed
 
     def fail(self, error: NodeError) -> None:
@@ -118,6 +121,8 @@ class MemorySink:
     def go(self) -> None:
         """Go away, as a caller does that hangs up."""
         self._is_gone = True
+        if self.outcome is None:
+            self.error = NodeError(ErrorCode.CANCELLED, "the caller has gone")
         producer, self.producer = self.producer, None
         if producer is not None:
             producer.stopProducing()

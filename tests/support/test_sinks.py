@@ -18,10 +18,11 @@ class MemorySinkTests(SinkContract, SynchronousTestCase):
     def seen(self) -> Seen:
         sink = self.sink
         status = sink.head.status if sink.head is not None else None
-        if sink.error is None:
+        if sink.outcome != "failed":
             return Seen(outcome=OUTCOMES[sink.outcome], status=status, body=sink.body)
         if sink.started:
             return Seen(outcome=Outcome.VOID, status=status, body=sink.body)
+        assert sink.error is not None
         code = sink.error.code
         return Seen(outcome=Outcome.FAILED, status=code.status, error=code.value)
 

@@ -6,7 +6,7 @@ request id that only the shell knows; the shell answers through the connection's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from micronode.oap.wire.errors import ErrorCode
@@ -63,6 +63,8 @@ class StreamFailed:
     corr_id: int
     code: ErrorCode
     message: str
+    #: What the frame was: ``start``, ``data`` or ``end``; for metrics.
+    kind: str = field(default="data", compare=False)
 
 
 @dataclass(slots=True)
@@ -74,6 +76,8 @@ class StreamRefused:
     tenant: bytes
     code: ErrorCode
     message: str
+    #: As StreamFailed has it.
+    kind: str = field(default="start", compare=False)
 
 
 @dataclass(slots=True)
@@ -89,6 +93,8 @@ class FrameIgnored:
     """A frame was dropped, as the protocol says; ``reason`` is from a closed set, for metrics."""
 
     reason: str
+    #: What the frame was: ``event``, or as StreamFailed has it.
+    kind: str = field(default="event", compare=False)
 
 
 @dataclass(slots=True)

@@ -39,13 +39,13 @@ class CallHead:
     traceparent: str | None
 
 
-def parse_object(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes, *, max_bytes: int = MAX_HEAD_BYTES) -> dict[str, Any]:
     """Read *data* as one strict JSON object.
 
     :raises HeadError: ``bad_json``.
     """
-    if len(data) > MAX_HEAD_BYTES:
-        raise _bad_json(f"longer than {MAX_HEAD_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise _bad_json(f"longer than {max_bytes} bytes")
     try:
         text = data.decode("utf-8")
         value = _DECODER.decode(text)

@@ -1,7 +1,7 @@
 """The protocol's limits, each with its reason: the one place that names 1 MiB, 64 KiB and 10x.
 
-Configuration may lower ``MAX_FRAME_BYTES``, ``MAX_CHUNK_BYTES`` and ``DECOMPRESS_RATIO`` and
-never raise them. ``specs/oap-1.md`` section 7.
+Configuration may lower ``MAX_FRAME_BYTES`` and ``MAX_CHUNK_BYTES`` and never raise them; a key for
+``DECOMPRESS_RATIO`` comes with compression. ``specs/oap-1.md`` section 7.
 """
 
 from typing import Final
@@ -40,8 +40,3 @@ MAX_PING_BYTES: Final = 64
 LINGER_BYTES: Final = 1_048_576
 #: ... and for how long, in seconds.
 LINGER_S: Final = 1.0
-#: An HTTP request body, collected in memory.
-MAX_HTTP_BODY_BYTES: Final = 1_048_576
-#: An HTTP request head, and the fields in it.
-MAX_HTTP_HEAD_BYTES: Final = 16_384
-MAX_HTTP_FIELDS: Final = 128

@@ -68,26 +68,28 @@ class Streams:
         stream = self._open.get(corr_id)
         if flags & START:
             if stream is not None and stream.state is not _OWED:
-                return _breach(corr_id, stream, ErrorCode.CONFLICT, "a second START on an open stream")
+                return _breach(corr_id, stream, flags, ErrorCode.CONFLICT, "a second START on an open stream")
             return self._start(flags, code, app, tenant, corr_id, cap, payload)
         if stream is None:
             if 0 < corr_id <= self.highest:
-                return FrameIgnored("closed")
-            return StreamRefused(corr_id, app, tenant, ErrorCode.BAD_SEQUENCE, "no stream has that corr_id")
+                return FrameIgnored("closed", _kind(flags))
+            message = "no stream has that corr_id"
+            return StreamRefused(corr_id, app, tenant, ErrorCode.BAD_SEQUENCE, message, _kind(flags))
         if stream.state is _OWED:
-            return FrameIgnored("closed")
+            return FrameIgnored("closed", _kind(flags))
         if app != stream.app or tenant != stream.tenant:
-            return _breach(corr_id, stream, ErrorCode.BAD_SEQUENCE, "app or tenant differ from START's")
+            message = "app or tenant differ from START's"
+            return _breach(corr_id, stream, flags, ErrorCode.BAD_SEQUENCE, message)
         if code == _CANCEL and flags & END and flags & REQ:
             stream.state = STREAM[stream.state, StreamInput.RECEIVE_CANCEL]
             return StreamCancelled(corr_id)
         ended = flags & END != 0
         after = STREAM.get((stream.state, _RECEIVE_END if ended else _RECEIVE_BODY))
         if after is None:
-            return _breach(corr_id, stream, ErrorCode.BAD_SEQUENCE, "a frame after END")
+            return _breach(corr_id, stream, flags, ErrorCode.BAD_SEQUENCE, "a frame after END")
         fault = _fault(flags, code, payload)
         if fault is not None:
-            return _breach(corr_id, stream, *fault)
+            return _breach(corr_id, stream, flags, *fault)
         assert payload is not None  # else it had a fault
         stream.state = after
         return BodyReceived(corr_id, payload, ended)
@@ -135,9 +137,14 @@ class Streams:
         return stream
 
 
-def _breach(corr_id: int, stream: Stream, code: ErrorCode, message: str) -> StreamFailed:
+def _breach(corr_id: int, stream: Stream, flags: int, code: ErrorCode, message: str) -> StreamFailed:
     stream.state = STREAM[stream.state, StreamInput.RECEIVE_BREACH]
-    return StreamFailed(corr_id, code, message)
+    return StreamFailed(corr_id, code, message, _kind(flags))
+
+
+def _kind(flags: int) -> str:
+    """Return what metrics call a frame with *flags* outside app 0."""
+    return "start" if flags & START else "end" if flags & END else "data"
 
 
 def _fault(flags: int, code: int, payload: bytes | None) -> tuple[ErrorCode, str] | None:

@@ -1,11 +1,11 @@
-"""Tests for :mod:`micronode.http.timer`."""
+"""Tests for :mod:`micronode.concurrency.timer`."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.http.timer import LazyTimer
+from micronode.concurrency.timer import LazyTimer
 
 
 class LazyTimerTests(SynchronousTestCase):

@@ -1,9 +1,10 @@
-"""How a connection is closed so that the caller learns why.
+"""How a connection is closed so that the caller learns why; both ingresses end theirs with it.
 
 Bytes that nobody read when a socket is closed make the kernel send a reset, and a reset may overtake
-the error frame (or the GOAWAY) that was just written. So the writing side is shut down first, and
-input is thrown away for a moment (``specs/oap-1.md`` section 1). TLS has no half-close: its own
-shutdown has to do.
+the last words that were just written (an error frame, an HTTP refusal; RFC 9112 section 9.6). So the
+writing side is shut down first, and input is thrown away for a moment (``specs/oap-1.md`` section 1).
+TLS has no half-close, and the one of the socket beneath would cut off what is not encrypted yet: its
+own shutdown has to do.
 """
 
 from __future__ import annotations
@@ -13,42 +14,41 @@ from typing import Any
 from twisted.internet.interfaces import INegotiated, IReactorTime
 
 from micronode.concurrency.stall import StallWatch, unacknowledged
-from micronode.oap.timers import Deadline
+from micronode.concurrency.timer import LazyTimer
 from micronode.oap.wire.limits import LINGER_BYTES, LINGER_S
 
 
 class Farewell:
-    """Closes *transport* once everything was written to it and its producer is unregistered.
+    """Closes *transport* once everything was written to it; its producer is unregistered by then.
 
     :param stall_s: a caller that takes no byte of what is still unsent for so many seconds is cut.
     """
 
     def __init__(self, transport: Any, clock: IReactorTime, *, stall_s: float) -> None:
         self._transport = transport
+        self._clock = clock
         self._stall_s = stall_s
-        self._linger = Deadline(clock, LINGER_S, self._lingered)
+        self._is_tls = INegotiated.providedBy(transport)
+        self._linger = LazyTimer(clock, self._lingered)
         self._watch = StallWatch(clock, transport, transport.abortConnection)
         self._discarded = 0
         self._losing = False
         self._over = False
 
-    def begin(self, discarded: int, *, input_ended: bool) -> None:
-        """Shut the writing side down and linger.
+    def begin(self, discarded: int, *, linger: bool) -> None:
+        """Shut the writing side down, and close: in a moment, or as soon as everything is written.
 
         :param discarded: bytes of input that were thrown away already.
-        :param input_ended: the caller has shut its own side down, so that there is nothing to wait for.
+        :param linger: wait for the caller to read and to close. Without need where its input has ended,
+            or where nothing of it can be unread.
         """
         self._discarded = discarded
-        half_close = getattr(self._transport, "loseWriteConnection", None)
-        if half_close is None or INegotiated.providedBy(self._transport):
+        if self._is_tls or not linger:
             self._lose()
-        elif input_ended:
-            self._lose()
-            return
         else:
-            half_close()
-        if not self._over:
-            self._linger.start()
+            self._transport.loseWriteConnection()
+        if (self._is_tls or linger) and not self._over:
+            self._linger.expect(self._clock.seconds() + LINGER_S)
 
     def received(self, size: int) -> None:
         """Throw *size* bytes of input away."""
@@ -69,8 +69,8 @@ class Farewell:
     def _lingered(self) -> None:
         if not self._losing:
             self._lose()
-        elif not unacknowledged(self._transport):
-            # TLS waits for the other side's shutdown, which need not come.
+        elif self._is_tls and not unacknowledged(self._transport):
+            # It waits for the other side's shutdown, which need not come.
             self._transport.abortConnection()
 
     def _lose(self) -> None:

@@ -1,0 +1,169 @@
+"""Writes the log without ever waiting for whoever reads it.
+
+A write to a pipe that nobody empties blocks, and one that blocks the reactor stops the whole node, its
+signals included. So each write first asks whether the descriptor takes something; what it does not
+take waits here, up to a bound, and beyond that is dropped and counted.
+
+Why not O_NONBLOCK: it belongs to the open file, which a standard stream shares with other processes.
+"""
+
+from __future__ import annotations
+
+import os
+import select  # A poll() with a timeout of 0 does not block.
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import IO, Any, Final, Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+#: What may wait for the reader: minutes of a quiet node, a second or so of a busy one.
+MAX_LINES: Final = 1_000
+MAX_BYTES: Final = 262_144
+#: Seconds between two looks at a reader that is behind.
+LOOK_S: Final = 0.1
+#: How long a reader is waited for at the very end, when the reactor does not run any more.
+LAST_S: Final = 1.0
+
+
+class Output(Protocol):
+    """Where the bytes go."""
+
+    def ready(self, within_s: float = 0.0) -> bool:
+        """Tell whether a write would not block, now or within *within_s* seconds."""
+
+    def write(self, data: bytes) -> int:
+        """Write a part of *data*, and return how much.
+
+        :raises OSError: it cannot be written.
+        """
+
+
+class Descriptor:
+    """An open file of the system: a pipe, a socket, a terminal, a file (which is always ready).
+
+    :raises OSError: *stream* has no descriptor.
+    :raises ValueError: it is closed.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        # Kept: a stream that nobody holds closes its file.
+        self._stream = stream
+        self._number: int = stream.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._number, select.POLLOUT)
+
+    def ready(self, within_s: float = 0.0) -> bool:
+        """Tell whether a write would not block; also where it would fail, which it then says."""
+        return bool(self._poll.poll(within_s * 1000))
+
+    def write(self, data: bytes) -> int:
+        """Write at most what a pipe that is ready has room for."""
+        return os.write(self._number, data[: select.PIPE_BUF])
+
+
+class InMemory:
+    """A stream without a descriptor."""
+
+    def __init__(self, stream: IO[str], encoding: str) -> None:
+        self._stream = stream
+        self._encoding = encoding
+
+    def ready(self, within_s: float = 0.0) -> bool:
+        """Tell that it is."""
+        return True
+
+    def write(self, data: bytes) -> int:
+        """Write all of *data*."""
+        self._stream.write(data.decode(self._encoding))
+        return len(data)
+
+
+class LineWriter:
+    """Passes lines on to *output*, in order.
+
+    :param clock: times the looks at a reader that is behind.
+    :param dropped: called with how many lines were, once everything that was kept is written.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        clock: IReactorTime,
+        dropped: Callable[[int], object],
+        *,
+        encoding: str = "utf-8",
+    ) -> None:
+        self._output = output
+        self._clock = clock
+        self._dropped = dropped
+        self._encoding = encoding
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._lost = 0
+        self._is_waiting = False
+
+    def write(self, line: str) -> None:
+        """Write *line*, now or later or never."""
+        # A console that cannot show a character; the line still counts.
+        data = line.encode(self._encoding, "backslashreplace")
+        if len(self._queue) >= MAX_LINES or self._queued + len(data) > MAX_BYTES:
+            self._lost += 1
+            return
+        self._queue.append(data)
+        self._queued += len(data)
+        if not self._is_waiting:
+            self._go_on()
+
+    def close(self) -> None:
+        """Write what waits, for at most :data:`LAST_S` seconds; for the end of the process only."""
+        until_s = time.monotonic() + LAST_S
+        while self._queue and self._output.ready(max(0.0, until_s - time.monotonic())):
+            if not self._write_some():
+                return
+        self._report()
+
+    def _go_on(self) -> None:
+        self._is_waiting = False
+        while self._queue and self._output.ready() and self._write_some():
+            pass
+        if self._queue:
+            self._is_waiting = True
+            self._clock.callLater(LOOK_S, self._go_on)
+        else:
+            self._report()
+
+    def _report(self) -> None:
+        """Say how many lines were lost, once there is room to say it."""
+        if self._lost and not self._queue:
+            lost, self._lost = self._lost, 0
+            self._dropped(lost)
+
+    def _write_some(self) -> bool:
+        """Write a part of the first line; False: nothing can be written now after all."""
+        data = self._queue.popleft()
+        self._queued -= len(data)
+        try:
+            rest = data[self._output.write(data) :]
+        except BlockingIOError:
+            # Another process was quicker, and has made the file it shares with us a non-blocking one.
+            rest = data
+        except (OSError, ValueError):
+            # The reader of the log has gone. There is nowhere left to say so, and the node serves on.
+            return True
+        if rest:
+            self._queue.appendleft(rest)
+            self._queued += len(rest)
+        return rest is not data
+
+
+def open_writer(stream: IO[str], clock: IReactorTime, dropped: Callable[[int], object]) -> LineWriter:
+    """Return a writer to *stream*; see :class:`LineWriter`."""
+    encoding: str = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        stream.flush()
+        output: Output = Descriptor(stream)
+    except (OSError, ValueError):
+        output = InMemory(stream, encoding)
+    return LineWriter(output, clock, dropped, encoding=encoding)
