@@ -28,6 +28,7 @@ class NodeError(Exception):
         token or an owner's address.
     :param retry_after_s: when to come back, in seconds; None leaves it to the table.
     :param source: who failed (``"index"``, ``"storage"``, …), for logs and metrics.
+    :param headers: fields that HTTP asks for beside this status (``Allow``, ``Content-Range``).
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class NodeError(Exception):
         *,
         retry_after_s: float | None = None,
         source: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
         self.source = source
+        self.headers = headers
 
     @property
     def retry_after_ms(self) -> int | None:

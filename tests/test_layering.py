@@ -35,7 +35,6 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
             "config.url",
             "calls.call",
             "calls.context",
-            "calls.inflate",
             "calls.operations",
         ),
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from micronode.cli.exits import CommandError, Exit
+from micronode.cli.streams import discard
 
 #: What is read from a pipe at a time; a pipe holds this much.
 _READ_BYTES: Final = 65_536
@@ -124,6 +124,11 @@ class BodyWriter:
         self._last = b""
         self.error: OSError | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no byte has come yet."""
+        return not self._last
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         if not streaming:
             producer.resumeProducing()
@@ -138,7 +143,7 @@ class BodyWriter:
 
     def finish(self, *, newline: bool) -> None:
         """Flush; with *newline* end the last line if the body did not."""
-        if newline and self._last not in (b"", b"\n"):
+        if newline and not self.is_empty and self._last != b"\n":
             self.write(b"\n")
         self._guarded(self._stream.flush)
 
@@ -149,9 +154,5 @@ class BodyWriter:
             act()
         except OSError as error:
             self.error = error
-            # What is still buffered would raise again when the interpreter flushes it at exit.
-            with contextlib.suppress(OSError, ValueError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)
+            discard(self._stream)
             self._failed()

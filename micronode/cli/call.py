@@ -27,6 +27,8 @@ from micronode.oap.wire.profiles import Profile
 
 #: Profiles as they are typed.
 PROFILES: Final = {profile.name.lower(): profile for profile in Profile if profile is not Profile.CONTROL}
+#: Operations that store the body they are sent; to be sent none is most likely a forgotten --body.
+STORING: Final = frozenset({(Profile.MEDIA, "put")})
 Connect = Callable[[Any, str], Deferred[OAPClient]]
 #: Seconds to say goodbye.
 _CLOSE_S: Final = 2.0
@@ -42,9 +44,21 @@ class CallOptions(CommandOptions):
     )
     optParameters: OptParameters = (
         ("body", None, None, "Send this file as the request's body; - is standard input."),
-        ("idempotency-key", None, None, "Key under which a repetition of the call does nothing new."),
+        (
+            "idempotency-key",
+            None,
+            None,
+            "Key by which a node can know a repetition; no operation of this release uses it.",
+        ),
     )
-    optFlags = (("head", None, "Print the answer's head (JSON) on standard error, before the body."),)
+    optFlags = (
+        (
+            "head",
+            None,
+            "Print the answer's head (JSON) on standard error, before the body; of an answer without a "
+            "body it is printed there in any case.",
+        ),
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +74,13 @@ class CallOptions(CommandOptions):
             known = ", ".join(PROFILES)
             raise usage.UsageError(f"unknown profile {shorten(profile)}{hint}; profiles are {known}")
         self["profile"] = profile
+
+    def postOptions(self) -> None:
+        if self["body"] is None and (PROFILES[self["profile"]], self["op"]) in STORING:
+            raise usage.UsageError(
+                f"{self['profile']}.{self['op']} stores a body and none was given: name its file with "
+                "--body FILE, or - for standard input (/dev/null for an empty one)"
+            )
 
     def opt_args(self, text: str) -> None:
         """Arguments: a JSON object (default: {})."""
@@ -131,7 +152,7 @@ async def _connected(reactor: Any, target: str, connect: Connect) -> OAPClient:
     except ValueError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
     except OAPError as error:
-        raise CommandError(Exit.UNAVAILABLE, f"{target} refused the connection: {describe(error)}") from None
+        raise CommandError(Exit.UNAVAILABLE, f"no OAP/1 connection to {target}: {describe(error)}") from None
     except (ConnectError, ConnectionClosed, DNSLookupError, OSError) as error:
         reason = str(error).rstrip(".").partition("\n")[0]
         message = f"cannot connect to {target}: {reason}; is the node running, and is this its oap.listen?"
@@ -140,7 +161,7 @@ async def _connected(reactor: Any, target: str, connect: Connect) -> OAPClient:
 
 async def _print(response: OAPResponse, *, head: bool) -> int:
     if head:
-        print(json.dumps(response.head), file=sys.stderr, flush=True)
+        _print_head(response)
     delivery: Deferred[None] | None = None
 
     def full() -> None:
@@ -166,7 +187,15 @@ async def _print(response: OAPResponse, *, head: bool) -> int:
         if writer.error.errno != errno.EPIPE:
             say(f"cannot write the body: {writer.error.strerror}")
         return Exit.FAILED
+    if writer.is_empty and not head:
+        # All there is to the answer; and not on standard output, where an empty object stays empty.
+        _print_head(response)
     return Exit.FAILED if response.head.get("status", 200) >= 400 else Exit.DONE
+
+
+def _print_head(response: OAPResponse) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(json.dumps(response.head), file=sys.stderr, flush=True)
 
 
 async def _closed(reactor: Any, client: OAPClient) -> None:

@@ -7,8 +7,6 @@ however the node ends.
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +23,7 @@ from micronode.cli.options import NodeOptions, OptParameters
 from micronode.cli.ownerchild import OwnersChild
 from micronode.cli.run import begin_logging, build_node, start_node, stop_node
 from micronode.cli.runner import Runner
+from micronode.cli.streams import show
 from micronode.config.schema import Config
 from micronode.config.sources import Flag
 
@@ -70,9 +69,9 @@ def main(argv: Sequence[str]) -> int:
     options = DevOptions()
     options.parse(argv)
     loaded = options.load()
-    begin_logging(loaded)
     from twisted.internet import reactor
 
+    begin_logging(loaded, reactor)
     return _Dev(reactor, loaded.config, options).run()
 
 
@@ -165,10 +164,5 @@ def with_owners(config: Config, urls: Mapping[str, str]) -> Config:
 
 def emit(line: str) -> None:
     """Print one line now, also into a pipe; a reader that has gone is no reason to stop serving."""
-    try:
-        print(line, flush=True)
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
+    with contextlib.suppress(CommandError):
+        show(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import traceback
 from enum import IntEnum
 from typing import IO
 
@@ -51,3 +52,10 @@ def print_error(error: CommandError) -> None:
     """Print how a command ended."""
     for line in error.lines:
         say(line)
+
+
+def print_defect() -> None:
+    """Print the exception that is being handled, which is nobody's fault but ours."""
+    with contextlib.suppress(OSError, ValueError):
+        traceback.print_exc()
+    say("this is a defect of micronode; please report it with the lines above")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
 from micronode import __version__
-from micronode.cli.exits import CommandError, Exit, print_error, say
+from micronode.cli.exits import CommandError, Exit, print_defect, print_error
+from micronode.cli.streams import settle, show
 from micronode.config.kinds import did_you_mean, shorten
 
 #: Each command is ``main(argv) -> int`` of the module ``micronode.cli.NAME``, imported when it is called.
@@ -39,7 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :return: the exit code, see :class:`~micronode.cli.exits.Exit`.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return settle(_guarded(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _guarded(arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except CommandError as error:
@@ -51,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.FAILED
     except Exception:
-        traceback.print_exc()
-        say("this is a defect of micronode; please report it with the lines above")
+        print_defect()
         return Exit.DEFECT
 
 
@@ -63,10 +65,10 @@ def _run(arguments: list[str]) -> int:
         )
     name, *rest = arguments
     if name in ("-h", "--help", "help"):
-        print(usage())
+        show(usage())
         return Exit.DONE
     if name == "--version":
-        print(f"micronode {__version__}")
+        show(f"micronode {__version__}")
         return Exit.DONE
     if name not in COMMANDS:
         what = "option" if name.startswith("-") else "command"

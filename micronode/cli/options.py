@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 from twisted.python import usage
 
 from micronode import __version__
-from micronode.cli.exits import CommandError, Exit
+from micronode.cli.exits import CommandError, Exit, print_error
+from micronode.cli.streams import show
 from micronode.config.kinds import ConfigError
+from micronode.config.schema import Config
 from micronode.config.sources import Flag, Loaded, facet_flags, load
 
 #: Long name, short name, default, help.
@@ -37,12 +39,12 @@ class CommandOptions(usage.Options):
 
     def opt_version(self) -> NoReturn:
         """Print the version and exit."""
-        print(f"micronode {__version__}")
+        show(f"micronode {__version__}")
         raise SystemExit(Exit.DONE)
 
     def opt_help(self) -> NoReturn:
         """Print this help and exit."""
-        print(self)
+        show(str(self).rstrip())
         raise SystemExit(Exit.DONE)
 
     opt_h = opt_help
@@ -127,13 +129,28 @@ class NodeOptions(CommandOptions):
         :raises CommandError: the configuration is refused.
         """
         try:
-            return load(
+            loaded = load(
                 flags=self.flags,
                 environ=os.environ if environ is None else environ,
                 path=self["config"],
             )
         except ConfigError as error:
             raise CommandError.refused(error) from None
+        _require_facet(loaded.config)
+        return loaded
+
+
+def _require_facet(config: Config) -> None:
+    """Refuse a node that would come up, say it is ready, and serve nothing.
+
+    Only here: a program that embeds a node may have its reasons.
+    """
+    if not any(facet.enabled for facet in config.facets.values()):
+        paths = [f"facets.{name}.enabled" for name in config.facets]
+        origins = dict.fromkeys(config.sources[path] for path in paths if path in config.sources)
+        known = ", ".join(config.facets)
+        fix = f"enable at least one of {known} (as in --facets {','.join(config.facets)})"
+        raise CommandError(Exit.CONFIG, f"{', '.join(origins)}: no facet is enabled to serve anything; {fix}")
 
 
 class TwistdOptions(NodeOptions):
@@ -147,3 +164,6 @@ class TwistdOptions(NodeOptions):
         except usage.UsageError as error:
             print(f"twistd micronode: {error}; see twistd micronode --help", file=sys.stderr)
             raise SystemExit(Exit.USAGE) from None
+        except CommandError as error:  # twistd knows only SystemExit
+            print_error(error)
+            raise SystemExit(error.code) from None

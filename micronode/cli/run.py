@@ -25,9 +25,9 @@ def main(argv: Sequence[str]) -> int:
     options = NodeOptions()
     options.parse(argv)
     loaded = options.load()
-    begin_logging(loaded)
     from twisted.internet import reactor
 
+    begin_logging(loaded, reactor)
     node = build_node(loaded.config, reactor)
 
     async def start() -> None:
@@ -36,11 +36,11 @@ def main(argv: Sequence[str]) -> int:
     return Runner(reactor, start=start, stop=lambda: stop_node(node), hurry=node.hurry).run()
 
 
-def begin_logging(loaded: Loaded) -> None:
+def begin_logging(loaded: Loaded, reactor: Any) -> None:
     """Start the log as the configuration says, and say what was odd in finding it."""
     from micronode.observability.logging import start_logging
 
-    start_logging(sys.stderr, loaded.config.log.level, loaded.config.log.format)
+    start_logging(sys.stderr, loaded.config.log.level, loaded.config.log.format, reactor)
     for warning in loaded.warnings:
         log.warn("environment", reason=warning)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -17,7 +16,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from micronode.cli.exits import CommandError, Exit, print_error, say
+from micronode.cli.exits import CommandError, Exit, print_defect, print_error, say
 
 log = Logger()
 
@@ -103,7 +102,7 @@ class Runner:
             self.finish(error.code)
         except Exception:
             self._starting = None
-            self._defect()
+            print_defect()
             self.finish(Exit.DEFECT)
 
     async def _shutdown(self) -> None:
@@ -111,12 +110,8 @@ class Runner:
             await self._stop()
         except Exception:
             self._code = Exit.DEFECT
-            self._defect()
+            print_defect()
         self._stop_reactor()
-
-    def _defect(self) -> None:
-        traceback.print_exc()
-        say("this is a defect of micronode; please report it with the lines above")
 
     def _on_signal(self, number: int, _frame: object) -> None:
         # Only hand it to the reactor: a Python signal handler runs between any two bytecodes.

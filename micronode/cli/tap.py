@@ -89,14 +89,13 @@ def makeService(options: TwistdOptions) -> IService:
     daemon = not parent.get("nodaemon", True)
     observer = None
     if not daemon and not any(map(parent.get, ("logfile", "logger", "syslog"))):
-        observer = _observer(sys.stdout, loaded.config.log)
+        observer = _observer(sys.stdout, loaded.config.log, reactor)
     if parent.get("pidfile") == _DEFAULT_PIDFILE:
         parent["pidfile"] = ""
     return TwistdService(build_node(loaded.config, reactor), reactor, observer=observer, daemon=daemon)
 
 
-def _observer(stream: IO[str], config: Log) -> ILogObserver:
-    from micronode.observability.logging import make_observer
+def _observer(stream: IO[str], config: Log, reactor: Any) -> ILogObserver:
+    from micronode.observability.logging import stream_observer
 
-    console = config.format == "console" or (config.format == "auto" and stream.isatty())
-    return make_observer(stream.write, stream.flush, config.level, console=console)
+    return stream_observer(stream, config.level, config.format, reactor)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from micronode import __version__
 from micronode.cli.exits import Exit
 from micronode.cli.options import CommandOptions
+from micronode.cli.streams import show
 
 
 class VersionOptions(CommandOptions):
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     if options["json"]:
         from micronode.observability.version import build_version
 
-        print(json.dumps(build_version(), indent=2))
+        show(json.dumps(build_version(), indent=2))
     else:
-        print(f"micronode {__version__}")
+        show(f"micronode {__version__}")
     return Exit.DONE

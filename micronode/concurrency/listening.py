@@ -72,12 +72,16 @@ def bound_address(port: IListeningPort) -> str:
 
 
 def _clear_stale(path: str) -> None:
-    """Remove the socket file of a process that is gone; leave everything else alone."""
+    """Remove the socket file of a process that is gone; leave everything else alone.
+
+    :raises OSError: a file that is no socket is in the way.
+    """
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
+        mode = os.stat(path).st_mode
     except OSError:
         return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "a file that is no socket is there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

@@ -245,7 +245,11 @@ def _read_url(key: Key, url: str) -> str:
     try:
         return str(OwnerUrl.parse(url))
     except ValueError as error:
-        raise RefusedError(f"{key.path} cannot be {shorten(url)} ({error})", f"it takes {key.form}") from None
+        # What stands before an @ may be a password, and errors end up in journals.
+        scheme, slashes, rest = url.partition("://")
+        shown = f"{scheme}{slashes}...@{rest.rpartition('@')[2]}" if "@" in rest else url
+        what = f"{key.path} cannot be {shorten(shown)} ({error})"
+        raise RefusedError(what, f"it takes {key.form}") from None
 
 
 _READERS: Final[Mapping[Kind, Callable[[Key, Any], Any]]] = {

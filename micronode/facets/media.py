@@ -206,5 +206,12 @@ def _not_modified(reply: IOwnerReply, tag: str) -> Reply:
 def _unsatisfiable(reply: IOwnerReply) -> NodeError:
     size = object_size(reply.header("content-range"))
     reply.discard()
-    message = "the object has no such range" + ("" if size is None else f": it has {size} bytes")
-    return NodeError(ErrorCode.RANGE_NOT_SATISFIABLE, message, source="storage")
+    if size is None:
+        return NodeError(ErrorCode.RANGE_NOT_SATISFIABLE, "the object has no such range", source="storage")
+    # RFC 9110 section 15.5.17: how long it is, for the next try.
+    return NodeError(
+        ErrorCode.RANGE_NOT_SATISFIABLE,
+        f"the object has no such range: it has {size} bytes",
+        source="storage",
+        headers=(("Content-Range", f"bytes */{size}"),),
+    )

@@ -203,8 +203,6 @@ def _make_head(line: tuple[str, str, bool], fields: dict[str, str]) -> RequestHe
             raise _bad("an HTTP/1.1 request needs a Host")
     elif _HOST.fullmatch(host) is None:
         raise _bad("malformed Host")
-    if "upgrade" in fields:
-        raise _bad("protocol upgrades are not served here")
     path, query = _split_target(method, target, host)
     # RFC 9112 section 9.3; HTTP/1.0 connections are never kept, its keep-alive never had a standard.
     keep_alive = http11

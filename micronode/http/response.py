@@ -113,7 +113,7 @@ def error_parts(error: NodeError, *, request_id: str) -> tuple[ResponseHead, byt
     An error may bring fields of its own (``Allow``) as ``headers``: pairs, as in ResponseHead.
     """
     body = json_bytes(error.as_object(request_id=request_id))
-    headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"), *getattr(error, "headers", ()))
+    headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"), *error.headers)
     if error.retry_after_ms is not None and error.code.waits:
         headers = (*headers, ("Retry-After", str(math.ceil(error.retry_after_ms / 1000))))
     head = ResponseHead(status=http_status(error.code), content_type=JSON, length=len(body), headers=headers)

@@ -51,15 +51,6 @@ class Dispatch(Protocol):
         """
 
 
-class MethodNotAllowedError(NodeError):
-    """``method_not_allowed``, with what is allowed."""
-
-    def __init__(self, allowed: Iterable[str]) -> None:
-        allow = ", ".join(sorted(allowed))
-        super().__init__(ErrorCode.METHOD_NOT_ALLOWED, f"this path takes {allow}")
-        self.headers = (("Allow", allow),)
-
-
 def _nothing(request: Request) -> dict[str, Any]:
     return {}
 
@@ -141,19 +132,24 @@ class Routes:
         try:
             endpoint, raw = self._map.match(path, method)
         except MethodNotAllowed as error:
-            raise MethodNotAllowedError(error.valid_methods or ()) from None
+            raise _method_not_allowed(error.valid_methods or ()) from None
         except HTTPException:
             raise _not_found() from None
         route = self._by_name[str(endpoint)]
         if method not in route.methods:
             # werkzeug upper-cases methods; HTTP's are case-sensitive (RFC 9110 section 9.1).
-            raise MethodNotAllowedError(route.methods)
+            raise _method_not_allowed(route.methods)
         return route, dict(raw)
 
     def run(self, request: Request) -> Any:
         """Execute the endpoint that :meth:`admit` found, and return what it returns."""
         assert request.route is not None
         return self.app.execute_endpoint(request.route.name, request)  # type: ignore[arg-type]
+
+
+def _method_not_allowed(allowed: Iterable[str]) -> NodeError:
+    allow = ", ".join(sorted(allowed))
+    return NodeError(ErrorCode.METHOD_NOT_ALLOWED, f"this path takes {allow}", headers=(("Allow", allow),))
 
 
 def _not_found() -> NodeError:

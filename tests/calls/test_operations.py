@@ -197,6 +197,12 @@ class TableTests(SynchronousTestCase):
             self.assertIs(error.code, code)
             self.assertIn(f"0x{profile:04x}", error.message)
 
+    def test_unknown_is_named_as_a_person_knows_it(self) -> None:
+        error = self.assertRaises(NodeError, self.table.by_op, 0x0201, "send")
+        self.assertIn("profile feed (0x0201) is not served here", error.message)
+        error = self.assertRaises(NodeError, self.table.by_op, 0x0101, "query")
+        self.assertIn("it has get, put", error.message)
+
     def test_what_was_asked_is_not_repeated(self) -> None:
         error = self.assertRaises(NodeError, self.table.by_op, 0x0402, "a secret")
         self.assertNotIn("secret", error.message)

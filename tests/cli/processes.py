@@ -25,6 +25,23 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
 #: Listeners on free ports.
 FREE = ("--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--oap", "127.0.0.1:0")
+#: Owners that are not there, whoever listens on the default ports.
+NO_OWNERS = (
+    "--set",
+    "owners.index.url=unix:/nowhere/index",
+    "--set",
+    "owners.storage.url=unix:/nowhere/storage",
+)
+
+
+def default_signals() -> None:
+    """Give a child the signals that a program in front of a person has (for ``preexec_fn``).
+
+    It would inherit what the run ignores or blocks, and a background job of a script ignores SIGINT.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 class Program:
@@ -37,10 +54,16 @@ class Program:
         python: Sequence[str] = ("-m", "micronode"),
         stdin: int = subprocess.DEVNULL,
         terminal: int | None = None,
+        stdout: int = subprocess.PIPE,
+        stderr: int | None = None,
     ) -> None:
         """:param python: what the interpreter runs.
-        :param terminal: the descriptor of a terminal that becomes the child's own."""
+        :param terminal: the descriptor of a terminal that becomes the child's own.
+        :param stdout: the descriptor of its standard output, if :attr:`printed` is not wanted.
+        :param stderr: the descriptor of its standard error, if :attr:`complained` is not wanted."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MICRONODE_")}
+        # Unbuffered, a stream that fails is noticed earlier than a user's.
+        environ.pop("PYTHONUNBUFFERED", None)
         environ |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         self._errors = open(case.mktemp(), "w+b")  # noqa: SIM115
         case.addCleanup(self._errors.close)
@@ -48,19 +71,20 @@ class Program:
         directory.mkdir()
         self.directory = directory
 
-        def own_terminal() -> None:
-            assert terminal is not None
-            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+        def prepare() -> None:
+            default_signals()
+            if terminal is not None:
+                fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen(
             [sys.executable, *python, *argv],
             stdin=stdin if terminal is None else terminal,
-            stdout=subprocess.PIPE,
-            stderr=self._errors if terminal is None else terminal,
+            stdout=stdout,
+            stderr=next((each for each in (stderr, terminal) if each is not None), self._errors),
             env=environ,
             cwd=directory,
             start_new_session=True,
-            preexec_fn=None if terminal is None else own_terminal,
+            preexec_fn=prepare,
         )
         case.addCleanup(self._clean)
         self.printed = b""
@@ -104,7 +128,7 @@ class Program:
     def end(self) -> int:
         """Wait for its end; return the exit code."""
         rest, _ = self.process.communicate(timeout=PATIENCE_S)
-        self.printed += rest
+        self.printed += rest or b""
         return self.process.returncode
 
     def _clean(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import signal
 import sys
@@ -62,6 +63,18 @@ class SpyProcess:
         if self.gone:
             raise ProcessExitedAlready
         self.signals.append(name)
+
+
+class FullStream(io.StringIO):
+    """A stream that can pass on nothing; every flush fails once it holds something."""
+
+    def __init__(self, number: int = errno.ENOSPC, reason: str = "no space") -> None:
+        super().__init__()
+        self.error = OSError(number, reason)
+
+    def flush(self) -> None:
+        if self.getvalue():
+            raise self.error
 
 
 def send(number: signal.Signals) -> Callable[[], None]:

@@ -8,8 +8,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError, DNSLookupError
 from twisted.internet.task import Clock
 
-from micronode.cli.call import PROFILES, CallOptions, call, describe
+from micronode.calls.operations import BodyRule
+from micronode.cli.call import PROFILES, STORING, CallOptions, call, describe
 from micronode.cli.exits import CommandError
+from micronode.facets.graph import GraphFacet
+from micronode.facets.media import MediaFacet
+from micronode.facets.search import SearchFacet
 from micronode.oap.client import OAPError
 from micronode.oap.wire.profiles import Profile
 from tests.cli.support import CommandTestCase
@@ -74,12 +78,29 @@ class CallOptionsTests(CommandTestCase):
             self.assertEqual((options["args"], options["head"]), ({"q": "-x"}, 1))
 
     def test_defaults(self) -> None:
-        options = parsed("oap://h:1", "media", "put")
+        options = parsed("oap://h:1", "media", "get")
         self.assertEqual((options["args"], options["body"], options["deadline"]), ({}, None, None))
 
     def test_profiles_by_name(self) -> None:
         self.assertEqual(PROFILES["media"], Profile.MEDIA)
         self.assertNotIn("control", PROFILES)
+
+    def test_what_stores_a_body_is_not_sent_without_one(self) -> None:
+        error = self.assertRaises(CommandError, parsed, "oap://h:1", "media", "put")
+        self.assertEqual(error.code, 64)
+        self.assertRegex(error.lines[0], r"\Amedia\.put stores a body .+--body FILE.+--help\Z")
+        self.assertEqual(parsed("oap://h:1", "media", "put", "--body", "-")["body"], "-")
+
+    def test_storing_operations_are_those_that_take_a_body(self) -> None:
+        media = MediaFacet(object(), max_object=1, mismatches=None)  # type: ignore[arg-type]
+        facets = (GraphFacet(object()), SearchFacet(object()), media)  # type: ignore[arg-type]
+        taking = {
+            (row.profile, row.op)
+            for facet in facets
+            for row in facet.operations()
+            if row.body is not BodyRule.NONE
+        }
+        self.assertEqual(STORING, taking)
 
     def test_mistakes(self) -> None:
         for argv, words in [
@@ -144,8 +165,19 @@ class CallTests(CommandTestCase):
         self.assertEqual(self.client.calls[0][3]["body"].length, 5)
 
     def test_head_goes_to_standard_error(self) -> None:
-        self.run_call(StubResponse({"status": 201}, b"{}"), "oap://h:1", "media", "put", "--head")
-        self.assertEqual((self.complained, self.printed), ('{"status": 201}\n', "{}"))
+        self.run_call(StubResponse({"status": 200}, b"{}"), "oap://h:1", "search", "query", "--head")
+        self.assertEqual((self.complained, self.printed), ('{"status": 200}\n', "{}"))
+
+    def test_head_of_an_answer_without_body_is_printed_once_in_any_case(self) -> None:
+        for argv in ([], ["--head"]):
+            self.err.truncate(self.err.seek(0))
+            done = self.run_call(StubResponse({"length": 9}), "oap://h:1", "media", "head", *argv)
+            self.assertEqual(self.successResultOf(done), 0)
+            self.assertEqual((self.complained, self.printed), ('{"length": 9}\n', ""))
+
+    def test_half_an_answer_has_no_head_to_show(self) -> None:
+        self.successResultOf(self.run_call(StubResponse({"length": 9}, error=BUSY)))
+        self.assertNotIn("length", self.complained)
 
     def test_last_line_is_ended_for_people_only(self) -> None:
         for kind, terminal, printed in [
@@ -228,7 +260,7 @@ class ConnectTests(CommandTestCase):
     def test_refused_by_the_node(self) -> None:
         refusal = self.refused(OAPError(400, "bad_hello", "no"))
         self.assertEqual(refusal.code, 69)
-        self.assertIn("bad_hello (400): no", refusal.lines[0])
+        self.assertEqual(refusal.lines[0], "no OAP/1 connection to oap://h:1: bad_hello (400): no")
 
     def test_malformed_target(self) -> None:
         def connect(*_: object) -> Any:

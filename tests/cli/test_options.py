@@ -1,10 +1,13 @@
 """The options of the node: what is typed becomes settings with their origin."""
 
+import sys
+
 from twisted.python import usage
 
 from micronode.cli.exits import CommandError
 from micronode.cli.options import NodeOptions, TwistdOptions
-from tests.cli.support import CommandTestCase
+from micronode.config.schema import FACET_NAMES
+from tests.cli.support import CommandTestCase, FullStream
 
 
 def parsed(*argv: str) -> NodeOptions:
@@ -61,6 +64,23 @@ class NodeOptionsTests(CommandTestCase):
         error = self.assertRaises(CommandError, parsed("--facets", "grph", "--http", "x").load, {})
         self.assertEqual((error.code, len(error.lines)), (78, 2))
 
+    def test_a_node_without_facets_is_refused(self) -> None:
+        off = [word for name in FACET_NAMES for word in ("--set", f"facets.{name}.enabled=false")]
+        for argv, origin in (
+            (["--facets", ""], "flag --facets: "),
+            (["--facets", " ,"], "flag --facets: "),
+            (off, "flag --set facets.graph.enabled, flag --set facets.search.enabled, "),
+        ):
+            error = self.assertRaises(CommandError, parsed(*argv).load, {})
+            self.assertEqual(error.code, 78)
+            self.assertTrue(error.lines[0].startswith(origin), error.lines)
+            self.assertIn("as in --facets graph,search,media", error.lines[0])
+
+    def test_help_and_version_end_with_one_line_feed(self) -> None:
+        for option in ("--help", "-h", "--version"):
+            self.assertEqual(self.assertRaises(SystemExit, parsed, option).code, 0)
+            self.assertRegex(self.printed, r"[^\n]\n\Z", option)
+
     def test_help_tells_every_option(self) -> None:
         text = str(NodeOptions())
         for name in (
@@ -88,3 +108,10 @@ class TwistdOptionsTests(CommandTestCase):
         self.assertEqual(ended.code, 64)
         self.assertIn("twistd micronode: option --htpp not recognized", self.complained)
         self.assertNotIsInstance(ended, usage.UsageError)
+
+    def test_help_that_cannot_be_printed(self) -> None:
+        self.patch(sys, "stdout", FullStream())
+        ended = self.assertRaises(SystemExit, TwistdOptions().parseOptions, ["--help"])
+        self.assertEqual(
+            (ended.code, self.complained), (1, "micronode: cannot write to standard output: no space\n")
+        )

@@ -218,6 +218,7 @@ class StaleSocketTests(SynchronousTestCase):
     def test_a_file(self) -> None:
         with open(self.path, "w") as file:
             file.write("precious")
-        self.bind()
+        error = self.assertRaises(ListenError, self.bind)
+        self.assertIn("a file that is no socket is there; set oap.listen", str(error))
         with open(self.path) as file:
             self.assertEqual(file.read(), "precious")

@@ -137,6 +137,11 @@ class UrlTests(SynchronousTestCase):
             refused = self.assertRaises(RefusedError, row.read, value)
             self.assertIn(reason, str(refused), value)
 
+    def test_a_password_is_not_repeated(self) -> None:
+        refused = str(self.assertRaises(RefusedError, key(Kind.URLS).read, "http://user:secret@host:1/x"))
+        self.assertNotIn("secret", refused)
+        self.assertIn("http://...@host:1/x", refused)
+
     def test_hosts_that_fail_at_the_first_connect(self) -> None:
         """They stop the start here, with one line, and not later."""
         for url in (

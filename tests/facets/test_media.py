@@ -163,6 +163,7 @@ class MediaFacetTests(SynchronousTestCase):
         reply = self.answer(416, b"", content_range="bytes */11")
         error = self.refused("get", {"cid": CID, "range": "bytes=20-"}, ErrorCode.RANGE_NOT_SATISFIABLE)
         self.assertIn("11 bytes", error.message)
+        self.assertEqual(error.headers, (("Content-Range", "bytes */11"),))
         self.assertTrue(reply.dropped)
         self.answer(416, b"")
         self.refused("get", {"cid": CID, "range": "bytes=20-"}, ErrorCode.RANGE_NOT_SATISFIABLE)

@@ -42,6 +42,8 @@ GOOD = {
     "ipv6": b"GET / HTTP/1.1\r\nHost: [::1]:5310\r\n\r\n",
     "white space around a value": b"GET / HTTP/1.1\r\nHost: \t x \t\r\n\r\n",
     "latin-1 in a value": b"GET / HTTP/1.1\r\nHost: x\r\nA: \xe9\r\n\r\n",
+    # RFC 9110 section 7.8: a server may ignore it, and clients send it unasked.
+    "upgrade": b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
     "127 more fields": b"GET / HTTP/1.1\r\n" + HOST + b"a: b\r\n" * 127 + b"\r\n",
     "16 KiB": b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * (16_384 - 32) + b"\r\n\r\n",
 }
@@ -85,7 +87,6 @@ BAD = {
     "space before colon": b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
     "folded line": b"GET / HTTP/1.1\r\n" + HOST + b"A: b\r\n c\r\n\r\n",
     "folded first line": b"GET / HTTP/1.1\r\n Host: x\r\n\r\n",
-    "upgrade": b"GET / HTTP/1.1\r\n" + HOST + b"Upgrade: h2c\r\n\r\n",
     "TE identity": b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: identity\r\n\r\n",
     "TE gzip, chunked": b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
     "TE chunked twice": b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n",

@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode import __version__
-from tests.cli.processes import FREE, Program, ask, ask_json, eventually, is_alive
+from tests.cli.processes import FREE, NO_OWNERS, PATIENCE_S, Program, ask, ask_json, eventually, is_alive
 
 
 class RunTests(SynchronousTestCase):
@@ -26,7 +26,7 @@ class RunTests(SynchronousTestCase):
         return [word for n in ("http", "admin", "oap") for word in (f"--{n}", f"unix:{folder}/{n}")], folder
 
     def test_from_start_to_end(self) -> None:
-        run = Program(self, "run", *FREE, "--set", "drain.grace=0s")
+        run = Program(self, "run", *FREE, *NO_OWNERS, "--set", "drain.grace=0s")
         line = run.until_complaint(r'.*"listener":"http","address":"([^"]+)".*')
         self.assertEqual(json.loads(line[0])["event"], "listening")
         status, headers, body = ask(f"http://{line[1]}/app/search?q=x")
@@ -38,8 +38,26 @@ class RunTests(SynchronousTestCase):
         self.assertEqual((run.end(), run.printed), (0, b""))
         self.assertNotIn("Traceback", run.complained)
 
+    def test_a_log_that_nobody_reads_stops_nothing(self) -> None:
+        flags, folder = self.sockets()
+        near, far = os.pipe()
+        self.addCleanup(os.close, near)
+        run = Program(self, "run", *flags, *NO_OWNERS, "--set", "drain.grace=0s", stderr=far)
+        os.close(far)
+        eventually(lambda: (folder / "http").exists())
+        line = b"GET /app/search?q=x HTTP/1.1\r\nHost: node\r\n\r\n"
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.settimeout(PATIENCE_S)
+            caller.connect(str(folder / "http"))
+            # Four times what the pipe holds, one call after the other.
+            for _ in range(1500):
+                caller.sendall(line)
+                self.assertIn(b" 503 ", caller.recv(65_536))
+        run.kill(signal.SIGTERM)
+        self.assertEqual(run.end(), 0)
+
     def test_a_second_signal_ends_the_grace(self) -> None:
-        run = Program(self, "run", *FREE, "--set", "drain.grace=1h")
+        run = Program(self, "run", *FREE, *NO_OWNERS, "--set", "drain.grace=1h")
         admin = run.until_complaint(r'"listener":"admin","address":"([^"]+)"')[1]
         run.kill(signal.SIGINT)
         eventually(lambda: ask(f"http://{admin}/readyz")[0] == 503)
@@ -48,7 +66,7 @@ class RunTests(SynchronousTestCase):
 
     def test_unix_sockets(self) -> None:
         flags, folder = self.sockets()
-        run = Program(self, "run", *flags, "--set", "drain.grace=0s")
+        run = Program(self, "run", *flags, *NO_OWNERS, "--set", "drain.grace=0s")
         run.until_complaint('"running"')
         for name in ("http", "admin", "oap"):
             self.assertTrue(stat.S_ISSOCK((folder / name).stat().st_mode))
@@ -106,6 +124,20 @@ class CallTests(SynchronousTestCase):
         self.assertEqual(ask(f"{http}/app/media/{cid}")[2], file.read_bytes())
 
         args = json.dumps({"cid": cid})
+        head = self.call(oap, "media", "head", "--args", args)
+        self.assertEqual((head.end(), head.printed), (0, b""))
+        self.assertEqual(json.loads(head.complained)["length"], 3_000_000)
+        empty = self.call(oap, "media", "put", "--body", "/dev/null")
+        self.assertEqual(empty.end(), 0, empty.complained)
+        nothing = self.call(oap, "media", "get", "--args", empty.printed.decode())
+        self.assertEqual((nothing.end(), nothing.printed), (0, b""))
+
+        wrong = self.call(http.replace("http:", "oap:"), "search", "query")
+        self.assertEqual(wrong.end(), 69)
+        self.assertRegex(
+            wrong.complained, r"\Amicronode: no OAP/1 connection .+ HTTP port; .+ oap\.listen .+\n\Z"
+        )
+
         self.assertEqual(self.printed_by(oap, "media", "get", "--args", args), file.read_bytes())
         part = json.dumps({"cid": cid, "range": "bytes=5-9"})
         self.assertEqual(self.printed_by(oap, "media", "get", "--args", part), file.read_bytes()[5:10])
@@ -176,6 +208,7 @@ class CallTests(SynchronousTestCase):
             ["oap://127.0.0.1:1", "serch", "query"],
             ["oap://127.0.0.1:1", "search", "query", "--args", "["],
             ["oap://127.0.0.1:1", "media", "put", "--body", "/nowhere"],
+            ["oap://127.0.0.1:1", "media", "put"],
         ):
             call = self.call(*argv)
             self.assertEqual(call.end(), 64, argv)
@@ -189,3 +222,17 @@ class VersionTests(SynchronousTestCase):
         version = Program(self, "version", "--json")
         self.assertEqual(version.end(), 0)
         self.assertEqual(json.loads(version.printed)["version"], __version__)
+
+    def test_output_that_is_lost(self) -> None:
+        with open("/dev/full", "wb") as full:
+            # argparse prints the second, and leaves it to the interpreter to write it.
+            programs = [
+                Program(self, *argv, stdout=full.fileno()) for argv in (["version"], ["owners", "--help"])
+            ]
+            silent = Program(self, "no-such-command", stderr=full.fileno())
+        self.assertEqual(silent.end(), 64)
+        for program in programs:
+            self.assertEqual(program.end(), 1)
+            self.assertEqual(
+                program.complained, "micronode: cannot write to standard output: No space left on device\n"
+            )

@@ -7,7 +7,7 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cli.processes import FREE, Program, ask, ask_json
+from tests.cli.processes import FREE, NO_OWNERS, Program, ask, ask_json
 
 #: What the script ``twistd`` does; the module itself cannot be run.
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
@@ -18,7 +18,7 @@ class TwistdTests(SynchronousTestCase):
         return Program(self, "-n", "micronode", *argv, python=("-c", TWISTD))
 
     def test_serves_until_sigterm(self) -> None:
-        twistd = self.twistd(*FREE, "--set", "drain.grace=0s")
+        twistd = self.twistd(*FREE, *NO_OWNERS, "--set", "drain.grace=0s")
         admin = twistd.until(r'"listener":"admin","address":"([^"]+)"')[1]
         http = twistd.until(r'"listener":"http","address":"([^"]+)"')[1]
         self.assertTrue(ask_json(f"http://{admin}/readyz")["ready"])

@@ -1,0 +1,71 @@
+"""The standard streams of a command, and what happens when one takes no more.
+
+A terminal that was closed, a reader that has gone, a full disk: what Python still holds for such a
+stream it writes once more when it ends, fails, and turns the exit code into 120. So a stream that
+failed is made to lead nowhere, with what it holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import IO, Any
+
+from micronode.cli.exits import CommandError, Exit, print_error
+
+
+def show(text: str) -> None:
+    """Print *text* on standard output, now.
+
+    :raises CommandError: standard output takes no more; it leads nowhere from now on.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        discard(sys.stdout)
+        raise _unwritten(error) from None
+
+
+def discard(stream: IO[Any]) -> None:
+    """Make *stream* lead nowhere; one without a descriptor is left alone."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
+
+
+def settle(code: int) -> int:
+    """Write what the standard streams still hold, so that nothing is left to fail when Python ends.
+
+    :param code: how the command ended.
+    :return: *code*; 1 where that was 0 but output was lost.
+    """
+    error = _flush(sys.stdout)
+    if error is not None:
+        print_error(_unwritten(error))
+        code = code or Exit.FAILED
+    _flush(sys.stderr)
+    return code
+
+
+def _flush(stream: IO[Any] | None) -> OSError | None:
+    if stream is None:  # the process was started without it
+        return None
+    try:
+        stream.flush()
+    except OSError as error:
+        discard(stream)
+        return error
+    except ValueError:  # closed, so it holds nothing
+        return None
+    return None
+
+
+def _unwritten(error: OSError) -> CommandError:
+    # A reader that has seen enough (head, less) is nothing to talk about.
+    lines = [] if error.errno == errno.EPIPE else [f"cannot write to standard output: {error.strerror}"]
+    return CommandError(Exit.FAILED, *lines)
