@@ -99,30 +99,14 @@ class NodeService(MultiService):
         )
         self.metrics.add_routes([*(operation.name for operation in table), *ADMIN_ROUTES])
         self.probes = self._make_probes()
+        shared: dict[str, Any] = {"metrics": self.metrics, "timeouts": config.timeouts, "clock": reactor}
         self._admin = make_admin_site(
-            probes=self.probes,
-            metrics=self.metrics,
-            timeouts=config.timeouts,
-            idle_s=config.http.idle,
-            clock=reactor,
-            access=_admin_access,
+            probes=self.probes, idle_s=config.http.idle, access=_admin_access, **shared
         )
         self._http = make_app_site(
-            dispatcher=self._dispatcher,
-            metrics=self.metrics,
-            timeouts=config.timeouts,
-            idle_s=config.http.idle,
-            clock=reactor,
-            access=_access,
+            dispatcher=self._dispatcher, idle_s=config.http.idle, access=_access, **shared
         )
-        self._oap = OAPFactory(
-            dispatcher=self._dispatcher,
-            metrics=self.metrics,
-            timeouts=config.timeouts,
-            limits=config.limits,
-            clock=reactor,
-            access=_access,
-        )
+        self._oap = OAPFactory(dispatcher=self._dispatcher, limits=config.limits, access=_access, **shared)
 
     # Building
 

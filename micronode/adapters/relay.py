@@ -13,6 +13,7 @@ its own for a caller that does not read.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Final
 
 import attrs
@@ -37,7 +38,7 @@ HOLD_BYTES: Final = 65_536
 _log = Logger()
 
 
-class BodyReader(Protocol):
+class BodyReader(Protocol, ABC):
     """Reads the body of one response; what it makes of the bytes is its subclasses' business.
 
     It keeps the deadline between pieces and the bound of the whole, and tells how the body ended:
@@ -58,17 +59,17 @@ class BodyReader(Protocol):
             # deliverBody resumes the transport when it returns, whatever happened meanwhile.
             self.transport.pauseProducing()  # type: ignore[attr-defined]
 
+    @abstractmethod
     def piece(self, data: bytes) -> None:
         """Take body bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self) -> None:
         """The body was read to its end, and the slot is free."""
-        raise NotImplementedError
 
+    @abstractmethod
     def broken(self, error: NodeError) -> None:
         """There will be no more; the connection is aborted and the slot free."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """Read no more and abort; nothing is told."""

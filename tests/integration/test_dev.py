@@ -96,7 +96,12 @@ class DevTests(SynchronousTestCase):
     def test_folder_as_corpus(self) -> None:
         with open(os.path.join(self.mktemp_directory(), "apple.md"), "w") as file:
             file.write("# Apple\n\nA page about cider presses.\n")
-        self.dev("--corpus", os.path.dirname(file.name)).kill(signal.SIGTERM)
+        dev = self.dev("--corpus", os.path.dirname(file.name))
+        found = ask_json(f"{self.http}/app/search?q=cider")
+        self.assertEqual([hit["id"] for hit in found["hits"]], ["apple.md"])
+        dev.kill(signal.SIGTERM)
+        self.assertEqual(dev.end(), 0)
+        self.assertNothingLeft(dev)
 
     def mktemp_directory(self) -> str:
         name = os.path.abspath(self.mktemp())
