@@ -166,7 +166,11 @@ class Timeouts:
         5.0,
     )
     stream_idle: float = _duration("Longest gap between the frames of an open request body (OAP).", 30.0)
-    write_stall: float = _duration("How long a caller may accept no byte of its response.", 30.0)
+    write_stall: float = _duration(
+        "How long a caller may accept no byte of its response. Seen as TCP shows it: one that reads less "
+        "than a window step (about 64 KiB on loopback) in that time counts as one that does not.",
+        30.0,
+    )
 
 
 @attrs.frozen(kw_only=True)

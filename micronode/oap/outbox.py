@@ -10,7 +10,8 @@ that asks and never reads would otherwise be written to without end. As it is, a
 it has its place in ``max_inflight`` and its facet's permit, and these bound how many there are. Unsent,
 beside what they hold, are then at most the transport's 64 KiB, a batch of 64 KiB, and one write.
 
-Errors and echoes do not wait, so they have a bound of their own.
+Errors and echoes do not wait for a turn. When too many of them wait for the transport no more input is
+handled, so that they are never lost to a caller that reads, and never pile up for one that does not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from zope.interface import implementer
 
 from micronode.concurrency.stall import StallWatch
 
-#: Errors and echoes that may wait for a transport that is full.
+#: Errors and echoes that may wait for a full transport; beyond it, nothing more is done for the caller.
 MAX_CONTROL_BYTES: Final = 65_536
 #: A batch is handed on when it is this long: larger ones save nothing.
 _BATCH_BYTES: Final = 65_536
@@ -34,18 +35,24 @@ class Outbox:
     """Writes to *transport*, and is the producer registered there.
 
     :param stall_s: seconds the transport may take no byte while it is full.
-    :param broken: called without arguments when the caller does not read: it took no byte for
-        *stall_s*, or more than :data:`MAX_CONTROL_BYTES` wait for it.
+    :param broken: called without arguments when the caller took no byte for *stall_s*.
+    :param relieved: called without arguments when it is no longer :attr:`crowded`.
     :ivar full: whether the transport has asked for a pause.
     """
 
     def __init__(
-        self, transport: Any, clock: IReactorTime, *, stall_s: float, broken: Callable[[], None]
+        self,
+        transport: Any,
+        clock: IReactorTime,
+        *,
+        stall_s: float,
+        broken: Callable[[], None],
+        relieved: Callable[[], None],
     ) -> None:
         self.full = False
+        self._relieved = relieved
         self._transport = transport
         self._stall_s = stall_s
-        self._broken = broken
         self._watch = StallWatch(clock, transport, broken)
         self._pieces: list[bytes] = []
         self._size = 0
@@ -82,10 +89,12 @@ class Outbox:
         if self._open:
             if self.full:
                 self._control_size += len(data)
-                if self._control_size > MAX_CONTROL_BYTES:
-                    self._broken()
-                    return
             self.write(data)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than :data:`MAX_CONTROL_BYTES` of errors and echoes wait for the transport."""
+        return self.full and self._control_size > MAX_CONTROL_BYTES
 
     def close(self) -> None:
         """Hand on what there is, and write no more; the streams are forgotten."""
@@ -148,6 +157,7 @@ class Outbox:
 
     def resumeProducing(self) -> None:
         """The transport is empty: resume those who wait, until it is full again."""
+        crowded = self.crowded
         self.full = False
         self._watch.stop()
         while self._waiting and not self.full:
@@ -155,6 +165,8 @@ class Outbox:
             del self._waiting[corr_id]
             self._running[corr_id] = producer
             producer.resumeProducing()
+        if crowded:
+            self._relieved()
 
     def stopProducing(self) -> None:
         """The transport is gone; the protocol hears of it by itself."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -17,7 +17,7 @@ from zope.interface import implementer
 from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake
-from micronode.errors import ErrorCode, error_object
+from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.hello import hello_reply
 from micronode.oap.outbox import Outbox
 from micronode.oap.session import Session
@@ -40,6 +40,8 @@ from micronode.oap.wire.states import ConnectionState
 if TYPE_CHECKING:
     from micronode.oap.factory import OAPFactory
 
+_UNREAD: Final = NodeError(ErrorCode.TIMEOUT, "the caller took no byte of what was sent")
+
 
 @implementer(IHalfCloseableProtocol)
 class OAPProtocol(Protocol):
@@ -61,6 +63,8 @@ class OAPProtocol(Protocol):
         self._input: deque[bytes] = deque()
         self._pumping = False
         self._paused = False
+        #: Why nothing is read: a stream is full, or too much output waits.
+        self._reasons: set[str] = set()
         #: The caller will send no more (it half-closed).
         self._input_ended = False
         self._closing = False
@@ -77,7 +81,11 @@ class OAPProtocol(Protocol):
         self._listener.opened(self)
         self._meter.connections.inc()
         self._outbox = Outbox(
-            transport, self._clock, stall_s=self._services.timeouts.write_stall, broken=self.abort
+            transport,
+            self._clock,
+            stall_s=self._services.timeouts.write_stall,
+            broken=self._unread,
+            relieved=lambda: self.go_on_reading("output"),
         )
         # A caller that sends no more may still read: its answers are owed, and so is what it asked unread.
         self._intake = Intake(self._clock, transport, lost=self.abort)
@@ -110,6 +118,9 @@ class OAPProtocol(Protocol):
         self._outbox.cork()
         try:
             while not (self._paused or self._closing):
+                if self._outbox.crowded:
+                    self.stop_reading("output")
+                    break
                 event = next(self._events, None)
                 if event is not None:
                     happened = True
@@ -163,21 +174,28 @@ class OAPProtocol(Protocol):
         reply = hello_reply(self._transport, idle_s=self._services.timeouts.idle)
         self._outbox.write_control(self._wire.send_hello(event, reply))
 
-    # Reading, as the session asks
+    # Reading, and when not to
 
-    def stop_reading(self) -> None:
-        """Read nothing: a stream is full. Deadlines for what the caller sends stand still."""
-        self._paused = True
-        for deadline in (self._frame, self._idle):
-            deadline.hold()
-        if not self._closing:
-            self._intake.pause()
+    def stop_reading(self, reason: str = "upload") -> None:
+        """Read nothing, for *reason*. Deadlines for what the caller sends stand still."""
+        if not self._reasons:
+            self._paused = True
+            for deadline in (self._frame, self._idle):
+                deadline.hold()
+            self._session.hold(True)
+            if not self._closing:
+                self._intake.pause()
+        self._reasons.add(reason)
 
-    def go_on_reading(self) -> None:
-        """Go on with what was read already, then read."""
+    def go_on_reading(self, reason: str = "upload") -> None:
+        """Go on with what was read already, then read, unless there is another reason not to."""
+        self._reasons.discard(reason)
+        if self._reasons or not self._paused:
+            return
         self._paused = False
         for deadline in (self._frame, self._idle):
             deadline.release()
+        self._session.hold(False)
         self._pump()
         if not (self._paused or self._closing):
             self._intake.resume()
@@ -288,6 +306,10 @@ class OAPProtocol(Protocol):
         failed = self._wire.fail(code, message)
         if failed is not None and not self._closing:
             self._fail(failed)
+
+    def _unread(self) -> None:
+        self._session.close(_UNREAD)
+        self.abort()
 
     def _silent(self) -> None:
         if self._session.streams:

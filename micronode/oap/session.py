@@ -22,7 +22,7 @@ from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.outbox import Outbox
 from micronode.oap.request import make_call, read_start
 from micronode.oap.services import Reading, Services
-from micronode.oap.stream import Stream
+from micronode.oap.stream import GONE, Stream
 from micronode.oap.timers import Deadline
 from micronode.oap.upload import Upload
 from micronode.oap.wire.connection import NodeConnection
@@ -137,10 +137,10 @@ class Session:
             if stream.idle is not None and stream.idle.running:
                 self._refuse(stream, ErrorCode.BAD_REQUEST, "the connection ended inside the request's body")
 
-    def close(self) -> None:
-        """The connection is gone, or failed: cancel every call and send nothing."""
+    def close(self, error: NodeError = GONE) -> None:
+        """The connection is gone, or is dropped for *error*: cancel every call and send nothing."""
         for stream in list(self.streams.values()):
-            stream.vanish()
+            stream.vanish(error)
         self._stall.close()
         self._headed.clear()
         if self._turn is not None:
@@ -254,7 +254,6 @@ class Session:
 
     def _block(self, stream: Stream) -> None:
         if self._blocking is None:
-            self._hold(True)
             self._reading.stop_reading()
         self._blocking = stream
         self._stall.start()
@@ -273,10 +272,9 @@ class Session:
                 return
         self._blocking = None
         self._stall.stop()
-        self._hold(False)
         self._reading.go_on_reading()
 
-    def _hold(self, hold: bool) -> None:
+    def hold(self, hold: bool) -> None:
         """While we do not read, nobody is too slow to send."""
         for stream in self.streams.values():
             if stream.idle is not None:

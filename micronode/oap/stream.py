@@ -39,7 +39,7 @@ _MAX_LETTER: Final = 12
 _OTHER_BYTES: Final = 256
 #: Statuses of answers without a body (RFC 9110 section 6.4.1).
 _BODILESS: Final = frozenset((204, 304))
-_GONE: Final = NodeError(ErrorCode.CANCELLED, "the caller has gone")
+GONE: Final = NodeError(ErrorCode.CANCELLED, "the caller has gone")
 _DEFECT: Final = "a defect of the node; its log has the request id"
 
 
@@ -231,10 +231,11 @@ class Stream:
             return
         if self._finishing is not None:
             self._end()
-        elif self._producer is not None:
+            return
+        # A head that waited must not wait for what its producer may be long in sending.
+        self.send_head()
+        if self._producer is not None and not self._waiting:
             self._producer.resumeProducing()
-        else:
-            self.send_head()
 
     def stopProducing(self) -> None:
         """The connection is gone; the session hears of it by itself."""
@@ -251,11 +252,11 @@ class Stream:
             self._session.write_error(self, error)
             self._leave()
 
-    def vanish(self) -> None:
-        """The connection is gone: cancel the call, send nothing."""
+    def vanish(self, error: NodeError = GONE) -> None:
+        """The connection is gone, or is dropped for *error*: cancel the call, send nothing."""
         if not self.ended:
             self.ended = True
-            self.error, self.status = _GONE, _GONE.code.status
+            self.error, self.status = error, error.code.status
             self._cancel()
             self._leave()
 

@@ -41,7 +41,7 @@ class ReadmeTests(SynchronousTestCase):
     def paste(self, command: str, cid: str) -> bytes:
         """Run *command* with the ports and the address of this run; return what it prints."""
         command = re.sub(r"\b(531[012])\b", lambda found: self.ports[found[1]], command)
-        command = re.sub(r"b3:<[^>]+>", cid, command)
+        command = re.sub(r"<the cid[^>]*>", cid, command)
         command = command.replace(".venv/bin/micronode", f"{sys.executable} -m micronode", 1)
         done = subprocess.run(
             shlex.split(command),

@@ -29,8 +29,13 @@ class OutboxTests(SynchronousTestCase):
         self.clock = Clock()
         self.transport = MemoryTransport(self.clock)
         self.broken: list[bool] = []
+        self.relieved: list[bool] = []
         self.outbox = Outbox(
-            self.transport, self.clock, stall_s=30.0, broken=lambda: self.broken.append(True)
+            self.transport,
+            self.clock,
+            stall_s=30.0,
+            broken=lambda: self.broken.append(True),
+            relieved=lambda: self.relieved.append(True),
         )
 
     def test_is_the_transports_producer(self) -> None:
@@ -78,14 +83,24 @@ class OutboxTests(SynchronousTestCase):
         self.transport.fill()
         self.assertEqual(producer.told, ["pause"])
 
-    def test_control_output_is_bounded_while_full(self) -> None:
+    def test_crowded_by_control_output_while_full(self) -> None:
         self.outbox.write_control(bytes(MAX_CONTROL_BYTES * 2))
+        self.assertFalse(self.outbox.crowded)
         self.transport.fill()
         self.outbox.write(bytes(MAX_CONTROL_BYTES * 2))
         self.outbox.write_control(bytes(MAX_CONTROL_BYTES))
-        self.assertEqual(self.broken, [])
+        self.assertFalse(self.outbox.crowded)
         self.outbox.write_control(b"x")
-        self.assertEqual(self.broken, [True])
+        self.assertTrue(self.outbox.crowded)
+        self.assertEqual(self.relieved, [])
+        self.transport.drain()
+        self.assertEqual((self.outbox.crowded, self.relieved, self.broken), (False, [True], []))
+
+    def test_not_relieved_of_what_was_no_crowd(self) -> None:
+        self.transport.fill()
+        self.outbox.write_control(bytes(MAX_CONTROL_BYTES))
+        self.transport.drain()
+        self.assertEqual(self.relieved, [])
 
     def test_full_for_long_is_broken(self) -> None:
         self.transport.fill()

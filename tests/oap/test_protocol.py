@@ -420,3 +420,43 @@ class Batching(SynchronousTestCase):
         end = node.connect()
         end.send(start(1, flags=ACK_REQ))
         self.assertEqual([frame.flags for frame in end.heard()], [RESP | START, RESP, RESP | END])
+
+
+class CrowdTests(SynchronousTestCase):
+    """Refusals and echoes that come faster than the transport takes them."""
+
+    def setUp(self) -> None:
+        self.node = StubNode(write_stall=30.0)
+        self.end = self.node.connect()
+        # As Twisted's transports: full with the first 64 KiB, though nothing was offered to the socket yet.
+        self.end.transport.full_at = 65_536
+        self.starts = [start(corr_id, op="none") for corr_id in range(1, 3001)]
+
+    def test_a_caller_that_reads_gets_every_answer(self) -> None:
+        self.end.send(*self.starts)
+        answered: list[int] = []
+        for _ in range(100):
+            answered += [frame.corr_id for frame in self.end.heard() if frame.ends]
+            if len(answered) == len(self.starts):
+                break
+            self.end.transport.drain()
+        self.assertEqual(answered, list(range(1, 3001)))
+        self.assertFalse(self.end.transport.closing)
+        self.end.send(start(3001))
+        self.assertEqual(len(self.node.calls), 1, "it is read again")
+
+    def test_a_caller_that_does_not_read_is_not_heard(self) -> None:
+        self.end.send(*self.starts)
+        self.assertEqual(self.end.transport.producerState, "paused")
+        self.assertLess(len(self.end.transport.value()), 4 * 65_536)
+        self.assertFalse(self.end.transport.closing)
+        self.node.clock.advance(31)
+        self.node.clock.advance(31)
+        self.assertTrue(self.end.transport.aborted)
+
+    def test_an_upload_that_is_full_still_keeps_it_from_being_read(self) -> None:
+        self.end.send(put(1, ended=False), *[body(1, bytes(65_536)) for _ in range(2)], *self.starts)
+        self.assertEqual(self.end.transport.producerState, "paused")
+        self.end.heard()
+        self.end.transport.drain()
+        self.assertEqual(self.end.transport.producerState, "paused", "the upload is still in the way")

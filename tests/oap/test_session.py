@@ -357,16 +357,30 @@ class Uploads(SynchronousTestCase):
 class Unread(SynchronousTestCase):
     """A caller that asks and does not read."""
 
+    def test_a_call_it_does_not_read_is_a_timeout(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        end.transport.fill()
+        for _ in range(2):
+            node.clock.advance(31)
+        self.assertTrue(end.transport.aborted)
+        self.assertTrue(node.calls[0].cancelled)
+        self.assertEqual((node.access[-1]["status"], node.access[-1]["reason"]), (408, "timeout"))
+
     def test_errors_are_bounded(self) -> None:
         node = StubNode()
         end = node.connect()
         end.transport.fill()
         for number in range(1, 2000):
-            end.send(start(number, op="fly"))
-            if end.transport.aborted:
+            if end.transport.producerState == "paused":
                 break
-        self.assertTrue(end.transport.aborted)
+            end.send(start(number, op="fly"))
+        self.assertEqual(end.transport.producerState, "paused")
         self.assertLess(len(end.transport.value()), 66_000)
+        for _ in range(2):
+            node.clock.advance(31)
+        self.assertTrue(end.transport.aborted)
         node.clock.advance(0)
         self.assertEqual(node.factory.connections, 0)
 
