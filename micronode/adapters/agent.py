@@ -92,6 +92,11 @@ class Exchange:
         lost = self._connection.lost if self._connection is not None else None
         return lost is None or lost.check(ConnectionDone) is not None
 
+    @property
+    def has_surplus(self) -> bool:
+        """Whether bytes came with the answer's end that are not part of it."""
+        return self._connection is not None and self._connection.surplus
+
     def abort(self) -> None:
         """Close the connection at once, unless the exchange is over. Idempotent."""
         self._aborted = True

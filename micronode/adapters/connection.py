@@ -3,8 +3,10 @@
 What is added, and why:
 
 - A response head has a bound. Twisted bounds a line (16 KiB), not how many there are.
-- Bytes nobody asked for end the connection instead of becoming part of the next answer, and bytes
-  after an answer's end keep it from being used again. So do HTTP/1.0 and ``Connection: Close``.
+- Bytes nobody asked for end the connection instead of becoming part of the next answer. Those that come
+  with an answer's end, which Twisted drops, are told (:attr:`OwnerConnection.surplus`): one of the two
+  lengths is wrong. They keep the connection from being used again; so do HTTP/1.0 and ``Connection: Close``.
+- A head with both a Content-Length and a Transfer-Encoding, which has two ends, is refused.
 - An owner may answer before the request body is whole. Twisted feeds that to its parser at once: what
   does not parse leaves a Deferred that never fires, and a refusal is held until an upload that nobody
   reads has ended. Here such bytes wait; a final status of 300 and more cuts the upload.
@@ -24,7 +26,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport, ITransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
-from twisted.web._newclient import HTTP11ClientProtocol, Request
+from twisted.web._newclient import HTTP11ClientProtocol, ParseError, Request
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
@@ -75,6 +77,8 @@ class OwnerConnection(HTTP11ClientProtocol):
     requests = 0
     #: Why it was lost, once it is.
     lost: Failure | None = None
+    #: Whether more bytes than its answer came with the end of the last one.
+    surplus = False
     _head_bytes = 0
     _spoiled = False
 
@@ -96,7 +100,7 @@ class OwnerConnection(HTTP11ClientProtocol):
         self.requests += 1
         self._head_bytes = 0
         self._early.clear()
-        answered = super().request(request)
+        answered = super().request(request).addCallback(self._judge_framing)
         if request.written is not None:
             # Behind Twisted's own callback, so that the state is already WAITING.
             request.written.addCallback(self._request_written)
@@ -149,7 +153,16 @@ class OwnerConnection(HTTP11ClientProtocol):
             self._early.clear()
             self._parse(early)
 
+    def _judge_framing(self, response: IResponse) -> IResponse:
+        # Without a parser there is no body.
+        fields = Headers() if self._parser is None else self._parser.connHeaders
+        if fields.hasHeader(b"content-length") and fields.hasHeader(b"transfer-encoding"):
+            self.kill()
+            raise ParseError("both a Content-Length and a Transfer-Encoding", b"")
+        return response
+
     def _finishResponse(self, rest: bytes) -> None:
+        self.surplus = bool(rest)
         if self._currentRequest is not None and (rest or not self._may_stay_open()):
             self._currentRequest.persistent = False
         super()._finishResponse(rest)

@@ -101,7 +101,10 @@ class BodyReader(Protocol, ABC):
         if self._over:
             return
         exchange = self._lease.exchange
-        if reason.check(ResponseDone) or (
+        if exchange is not None and exchange.has_surplus:
+            # Whatever the reason: of its length and its body one is wrong.
+            self.fail(self._lease.bad_answer("sent more than its answer"))
+        elif reason.check(ResponseDone) or (
             reason.check(PotentialDataLoss) and exchange is not None and exchange.ended_well
         ):
             self._over = True
@@ -180,9 +183,6 @@ class Relay(BodyReader):
 
     def piece(self, data: bytes) -> None:
         length = self._head.length
-        if length is not None and self._total > length:
-            self.fail(self._lease.bad_answer("answered more than its Content-Length"))
-            return
         if self._hasher is not None:
             self._hasher.update(data)
         self._held.append(data)
@@ -214,9 +214,6 @@ class Relay(BodyReader):
         self.done.errback(error)
 
     def _verdict(self) -> NodeError | None:
-        length = self._head.length
-        if length is not None and self._total != length:
-            return self._lease.bad_answer("answered less than its Content-Length")
         if self._check is None or self._hasher is None or self._hasher.digest() == self._check.digest:
             return None
         self._check.mismatches.inc()

@@ -1,8 +1,9 @@
 """The reading side of a transport: stopped, started, and watched for the caller's end while it is stopped.
 
-A paused Twisted transport looks at its socket for nothing at all, so it sees neither a FIN nor a reset
-behind what it does not read, and a caller that has gone would keep its slot until something is written
-to it. So while reading is stopped the descriptor is asked, ten times a second.
+A Twisted transport that does not read looks at its socket for nothing at all, so it sees no reset behind
+what it does not read, and a caller that has gone would keep its slot until something is written to it.
+So while reading is stopped the descriptor is asked, ten times a second. A FIN alone is no end: such a
+caller may still read, and what it asked whole is owed to it.
 """
 
 from __future__ import annotations
@@ -23,28 +24,17 @@ class Intake:
     """Stops and starts the reading of *transport*.
 
     :param clock: times the looks.
-    :param lost: called without arguments when the connection is gone.
-    :param ended: called without arguments when the caller has shut down its writing side behind input
-        that is not read; None where such a caller is still served.
-
-    Both are only called while reading is stopped, and may start it or end the connection.
+    :param lost: called without arguments when the connection is gone; only while reading is stopped. It
+        may start it or end the connection.
     """
 
-    __slots__ = ("_call", "_clock", "_ended", "_lost", "_transport", "paused")
+    __slots__ = ("_call", "_clock", "_lost", "_transport", "paused")
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        transport: Any,
-        *,
-        lost: Callable[[], None],
-        ended: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, clock: IReactorTime, transport: Any, *, lost: Callable[[], None]) -> None:
         self.paused = False
         self._clock = clock
         self._transport = transport
         self._lost = lost
-        self._ended = ended
         self._call: IDelayedCall | None = None
 
     def pause(self) -> None:
@@ -78,19 +68,17 @@ class Intake:
         self._call = None
         if not self.paused:
             return
-        happened = self._happened()
-        if happened & _GONE:
+        if self._gone():
             self._lost()
-        elif happened & select.POLLRDHUP and self._ended is not None:
-            self._ended()
         if self.paused and self._call is None:
             self._schedule()
 
-    def _happened(self) -> int:
-        """Return what poll() says of the descriptor now; 0 where there is none."""
+    def _gone(self) -> bool:
+        """Ask the descriptor; False where there is none."""
         poll = select.poll()
         try:
-            poll.register(self._transport.fileno(), select.POLLRDHUP)
+            # No event is asked for: these two are always told.
+            poll.register(self._transport.fileno(), 0)
         except (AttributeError, ValueError):
-            return 0
-        return sum(events for _, events in poll.poll(0))
+            return False
+        return any(events & _GONE for _, events in poll.poll(0))

@@ -71,18 +71,18 @@ class HttpChannel(Protocol):
         #: Whether the wait is for the rest of a head.
         self._head_begun = False
         self._pumping = False
+        self._input_ended = False
 
     # Protocol
 
     def connectionMade(self) -> None:
         """Start the clock."""
-        transport = self.transport
-        if ITCPTransport.providedBy(transport):
+        if ITCPTransport.providedBy(transport := self.transport):
             transport.setTcpNoDelay(True)
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._watch = StallWatch(self._clock, transport, self._stalled)
         self._farewell = Farewell(transport, self._clock, stall_s=self._site.deadlines.write_stall_s)
-        self._intake = Intake(self._clock, transport, lost=self.abort, ended=self.readConnectionLost)
+        self._intake = Intake(self._clock, transport, lost=self.abort)
         self.flow = Flow(transport, filled=self._filled, emptied=self._emptied)
         # The first head has its deadline from here on: a connection costs as much as a request.
         self._since_s = self._clock.seconds()
@@ -99,16 +99,12 @@ class HttpChannel(Protocol):
             self._pump()
 
     def readConnectionLost(self) -> None:
-        """Take a caller that sends no more for one that has gone, unless all of its answer is written.
-
-        What it sent before may be unread: the intake calls this, too.
-        """
-        if self._abandon(GONE):
-            self.abort()
-        elif self._state is State.CLOSING:
+        """Take note of the end of input: requests that came whole are still answered, then it is closed."""
+        if self._state is State.CLOSING:
             self._farewell.input_ended()
         else:
-            self._end(linger=self._intake.paused)
+            self._input_ended = True
+            self._settle()
 
     def writeConnectionLost(self) -> None:
         """Do nothing: our side is shut down because we asked for it."""
@@ -206,7 +202,8 @@ class HttpChannel(Protocol):
 
     def closes(self) -> bool:
         """Tell whether the connection ends with the answer being begun."""
-        return self._site.draining or self._request is None or self._request.is_last
+        ended = self._input_ended and not self._buffer
+        return ended or self._site.draining or self._request is None or self._request.is_last
 
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand *pieces* to the transport."""
@@ -239,8 +236,13 @@ class HttpChannel(Protocol):
         if self._state is State.CLOSING:
             return
         held_up = self._state is State.CALL or self.flow.full
-        if held_up and len(self._buffer) > MAX_PIPELINED_BYTES:
-            self._intake.pause()
+        if self._input_ended and not held_up:
+            # What is there of a request will never be whole.
+            self._abandon(GONE)
+            self._end()
+            return
+        if self._input_ended or (held_up and len(self._buffer) > MAX_PIPELINED_BYTES):
+            self._intake.pause()  # It sees who goes; the transport does not, behind the end of input.
         else:
             self._intake.resume()
         self._timer.expect(self._deadline())
@@ -278,13 +280,11 @@ class HttpChannel(Protocol):
         if self._state is State.HEAD and not self._unfinished():
             self._end()
 
-    def _abandon(self, error: NodeError) -> bool:
-        """Cancel what runs for the caller; True: a part of its answer is written."""
+    def _abandon(self, error: NodeError) -> None:
+        """Cancel what runs for the caller."""
         request, self._request = self._request, None
-        if request is None:
-            return False
-        request.sink.disconnected(error)
-        return request.sink.started
+        if request is not None:
+            request.sink.disconnected(error)
 
     def abort(self) -> None:
         """Reset the connection: a clean end would make a part of an answer look whole."""
@@ -303,4 +303,4 @@ class HttpChannel(Protocol):
         self.flow.close()
         # Input that waits in the kernel would turn the close into a reset.
         self._intake.resume()
-        self._farewell.begin(discarded, linger=linger)
+        self._farewell.begin(discarded, linger=linger and not self._input_ended)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web._newclient import ParseError
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
@@ -78,6 +79,28 @@ class OwnerConnectionTests(SynchronousTestCase):
         self.assertTrue(self.end.aborted)
         self.clock.advance(0)
         self.failureResultOf(answered, ResponseFailed)
+
+    def test_surplus_is_told(self) -> None:
+        _, answered = self.request()
+        self.end.send(response(b"abc"))
+        self.successResultOf(answered)
+        self.assertFalse(self.connection.surplus)
+        _, answered = self.request()
+        self.end.send(response(b"abc") + b"d")
+        self.successResultOf(answered)
+        self.assertTrue(self.connection.surplus)
+        self.assertTrue(self.end.disconnecting)
+        self.assertEqual(len(self.idle), 1)
+
+    def test_head_with_two_framings(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for body in (b"", b"3\r\nabc\r\n0\r\n\r\n"):
+            self.setUp()
+            _, answered = self.request()
+            self.end.send(head + body)
+            self.failureResultOf(answered, ParseError)
+            self.assertTrue(self.end.aborted)
+            self.assertEqual(self.idle, [])
 
     def test_spoiled_connection_is_never_idle(self) -> None:
         request, answered = self.request()

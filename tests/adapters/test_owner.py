@@ -301,6 +301,8 @@ class OwnerClientTests(SynchronousTestCase):
             b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 200 OK\r\n folded first: 1\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         ):
@@ -380,7 +382,7 @@ class OwnerClientTests(SynchronousTestCase):
         called = self.get()
         end = self.network.accept()
         reply = self.answered(end, called, response(b"abc") + b"HTTP/1.1 200 OK\r\n")
-        self.assertEqual(self.successResultOf(reply.read(10)), b"abc")
+        self.assertIs(self.failureResultOf(reply.read(10), NodeError).value.code, ErrorCode.BAD_GATEWAY)
         self.assertTrue(end.closed)
         self.get()
         self.assertEqual(self.network.connects, 2)

@@ -172,24 +172,42 @@ class RelayTests(SynchronousTestCase):
         self.assertIsNone(sink.producer)
         self.idle()
 
-    def test_more_than_the_head_says(self) -> None:
-        end, reply = self.reply("Transfer-Encoding: chunked")
-        sink = MemorySink()
-        relaying = reply.relay(ResponseHead(length=HOLD_BYTES + 10), sink)
-        end.send(b"10000\r\n" + b"a" * HOLD_BYTES + b"\r\n")
-        end.send(b"b\r\n" + b"b" * 11 + b"\r\n")
-        self.failed(relaying, ErrorCode.BAD_GATEWAY)
-        self.assertEqual(sink.body, b"a" * HOLD_BYTES)
-        self.assertTrue(end.aborted)
+    def test_small_body_with_more_behind_it_is_a_clean_failure(self) -> None:
+        for fields, body in (
+            ("Content-Length: 2", b"abc"),
+            ("Content-Length: 0", b"abc"),
+            ("Transfer-Encoding: chunked", b"2\r\nab\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n"),
+        ):
+            called = self.client.call(b"GET", b"/o/x")
+            end = self.network.accept()
+            end.send(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n".encode() + body)
+            reply = self.successResultOf(called)
+            sink = MemorySink()
+            relaying = reply.relay(ResponseHead(length=reply.length), sink)
+            self.failed(relaying, ErrorCode.BAD_GATEWAY)
+            self.assertFalse(sink.started)
+            self.assertTrue(end.closed)
+        self.assertEqual(self.outcome("bad_gateway"), 3)
         self.idle()
 
-    def test_less_than_the_head_says(self) -> None:
-        end, reply = self.reply("Transfer-Encoding: chunked")
-        sink = MemorySink()
-        relaying = reply.relay(ResponseHead(length=5), sink)
-        end.send(b"3\r\nabc\r\n0\r\n\r\n")
+    def test_large_body_with_more_behind_it_is_cut(self) -> None:
+        end, sink, relaying = self.relay(2 * READ)
+        end.send(b"a" * READ)
+        end.send(b"a" * (READ + 1))
         self.failed(relaying, ErrorCode.BAD_GATEWAY)
-        self.assertFalse(sink.started)
+        self.assertTrue(sink.started)
+        self.assertIsNone(sink.outcome)
+        self.assertTrue(end.closed)
+        self.idle()
+
+    def test_more_after_the_answer_was_passed_on(self) -> None:
+        """It is nobody's: the answer stays what it was."""
+        end, sink, relaying = self.relay(2)
+        end.send(b"ab")
+        self.successResultOf(relaying)
+        end.send(b"c")
+        self.assertEqual((sink.body, sink.outcome), (b"ab", "finished"))
+        self.assertTrue(end.aborted)
         self.idle()
 
     def test_endless_body_is_cut(self) -> None:

@@ -63,6 +63,7 @@ class PrivateNamesTests(SynchronousTestCase):
     def test_errors(self) -> None:
         for name in ("RequestNotSent", "_WrapperException"):
             self.assertTrue(hasattr(_newclient, name), f"_newclient.{name}. {ADVICE % 'owner, lease'}")
+        self.assertTrue(_newclient.ParseError("why", b""), ADVICE % "connection")
         for error in (ResponseFailed, ResponseNeverReceived):
             self.assertTrue(issubclass(error, _newclient._WrapperException), ADVICE % "lease")
             self.assertEqual(error([1]).reasons, [1], ADVICE % "lease")

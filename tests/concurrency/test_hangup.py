@@ -36,12 +36,7 @@ class IntakeTests(SynchronousTestCase):
         self.clock = Clock()
         self.heard: list[str] = []
         self.transport = Socket(near)
-        self.intake = Intake(
-            self.clock,
-            self.transport,
-            lost=lambda: self.heard.append("lost"),
-            ended=lambda: self.heard.append("ended"),
-        )
+        self.intake = Intake(self.clock, self.transport, lost=lambda: self.heard.append("lost"))
 
     def reset(self) -> None:
         """End the far side with a reset."""
@@ -79,28 +74,19 @@ class IntakeTests(SynchronousTestCase):
         self.clock.advance(LOOK_S)
         self.assertEqual(self.heard, ["lost"])
 
-    def test_half_close(self) -> None:
+    def test_half_close_is_no_end(self) -> None:
         for over_tcp in (True, False):
-            self.make(over_tcp=over_tcp)
-            self.intake.pause()
-            self.far.send(b"unread")
-            self.clock.advance(LOOK_S)
-            self.assertEqual(self.heard, [])
-            self.far.shutdown(socket.SHUT_WR)
-            self.clock.advance(LOOK_S)
-            self.assertEqual(self.heard, ["ended"])
-
-    def test_half_close_that_does_not_matter(self) -> None:
-        self.make()
-        intake = Intake(self.clock, self.transport, lost=lambda: self.heard.append("lost"))
-        intake.pause()
-        self.far.shutdown(socket.SHUT_WR)
-        self.clock.pump([LOOK_S] * 3)
-        self.assertEqual(self.heard, [])
-        # ... and whoever did that may go altogether.
-        self.reset()
-        self.clock.advance(LOOK_S)
-        self.assertEqual(self.heard, ["lost"])
+            for unread in (b"", b"unread"):
+                self.make(over_tcp=over_tcp)
+                self.intake.pause()
+                self.far.send(unread)
+                self.far.shutdown(socket.SHUT_WR)
+                self.clock.pump([LOOK_S] * 3)
+                self.assertEqual(self.heard, [])
+                # ... and whoever did that may go altogether.
+                self.reset()
+                self.clock.advance(LOOK_S)
+                self.assertEqual(self.heard, ["lost"])
 
     def test_silent_while_reading(self) -> None:
         """The transport itself sees it then."""

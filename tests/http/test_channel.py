@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import socket
 import tempfile
 
 from twisted.internet.address import UNIXAddress
@@ -12,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
-from micronode.http.limits import MAX_PIPELINED_BYTES
+from micronode.concurrency.hangup import LOOK_S
+from micronode.errors import ErrorCode, NodeError
 from micronode.oap.wire.limits import LINGER_BYTES
 from tests.contracts.sink import SpyProducer
 from tests.http.support import Connection, Plane, StubDispatcher, Wire, get, post, read_answers, say
@@ -216,30 +218,81 @@ class HalfCloseTests(SynchronousTestCase):
         self.assertEqual([answer.body for answer in connection.answers()], [b"hello", b"hello"])
         self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
 
-    def test_call_without_an_answer_is_cancelled(self) -> None:
-        for begun in (get(), get("/app/media", "Content-Length: 5", method="POST") + b"x"):
+    def test_call_that_is_whole_is_answered(self) -> None:
+        for asked in (get(), post("/app/media", b"hello")):
             dispatcher = StubDispatcher()
-            connection = self.half_close(dispatcher, begun)
-            self.assertEqual(dispatcher.cancelled, dispatcher.calls)
+            connection = self.half_close(dispatcher, asked)
+            self.assertEqual((dispatcher.cancelled, connection.closing), ([], False))
+            say(b"late")(dispatcher.calls[0], dispatcher.sinks[0])
+            answer = connection.answer()
+            self.assertEqual((answer.body, answer.fields["connection"]), (b"late", "close"))
+            # At once: there is no input that could be waited for.
             self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
-            self.assertEqual([line["status"] for line in connection.plane.log], [499])
+            self.assertEqual([line["status"] for line in connection.plane.log], [200])
 
-    def test_answers_before_the_cancelled_one_still_arrive(self) -> None:
-        dispatcher = StubDispatcher()
-        connection = Plane(dispatcher).connect().send(get() * 2)
-        say(b"first")(dispatcher.calls[0], dispatcher.sinks[0])
-        connection.channel.readConnectionLost()
-        self.assertEqual(connection.answer().body, b"first")
-        self.assertEqual(dispatcher.cancelled, dispatcher.calls[1:])
-
-    def test_part_of_an_answer_does_not_end_well(self) -> None:
+    def test_answer_that_has_begun_goes_on(self) -> None:
         dispatcher = StubDispatcher()
         connection = Plane(dispatcher).connect().send(get())
         dispatcher.sinks[0].start(ResponseHead())
-        dispatcher.sinks[0].write(b"part")
+        dispatcher.sinks[0].write(b"part, ")
         connection.channel.readConnectionLost()
+        dispatcher.sinks[0].write(b"rest")
+        dispatcher.sinks[0].finish()
+        self.assertEqual(connection.answer().body, b"part, rest")
+        self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
+
+    def test_refusal_is_not_lingered_over(self) -> None:
+        dispatcher = StubDispatcher()
+        connection = self.half_close(dispatcher, get())
+        dispatcher.sinks[0].fail(NodeError(ErrorCode.OWNER_TIMEOUT, "too late"))
+        self.assertEqual(connection.answer().status, 504)
+        self.assertTrue(connection.transport.disconnecting)
+
+    def test_request_that_is_not_whole_is_dropped(self) -> None:
+        dispatcher = StubDispatcher()
+        connection = self.half_close(dispatcher, get("/app/media", "Content-Length: 5", method="POST") + b"x")
+        self.assertEqual((connection.raw(), dispatcher.calls), (b"", []))
+        self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
+        self.assertEqual([line["status"] for line in connection.plane.log], [499])
+
+    def test_whole_requests_behind_the_running_one_are_answered(self) -> None:
+        for rest in (b"", b"GET / HT", get("/app/media", "Content-Length: 5", method="POST") + b"x"):
+            dispatcher = StubDispatcher()
+            connection = self.half_close(dispatcher, get() * 3 + rest)
+            for number in range(3):
+                self.assertFalse(connection.closing)
+                say(b"%d" % number)(dispatcher.calls[number], dispatcher.sinks[number])
+            self.assertEqual([answer.body for answer in connection.answers()], [b"0", b"1", b"2"])
+            self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
+            self.assertEqual(len(dispatcher.calls), 3)
+
+    def test_whole_requests_behind_a_full_transport_are_answered(self) -> None:
+        connection = Plane(StubDispatcher(say(b"hello"))).connect()
+        connection.transport.fill()
+        connection.send(get() * 2)
+        connection.channel.readConnectionLost()
+        self.assertEqual((connection.raw(), connection.closing), (b"", False))
+        connection.transport.drain()
+        self.assertEqual([answer.body for answer in connection.answers()], [b"hello", b"hello"])
+        self.assertTrue(connection.transport.disconnecting)
+
+    def test_who_goes_altogether_is_gone(self) -> None:
+        """Behind the end of its input, where the transport looks no more."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        dispatcher = StubDispatcher()
+        connection = self.half_close(dispatcher, get())
+        connection.transport.fileno = near.fileno
+        far.shutdown(socket.SHUT_WR)
+        connection.plane.clock.advance(LOOK_S)
+        self.assertFalse(connection.aborted)
+        far.close()
+        connection.plane.clock.advance(LOOK_S)
         self.assertTrue(connection.aborted)
+        connection.lose()
         self.assertEqual(dispatcher.cancelled, dispatcher.calls)
+        self.assertEqual([line["status"] for line in connection.plane.log], [499])
+        self.assertEqual(connection.plane.clock.getDelayedCalls(), [])
 
     def test_unfinished_head_and_silence_are_closed(self) -> None:
         for begun in (b"", b"\r\n", b"GET / HT"):
@@ -247,26 +300,6 @@ class HalfCloseTests(SynchronousTestCase):
             self.assertEqual(connection.raw(), b"")
             self.assertTrue(connection.transport.disconnecting)
             self.assertEqual(connection.plane.log, [])
-
-    def test_end_behind_what_is_not_read(self) -> None:
-        """The answer that is written arrives: a close with unread input would reset it."""
-        dispatcher = StubDispatcher()
-        connection = Plane(dispatcher).connect().send(get() + b"x" * (MAX_PIPELINED_BYTES + 1))
-        self.assertEqual(connection.transport.producerState, "paused")
-        connection.transport.fill()
-        say(b"hello")(dispatcher.calls[0], dispatcher.sinks[0])
-        connection.channel.readConnectionLost()
-        self.assertEqual(
-            (connection.transport.half_closed, connection.transport.disconnecting), (True, False)
-        )
-        self.assertEqual(connection.transport.producerState, "producing")
-        # It is read now, to its end.
-        connection.send(b"x" * 1000)
-        connection.channel.readConnectionLost()
-        self.assertEqual(connection.answer().body, b"hello")
-        self.assertTrue(connection.transport.disconnecting)
-        connection.lose()
-        self.assertEqual(connection.plane.clock.getDelayedCalls(), [])
 
     def test_lingering_is_over(self) -> None:
         connection = self.half_close(StubDispatcher(), get("/nope", "Content-Length: 9", method="POST"))

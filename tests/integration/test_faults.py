@@ -116,6 +116,15 @@ class FaultTests(TestCase):
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{}"
         await self.check_bad(BadOwner(reactor, head, "close"), LIES)
 
+    async def test_an_owner_whose_answer_is_longer_than_it_says(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}}"
+        await self.check_bad(BadOwner(reactor, head), LIES)
+
+    async def test_an_owner_that_says_two_lengths(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        framing = b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        await self.check_bad(BadOwner(reactor, head + framing), LIES)
+
     async def test_an_owner_that_resets(self) -> None:
         await self.check_bad(BadOwner(reactor, b"HTTP/1.1 200 OK\r\n", "reset"), LIES)
 
