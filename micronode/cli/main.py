@@ -9,7 +9,7 @@ from typing import Final
 
 from micronode import __version__
 from micronode.cli.exits import CommandError, Exit, print_defect, print_error
-from micronode.cli.streams import settle, show
+from micronode.cli.streams import open_missing, settle, show
 from micronode.config.kinds import did_you_mean, shorten
 
 #: Each command is ``main(argv) -> int`` of the module ``micronode.cli.NAME``, imported when it is called.
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :return: the exit code, see :class:`~micronode.cli.exits.Exit`.
     """
+    open_missing()
     return settle(_guarded(list(sys.argv[1:] if argv is None else argv)))
 
 

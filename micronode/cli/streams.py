@@ -2,7 +2,7 @@
 
 A terminal that was closed, a reader that has gone, a full disk: what Python still holds for such a
 stream it writes once more when it ends, fails, and turns the exit code into 120. So a stream that
-failed is made to lead nowhere, with what it holds.
+failed is made to lead nowhere, with what it holds; and so does one the process was started without.
 """
 
 from __future__ import annotations
@@ -14,6 +14,26 @@ import sys
 from typing import IO, Any
 
 from micronode.cli.exits import CommandError, Exit, print_error
+
+
+def open_missing() -> None:
+    """Make the standard streams that the process was started without (``2>&-``) lead nowhere.
+
+    Called before anything else is opened: a socket that got such a number would be taken for the stream
+    by whatever writes to it by number, a child process above all.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number, so this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # A file of its own: what has the number need not be ours, where somebody opened it earlier.
+            stream = open(os.devnull, mode, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def show(text: str) -> None:
@@ -52,9 +72,7 @@ def settle(code: int) -> int:
     return code
 
 
-def _flush(stream: IO[Any] | None) -> OSError | None:
-    if stream is None:  # the process was started without it
-        return None
+def _flush(stream: IO[Any]) -> OSError | None:
     try:
         stream.flush()
     except OSError as error:

@@ -6,6 +6,7 @@ way to what the node is configured to do, what its user asked for is kept.
 
 from __future__ import annotations
 
+import atexit
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from micronode.cli.exits import CommandError, Exit, print_error, say
 from micronode.cli.options import TwistdOptions
 from micronode.cli.run import build_node
 from micronode.cli.runner import log, no_reload
+from micronode.cli.streams import open_missing
 from micronode.config.schema import Log
 
 #: twistd looks it up by this name.
@@ -76,6 +78,7 @@ def makeService(options: TwistdOptions) -> IService:
 
     :raises SystemExit: 78, after a line for each problem of the configuration.
     """
+    open_missing()
     from twisted.internet import reactor
 
     try:
@@ -98,4 +101,10 @@ def makeService(options: TwistdOptions) -> IService:
 def _observer(stream: IO[str], config: Log, reactor: Any) -> ILogObserver:
     from micronode.observability.logging import stream_observer
 
-    return stream_observer(stream, config.level, config.format, reactor)
+    def at_end(close: Callable[[], None]) -> None:
+        # twistd ends by sending itself the signal that stopped it, and then nothing is called at exit;
+        # where it ends before the reactor has run, only that is.
+        reactor.addSystemEventTrigger("after", "shutdown", close)
+        atexit.register(close)
+
+    return stream_observer(stream, config.level, config.format, reactor, at_end)

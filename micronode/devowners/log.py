@@ -1,5 +1,7 @@
 """The owners' log: one JSON object a line, with ``ts level event``.
 
+Writing waits for whoever reads; the node's own log never does.
+
 It never carries a query, a payload or a path of a request. Twisted's own events are folded in:
 failures as what and where, without the traceback.
 """

@@ -49,7 +49,13 @@ def start_logging(stream: IO[str], level: str, format: str, clock: IReactorTime)
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
 
 
-def stream_observer(stream: IO[str], level: str, format: str, clock: IReactorTime) -> ILogObserver:
+def stream_observer(
+    stream: IO[str],
+    level: str,
+    format: str,
+    clock: IReactorTime,
+    at_end: Callable[[Callable[[], None]], object] = atexit.register,
+) -> ILogObserver:
     """Return a log observer that writes to *stream*, and never waits for its reader.
 
     A reader that was too slow gets a line ``log_dropped`` with the ``count`` of those it missed.
@@ -57,6 +63,8 @@ def stream_observer(stream: IO[str], level: str, format: str, clock: IReactorTim
     :param level: the least that is written: ``debug``, ``info``, ``warning`` or ``error``.
     :param format: ``json``, ``console``, or ``auto``: console on a terminal, else json.
     :param clock: times the looks at a reader that is behind.
+    :param at_end: called with what is to be called when the process ends; it gives such a reader a last
+        moment, and does nothing the second time.
     """
 
     def dropped(count: int) -> None:
@@ -67,8 +75,8 @@ def stream_observer(stream: IO[str], level: str, format: str, clock: IReactorTim
         format = "console" if stream.isatty() else "json"
     writer = open_writer(stream, clock, dropped)
     observer = make_observer(writer.write, level, console=format == "console")
-    # What waits for its reader when the reactor has stopped; only a process of our own comes here.
-    atexit.register(writer.close)
+    # Only a process of our own comes here.
+    at_end(writer.close)
     return observer
 
 

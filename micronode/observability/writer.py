@@ -4,7 +4,9 @@ A write to a pipe that nobody empties blocks, and one that blocks the reactor st
 signals included. So each write first asks whether the descriptor takes something; what it does not
 take waits here, up to a bound, and beyond that is dropped and counted.
 
-Why not O_NONBLOCK: it belongs to the open file, which a standard stream shares with other processes.
+Why not O_NONBLOCK: it belongs to the open file, which a standard stream shares with other processes. A
+terminal does need it, since one that takes something may not take all of a write; it can be opened a
+second time, so that nobody shares the file.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ class Descriptor:
 
     def __init__(self, stream: Any) -> None:
         # Kept: a stream that nobody holds closes its file.
-        self._stream = stream
-        self._number: int = stream.fileno()
+        self._stream = _open_terminal(stream.fileno()) or stream
+        self._number: int = self._stream.fileno()
         self._poll = select.poll()
         self._poll.register(self._number, select.POLLOUT)
 
@@ -59,8 +61,25 @@ class Descriptor:
         return bool(self._poll.poll(within_s * 1000))
 
     def write(self, data: bytes) -> int:
-        """Write at most what a pipe that is ready has room for."""
+        """Write at most what a pipe that is ready has room for.
+
+        :raises BlockingIOError: it was ready, and has no room after all.
+        """
         return os.write(self._number, data[: select.PIPE_BUF])
+
+
+def _open_terminal(number: int) -> IO[bytes] | None:
+    """Return the terminal behind *number* as a file of our own that never blocks.
+
+    None: it is no terminal, or one that we may not open (another user's, after ``su``).
+    """
+    if not os.isatty(number):
+        return None
+    try:
+        own = os.open(os.ttyname(number), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    return open(own, "wb", buffering=0)
 
 
 class InMemory:
@@ -147,7 +166,7 @@ class LineWriter:
         try:
             rest = data[self._output.write(data) :]
         except BlockingIOError:
-            # Another process was quicker, and has made the file it shares with us a non-blocking one.
+            # Another process was quicker, or a terminal has less room than a line feed takes on it.
             rest = data
         except (OSError, ValueError):
             # The reader of the log has gone. There is nowhere left to say so, and the node serves on.

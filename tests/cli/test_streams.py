@@ -2,15 +2,52 @@
 
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
 
 from micronode.cli.exits import CommandError
-from micronode.cli.streams import discard, settle, show
+from micronode.cli.streams import discard, open_missing, settle, show
 from tests.cli.support import CommandTestCase, FullStream
 
 FULL = "micronode: cannot write to standard output: no space\n"
+
+
+class OpenMissingTests(CommandTestCase):
+    def test_what_is_there_stays(self) -> None:
+        before = sys.stdin, sys.stdout, sys.stderr, [os.fstat(number) for number in range(3)]
+        open_missing()
+        after = sys.stdin, sys.stdout, sys.stderr, [os.fstat(number) for number in range(3)]
+        self.assertEqual(before, after)
+
+    def test_all_that_is_not(self) -> None:
+        """Descriptors are a matter of the whole process; so look at one of its own."""
+        script = (
+            "import json, os, sys; from micronode.cli.streams import open_missing\n"
+            "report = int(sys.argv[1]); open_missing()\n"
+            "read = sys.stdin.read(); print('caf\u00e9'); print('x', file=sys.__stderr__, flush=True)\n"
+            "sys.stdout.flush(); os.write(1, b'x'); os.write(2, b'x')\n"
+            "paths = [os.readlink(f'/proc/self/fd/{number}') for number in range(3)]\n"
+            "kept = [os.get_inheritable(number) for number in range(3)]\n"
+            "os.write(report, json.dumps([read, paths, kept]).encode())\n"
+        )
+        for gone in ("0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"):
+            near, far = os.pipe()
+            with os.fdopen(near) as report:
+                ended = subprocess.run(
+                    ["/bin/sh", "-c", f'exec "$@" {gone}', "sh", sys.executable, "-c", script, str(far)],
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[far],
+                    timeout=30,
+                    check=False,
+                )
+                os.close(far)
+                self.assertEqual(ended.returncode, 0, gone)
+                self.assertEqual(json.load(report), ["", ["/dev/null"] * 3, [True] * 3], gone)
 
 
 class ShowTests(CommandTestCase):
@@ -66,13 +103,12 @@ class SettleTests(CommandTestCase):
         sys.stderr.write("x")
         self.assertEqual(settle(0), 0)
 
-    def test_streams_that_are_not_there(self) -> None:
-        for stream in (None, io.StringIO()):
-            if stream is not None:
-                stream.close()
-            self.patch(sys, "stdout", stream)
-            self.patch(sys, "stderr", stream)
-            self.assertEqual((settle(0), settle(69)), (0, 69))
+    def test_streams_that_are_closed(self) -> None:
+        stream = io.StringIO()
+        stream.close()
+        self.patch(sys, "stdout", stream)
+        self.patch(sys, "stderr", stream)
+        self.assertEqual((settle(0), settle(69)), (0, 69))
 
     def test_the_interpreter_has_nothing_left_to_fail_on(self) -> None:
         """What Python makes of a stream that fails when it ends is 120; so see how a process ends."""

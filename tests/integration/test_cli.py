@@ -2,10 +2,13 @@
 
 import json
 import os
+import pty
+import shlex
 import shutil
 import signal
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode import __version__
 from tests.cli.processes import FREE, NO_OWNERS, PATIENCE_S, Program, ask, ask_json, eventually, is_alive
+
+
+def without(gone: str) -> tuple[str, ...]:
+    """Return what runs micronode without some standard streams, as a shell takes them away."""
+    shell = f'exec {shlex.quote(sys.executable)} -m micronode "$@" {gone}'
+    return "-c", f"import os, sys; os.execv('/bin/sh', ['sh', '-c', {shell!r}, 'sh', *sys.argv[1:]])"
 
 
 class RunTests(SynchronousTestCase):
@@ -39,8 +48,13 @@ class RunTests(SynchronousTestCase):
         self.assertNotIn("Traceback", run.complained)
 
     def test_a_log_that_nobody_reads_stops_nothing(self) -> None:
+        self.unread(*os.pipe())
+
+    def test_a_terminal_that_takes_no_more_stops_nothing(self) -> None:
+        self.unread(*pty.openpty())
+
+    def unread(self, near: int, far: int) -> None:
         flags, folder = self.sockets()
-        near, far = os.pipe()
         self.addCleanup(os.close, near)
         run = Program(self, "run", *flags, *NO_OWNERS, "--set", "drain.grace=0s", stderr=far)
         os.close(far)
@@ -49,10 +63,21 @@ class RunTests(SynchronousTestCase):
         with socket.socket(socket.AF_UNIX) as caller:
             caller.settimeout(PATIENCE_S)
             caller.connect(str(folder / "http"))
-            # Four times what the pipe holds, one call after the other.
+            # Four times what a pipe holds, one call after the other.
             for _ in range(1500):
                 caller.sendall(line)
                 self.assertIn(b" 503 ", caller.recv(65_536))
+        run.kill(signal.SIGTERM)
+        self.assertEqual(run.end(), 0)
+
+    def test_without_standard_streams(self) -> None:
+        flags, folder = self.sockets()
+        argv = ["run", *flags, *NO_OWNERS, "--set", "drain.grace=0s"]
+        run = Program(self, *argv, python=without("0<&- 1>&- 2>&-"))
+        eventually((folder / "http").exists)
+        self.assertEqual(
+            [os.readlink(f"/proc/{run.pid}/fd/{number}") for number in range(3)], ["/dev/null"] * 3
+        )
         run.kill(signal.SIGTERM)
         self.assertEqual(run.end(), 0)
 
@@ -178,6 +203,12 @@ class CallTests(SynchronousTestCase):
         waiting.kill(signal.SIGINT)
         self.assertEqual((waiting.end(), waiting.complained), (1, ""))
         os.close(write)
+
+        # Nowhere to print it, and nothing to send.
+        got = Program(self, "call", oap, "media", "get", "--args", args, python=without(">&-"))
+        self.assertEqual((got.end(), got.printed, got.complained), (0, b"", ""))
+        sent = Program(self, "call", oap, "media", "put", "--body", "-", python=without("<&-"))
+        self.assertEqual((sent.end(), sent.printed), (0, empty.printed), sent.complained)
 
         # The node outlived all of that.
         self.assertTrue(ask_json(f"{http}/app/search?q=reactor")["hits"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import pty
 import select
 import socket
 from typing import Any
@@ -145,11 +147,12 @@ class DescriptorTests(SynchronousTestCase):
             self.addCleanup(file.close)
         return files
 
-    def fill(self, file: Any) -> int:
+    def fill(self, file: Any, data: bytes = b"x" * 100_000) -> int:
         """Write until it is not ready; return how much that was. It blocks where this is wrong."""
         output, written = Descriptor(file), 0
         while output.ready():
-            written += output.write(b"x" * 100_000)
+            with contextlib.suppress(BlockingIOError):
+                written += output.write(data)
             self.assertLess(written, 1 << 24)
         return written
 
@@ -160,6 +163,33 @@ class DescriptorTests(SynchronousTestCase):
         self.assertFalse(Descriptor(far).ready(0.01))
         near.read(select.PIPE_BUF)
         self.assertTrue(Descriptor(far).ready())
+
+    def terminal(self) -> tuple[Any, Any]:
+        near, far = pty.openpty()
+        files = open(near, "rb", buffering=0), open(far, "wb", buffering=0)  # noqa: SIM115
+        for file in files:
+            self.addCleanup(file.close)
+        return files
+
+    def test_terminal(self) -> None:
+        near, far = self.terminal()
+        # Pieces that do not just fit; a line feed is two bytes on a terminal.
+        self.assertGreater(self.fill(far, b"x" * 998 + b"\n"), 0)
+        # Another process that writes to it goes on as it was.
+        self.assertTrue(os.get_blocking(far.fileno()))
+        near.read(1 << 20)
+        self.assertTrue(Descriptor(far).ready(10))
+
+    def test_terminal_of_somebody_else(self) -> None:
+        """Then there is only the file that was handed to us."""
+        near, far = self.terminal()
+
+        def refuse(*_: Any, **__: Any) -> int:
+            raise PermissionError
+
+        self.patch(os, "open", refuse)
+        self.assertEqual(Descriptor(far).write(b"x"), 1)
+        self.assertEqual(near.read(1), b"x")
 
     def test_socket(self) -> None:
         ends = socket.socketpair()
