@@ -55,6 +55,7 @@ setup(
         "Automat>=24.8",
         "blake3>=1.0",
         "zope.interface>=7.0",
+        "zstandard>=0.23",
     ],
     extras_require={
         **FACETS,

@@ -104,7 +104,11 @@ class NodeService(MultiService):
             probes=self.probes, idle_s=config.http.idle, access=_admin_access, **shared
         )
         self._http = make_app_site(
-            dispatcher=self._dispatcher, idle_s=config.http.idle, access=_access, **shared
+            dispatcher=self._dispatcher,
+            idle_s=config.http.idle,
+            decompress_ratio=config.limits.decompress_ratio,
+            access=_access,
+            **shared,
         )
         self._oap = OAPFactory(dispatcher=self._dispatcher, limits=config.limits, access=_access, **shared)
 

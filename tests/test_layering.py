@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
             "config.url",
             "calls.call",
             "calls.context",
+            "calls.inflate",
             "calls.operations",
         ),
     ),

@@ -145,6 +145,14 @@ class Limits:
     max_inflight: int = key(
         Kind.INTEGER, "Open streams an OAP connection may have.", wire.MAX_INFLIGHT, minimum=1, maximum=4096
     )
+    decompress_ratio: int = key(
+        Kind.INTEGER,
+        "How many times its size what a caller sends compressed may become, above 4096 bytes; may only be"
+        " lowered.",
+        wire.DECOMPRESS_RATIO,
+        minimum=1,
+        maximum=wire.DECOMPRESS_RATIO,
+    )
     max_object: int = key(Kind.SIZE, "Largest object put over OAP.", 1024**3, minimum=1, maximum=1024**4)
 
 

@@ -171,13 +171,12 @@ class HttpChannel(Protocol):
         self._own(self._reader.unreadable()).sink.fail(error)
 
     def _accept(self, request: Request) -> None:
-        head, route = request.head, request.route
-        assert route is not None
+        head = request.head
         if not head.has_body:
             run(self._site.routes, request, b"")
             return
         self._state = State.BODY
-        self._body = body_reader(head.body_length, route.max_body_bytes or 0)
+        self._body = body_reader(head.body_length, request.max_encoded_bytes)
         if head.expects_continue:
             self.send((b"HTTP/1.1 100 Continue\r\n\r\n",))
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from micronode.http.body import BytesBody
+    from micronode.http.encoding import Inflate
     from micronode.http.routes import Route
     from micronode.http.sink import ResponseSink
 
@@ -47,9 +48,15 @@ class Request:
     #: What the route made of the head before the body came.
     prepared: dict[str, Any] = attrs.field(factory=dict)
     body: BytesBody | None = None
+    #: Most bytes its body may have as it comes.
+    max_encoded_bytes: int = 0
+    #: What undoes its Content-Encoding; None: it has none.
+    inflate: Inflate | None = None
     #: Body bytes that came, and that went.
     bytes_in: int = 0
     bytes_out: int = 0
+    #: True once its body, if any, was read to the end.
+    whole: bool = False
     #: True once the route's handler runs: from there on the dispatcher counts refusals.
     dispatched: bool = False
     #: The handler's Deferred, to be cancelled when the caller goes.
@@ -60,7 +67,7 @@ class Request:
     @property
     def is_last(self) -> bool:
         """Whether the connection ends with it: the caller says so, or nobody will read its body."""
-        return not self.head.keep_alive or (self.head.has_body and not self.dispatched)
+        return not self.head.keep_alive or (self.head.has_body and not self.whole)
 
 
 def make_request(head: RequestHead, *, peer: str, began_s: float) -> Request:

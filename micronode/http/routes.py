@@ -23,10 +23,12 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import BodyRule, Operation, OperationTable
 from micronode.errors import ErrorCode, NodeError
+from micronode.http.encoding import find_inflate
 from micronode.http.framing import body_too_large
 from micronode.http.limits import MAX_HTTP_BODY_BYTES
 from micronode.http.request import Request, call_fields
 from micronode.http.url import decode_segment, parse_query
+from micronode.oap.wire.limits import DECOMPRESS_RATIO
 
 if TYPE_CHECKING:
     from micronode.interfaces import IResponseSink
@@ -77,13 +79,15 @@ class Route:
 class Routes:
     """The routes of one plane."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route], *, decompress_ratio: int = DECOMPRESS_RATIO) -> None:
+        """:param decompress_ratio: how many times its size a compressed body may become, above 4 KiB."""
         # Here and not above: klein imports the global reactor, and a host that holds a node must have
         # had its chance to install the one it wants.
         from klein import Klein
 
         self.app = Klein()
         self._by_name: dict[str, Route] = {}
+        self._decompress_ratio = decompress_ratio
         # Redirects and forgiving slashes are two spellings of one thing: a policy sees only one.
         self.app.url_map.merge_slashes = False
         self.app.url_map.redirect_defaults = False
@@ -120,9 +124,14 @@ class Routes:
         request.segments = {name: decode_segment(value) for name, value in raw.items()}
         request.query = parse_query(head.query)
         if head.has_body:
-            _check_body(head.body_length, route.max_body_bytes)
-            if head.fields.get("content-encoding", "identity").lower() != "identity":
-                raise NodeError(ErrorCode.UNSUPPORTED_ENCODING, "send the body without Content-Encoding")
+            if route.max_body_bytes is None:
+                raise NodeError(ErrorCode.BODY_TOO_LARGE, "this operation takes no body")
+            request.inflate = find_inflate(head.fields.get("content-encoding", "identity"))
+            # A compressed body may be the longer one, by its own header.
+            most = route.max_body_bytes if request.inflate is None else MAX_HTTP_BODY_BYTES
+            if head.body_length is not None and head.body_length > most:
+                raise body_too_large(most)
+            request.max_encoded_bytes = most
         request.prepared = route.prepare(request)
 
     def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
@@ -141,6 +150,16 @@ class Routes:
             raise _method_not_allowed(route.methods)
         return route, dict(raw)
 
+    def decode(self, request: Request, data: bytes) -> bytes:
+        """Return the body of *request*, which came as *data*, without its Content-Encoding.
+
+        :raises NodeError: ``bad_compression``, ``decompress_cap``.
+        """
+        if request.inflate is None:
+            return data
+        assert request.route is not None
+        return request.inflate(data, request.route.max_body_bytes or 0, self._decompress_ratio)
+
     def run(self, request: Request) -> Any:
         """Execute the endpoint that :meth:`admit` found, and return what it returns."""
         assert request.route is not None
@@ -154,13 +173,6 @@ def _method_not_allowed(allowed: Iterable[str]) -> NodeError:
 
 def _not_found() -> NodeError:
     return NodeError(ErrorCode.NOT_FOUND, "nothing is served at this path")
-
-
-def _check_body(length: int | None, max_bytes: int | None) -> None:
-    if max_bytes is None:
-        raise NodeError(ErrorCode.BODY_TOO_LARGE, "this operation takes no body")
-    if length is not None and length > max_bytes:
-        raise body_too_large(max_bytes)
 
 
 def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
@@ -218,6 +230,10 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
     )
 
 
-def operation_routes(dispatch: Dispatch) -> Routes:
-    """Return the application plane's routes, generated from the dispatcher's table."""
-    return Routes(operation_route(operation, dispatch) for operation in dispatch.table)
+def operation_routes(dispatch: Dispatch, *, decompress_ratio: int = DECOMPRESS_RATIO) -> Routes:
+    """Return the application plane's routes, generated from the dispatcher's table.
+
+    :param decompress_ratio: see :class:`Routes`.
+    """
+    table = (operation_route(operation, dispatch) for operation in dispatch.table)
+    return Routes(table, decompress_ratio=decompress_ratio)

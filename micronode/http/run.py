@@ -28,9 +28,17 @@ def admit(routes: Routes, request: Request) -> bool:
 
 
 def run(routes: Routes, request: Request, data: bytes) -> None:
-    """Execute the endpoint of *request*, whose body is *data*; its Deferred becomes ``request.running``."""
+    """Execute the endpoint of *request*, whose body came as *data*.
+
+    Its Deferred becomes ``request.running``.
+    """
+    request.whole = True
     if request.route is not None and request.route.max_body_bytes is not None:
-        request.body = BytesBody(data)
+        try:
+            request.body = BytesBody(routes.decode(request, data))
+        except NodeError as error:
+            request.sink.fail(error)
+            return
     request.dispatched = True
     try:
         running = routes.run(request)

@@ -19,6 +19,7 @@ from micronode.http.limits import Deadlines, Timeouts
 from micronode.http.request import Request
 from micronode.http.response import DateField
 from micronode.http.routes import Dispatch, Routes, operation_routes
+from micronode.oap.wire.limits import DECOMPRESS_RATIO
 from micronode.observability.metrics import OTHER_ROUTE, REJECT_REASONS, Metrics, method_label
 
 #: Called once a request with its log fields: request_id, route, status, latency_ms, peer, and where
@@ -139,6 +140,7 @@ def make_app_site(
     idle_s: float,
     clock: IReactorTime,
     access: Access,
+    decompress_ratio: int = DECOMPRESS_RATIO,
     **options: Any,
 ) -> HttpSite:
     """Return the application plane: the operations of *dispatcher*, over HTTP.
@@ -146,10 +148,11 @@ def make_app_site(
     :param timeouts: the configuration's ``timeouts``; read, body and write_stall count here.
     :param idle_s: ``http.idle``, how long a connection is kept between requests.
     :param access: the access log; see :data:`Access`.
+    :param decompress_ratio: ``limits.decompress_ratio``.
     :param options: passed on to :class:`HttpSite`.
     """
     return HttpSite(
-        routes=operation_routes(dispatcher),
+        routes=operation_routes(dispatcher, decompress_ratio=decompress_ratio),
         metrics=metrics,
         deadlines=Deadlines.of(timeouts, idle_s),
         clock=clock,

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from micronode import __version__
 from micronode.oap.answer import OAPError, OAPResponse
+from micronode.oap.compression import make_inflate
 from micronode.oap.exchange import Exchange
 from micronode.oap.wire.caller import (
     CallerConnection,
@@ -48,7 +49,7 @@ class CallerProtocol(Protocol):
     def __init__(self, clock: IReactorTime) -> None:
         self.ready: Deferred[dict[str, Any]] = Deferred(lambda _: self._abort())
         self._clock = clock
-        self._wire = CallerConnection()
+        self._wire = CallerConnection(inflate=make_inflate())
         self._exchanges: dict[int, Exchange] = {}
         self._events: Iterator[CallerEvent] = iter(())
         self._input: deque[bytes] = deque()

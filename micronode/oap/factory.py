@@ -38,7 +38,7 @@ class OAPFactory(Factory):
     ) -> None:
         """:param clock: times every deadline.
         :param access: the access log, called once a call.
-        :param limits: the configuration's ``limits``; max_frame, max_chunk and max_inflight count here.
+        :param limits: the configuration's ``limits``; all but max_object count here.
         :param timeouts: the configuration's ``timeouts``; all but body count here.
         """
         self.limits = limits

@@ -18,6 +18,7 @@ from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake
 from micronode.errors import ErrorCode, NodeError, error_object
+from micronode.oap.compression import deflate, make_inflate
 from micronode.oap.hello import hello_reply
 from micronode.oap.outbox import Outbox
 from micronode.oap.session import Session
@@ -56,7 +57,11 @@ class OAPProtocol(Protocol):
         self._meter = services.meter
         self._clock = clock
         self._wire = NodeConnection(
-            max_frame=limits.max_frame, max_chunk=limits.max_chunk, max_inflight=limits.max_inflight
+            max_frame=limits.max_frame,
+            max_chunk=limits.max_chunk,
+            max_inflight=limits.max_inflight,
+            inflate=make_inflate(limits.decompress_ratio),
+            deflate=deflate,
         )
         #: Events not yet asked for, and input not yet decoded: both only wait while reading is stopped.
         self._events: Iterator[Event] = iter(())

@@ -178,14 +178,15 @@ class Session:
 
     def write_body(self, stream: Stream, head: Mapping[str, Any] | None, data: bytes) -> None:
         """Write body bytes, together with the head where that waited."""
-        wire, corr_id = self._wire, stream.corr_id
+        wire, corr_id, compress = self._wire, stream.corr_id, stream.compressible
         self._meter.bytes_out.inc(len(data))
         self._meter.data_out.inc(-(-len(data) // wire.max_chunk))
         if head is None:
-            self.outbox.write(wire.send_body(corr_id, data))
+            self.outbox.write(wire.send_body(corr_id, data, compress=compress))
         else:
             self._began(stream)
-            self.outbox.write(wire.send_head(corr_id, head) + wire.send_body(corr_id, data))
+            begun = wire.send_head(corr_id, head)
+            self.outbox.write(begun + wire.send_body(corr_id, data, compress=compress))
 
     def write_end(self, stream: Stream) -> None:
         """Write the end of an answer that went well."""

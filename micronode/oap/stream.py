@@ -22,6 +22,7 @@ from zope.interface import implementer
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IResponseSink
+from micronode.oap.compression import is_compressible
 from micronode.oap.wire.heads import dump_object
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Stream:
     :ivar upload: the request's body, where the operation takes one.
     :ivar idle: the deadline for its next frame, where there is an upload.
     :ivar received: bytes of request body so far.
+    :ivar compressible: whether chunks of its answer may be compressed, by what they are.
     :ivar ended: True once its terminal frame was sent, or the connection is gone.
     :ivar status: what the answer's status was, or the error's.
     :ivar error: why it ended, where it did not end well.
@@ -65,6 +67,7 @@ class Stream:
         self.idle: Deadline | None = None
         self.received = 0
         self.started = False
+        self.compressible = False
         self.ended = False
         self.status = 0
         self.error: NodeError | None = None
@@ -122,6 +125,7 @@ class Stream:
         self.started = True
         self.status = head.status
         self._head = fields
+        self.compressible = is_compressible(head.content_type)
         operation = self.operation
         self._bodiless = head.status in _BODILESS or (operation is not None and operation.method == "HEAD")
         self._owed = None if self._bodiless else head.length

@@ -17,7 +17,7 @@ from OpenSSL import SSL
 
 import micronode
 from micronode.config.schema import FACET_NAMES, Config
-from micronode.oap.wire.limits import DECOMPRESS_RATIO, VERSION
+from micronode.oap.wire.limits import VERSION
 
 SERVICE: Final = "micronode"
 #: A commit's name, in either of git's hashes.
@@ -51,7 +51,7 @@ def runtime_version(config: Config) -> dict[str, Any]:
         "amnesia": {"enabled": False, "enforced": "none", "not_covered": []},
         "pq": {"mode": "off", "adapter": None, "kex": None, "sign": None},
         "facets": [name for name, facet in config.facets.items() if facet.enabled],
-        "limits": attrs.asdict(config.limits) | {"decompress_ratio": DECOMPRESS_RATIO},
+        "limits": attrs.asdict(config.limits),
         "overrides": config.overrides(),
     }
 

@@ -71,6 +71,7 @@ class TableTests(SynchronousTestCase):
         for path, limit in [
             ("limits.max_frame", wire.MAX_FRAME_BYTES),
             ("limits.max_chunk", wire.MAX_CHUNK_BYTES),
+            ("limits.decompress_ratio", wire.DECOMPRESS_RATIO),
         ]:
             self.assertEqual((KEYS[path].default, KEYS[path].maximum), (limit, limit))
         self.assertEqual(KEYS["limits.max_frame"].minimum, wire.MIN_MAX_FRAME_BYTES)

@@ -126,6 +126,12 @@ class OpenRoutes:
         request.route = Route(
             name="any", methods=frozenset(), path="/", handler=lambda request: None, max_body_bytes=1 << 20
         )
+        request.max_encoded_bytes = 1 << 20
+
+    @staticmethod
+    def decode(request: Request, data: bytes) -> bytes:
+        """Take the body as it is."""
+        return data
 
 
 def make_open_site(

@@ -39,7 +39,7 @@ class LastTests(SynchronousTestCase):
     """Whether a connection goes on after a request."""
 
     def test_is_last(self) -> None:
-        for keep_alive, body_length, dispatched, last in (
+        for keep_alive, body_length, whole, last in (
             (True, 0, False, False),
             (True, 0, True, False),
             (False, 0, True, True),
@@ -50,8 +50,8 @@ class LastTests(SynchronousTestCase):
         ):
             made = attrs.evolve(UNREADABLE, keep_alive=keep_alive, body_length=body_length)
             request = make_request(made, peer="", began_s=0.0)
-            request.dispatched = dispatched
-            self.assertEqual(request.is_last, last, (keep_alive, body_length, dispatched))
+            request.whole = whole
+            self.assertEqual(request.is_last, last, (keep_alive, body_length, whole))
 
 
 class CallFieldsTests(SynchronousTestCase):

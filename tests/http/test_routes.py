@@ -117,8 +117,27 @@ class MatchTests(SynchronousTestCase):
         def put(*fields: str) -> bytes:
             return get("/app/media", "Content-Length: 3", *fields, method="POST")
 
-        self.assertEqual(self.refused(put("Content-Encoding: gzip")).code.value, "unsupported_encoding")
-        self.admit(put("Content-Encoding: Identity"))
+        for name in (
+            "br",
+            "deflate",
+            "compress",
+            "gzip, gzip",
+            "gzip, zstd",
+            "identity, gzip",
+            "gzip;q=1",
+            "",
+        ):
+            error = self.refused(put(f"Content-Encoding: {name}"))
+            self.assertEqual(error.code.value, "unsupported_encoding", name)
+        for name in ("gzip", "x-gzip", "GZip", "zstd"):
+            self.assertIsNotNone(self.admit(put(f"Content-Encoding: {name}")).inflate)
+        self.assertIsNone(self.admit(put("Content-Encoding: Identity")).inflate)
+        # Its header alone may be longer than what the operation takes.
+        self.admit(get("/app/feed/a", "Content-Length: 100", "Content-Encoding: gzip", method="POST"))
+        error = self.refused(
+            get("/app/feed/a", "Content-Length: 1048577", "Content-Encoding: gzip", method="POST")
+        )
+        self.assertEqual(error.code.value, "body_too_large")
         self.admit(get("/app/search?q=x", "Content-Encoding: gzip"))
 
     def test_arguments_are_checked_from_the_head(self) -> None:

@@ -38,7 +38,7 @@ class Greeting(SynchronousTestCase):
             {
                 "max_frame": 8192,
                 "max_inflight": 9,
-                "flags_supported": 159,
+                "flags_supported": 223,
                 "versions": [1],
                 "transports": ["tcp"],
                 "max_chunk": 8192 - 38,

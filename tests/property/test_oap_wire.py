@@ -17,7 +17,7 @@ from micronode.oap.wire.events import ConnectionFailed, HelloReceived, StreamOpe
 from micronode.oap.wire.frames import END, LEGAL_FLAGS, REQ, START, encode_frame
 from micronode.oap.wire.heads import HeadError, dump_object, parse_object
 from micronode.oap.wire.limits import HEADER_BYTES, MAX_CAP_BYTES, MAX_HEAD_BYTES
-from tests.support.vectors import Playback, Vector, family
+from tests.support.vectors import Playback, Vector, sessions
 
 bounded = settings(derandomize=True, database=None, deadline=None, max_examples=150)
 
@@ -93,7 +93,7 @@ def answered(node: NodeConnection, pieces: list[bytes]) -> list[object]:
     return events
 
 
-SESSIONS = [vector for vector in family("session") if sum(map(len, vector["caller"])) < 20_000]
+SESSIONS = [vector for vector in sessions() if sum(map(len, vector["caller"])) < 20_000]
 
 
 @bounded

@@ -1,8 +1,8 @@
 """Write ``specs/oap_vectors.json``: ``python -m tests.support.make_vectors [OUTPUT]``.
 
 The vectors of the codec (``specs/oap_codec_vectors.json``, made with another implementation) with
-every member they have, and ours beside them, in three families: ``frame``, ``decode_error`` and
-``session``. Running it again writes the same bytes.
+every member they have, and ours beside them, in families: ``frame``, ``decode_error``, ``session`` and
+``compression``. Running it again writes the same bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.vector_compression import chunks, heads, places
 from tests.support.vector_frames import Vector, bad_frames, detected_after, good_frames
 from tests.support.vector_script import HELLO_REPLY, REQUEST_ID
 from tests.support.vector_sessions import broken_connections, control, greetings, refused_greetings
@@ -45,6 +46,9 @@ def vectors(shared: list[Vector]) -> Iterator[Vector]:
     for family in _SESSIONS:
         for session in family():
             yield {"family": "session", **session.vector()}
+    for family in (chunks, heads, places):
+        for session in family():
+            yield {"family": "compression", **session.vector()}
 
 
 def render() -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.vector_frames import END, EVENT, RESP, START, Vector, compact, frame
+from tests.support.vector_frames import COMP, END, EVENT, RESP, START, Vector, compact, frame
 
 #: What the node of the vectors says of itself in its answer to HELLO, beside its limits.
-HELLO_REPLY = {"flags_supported": 159, "versions": [1], "transports": ["tcp"], "server": "micronode/vector"}
+HELLO_REPLY = {"flags_supported": 223, "versions": [1], "transports": ["tcp"], "server": "micronode/vector"}
 REQUEST_ID = "vector"
 GET, MEDIA, SEARCH = b'{"op":"get","args":{}}', 0x0101, 0x0402
 
@@ -31,6 +31,7 @@ _STATUS = {
     "head_too_large": 413,
     "chunk_too_large": 413,
     "cap_too_large": 413,
+    "decompress_cap": 413,
     "busy": 429,
     "cancelled": 499,
     "draining": 503,
@@ -86,12 +87,21 @@ class Session:
         self._node.append(frame(RESP, 200, 0, corr_id, reply))
 
     def opens(
-        self, flags: int, app: int, corr_id: int, head: bytes = GET, *, tenant: int = 0, cap: bytes = b""
+        self,
+        flags: int,
+        app: int,
+        corr_id: int,
+        head: bytes = GET,
+        *,
+        tenant: int = 0,
+        cap: bytes = b"",
+        payload: bytes | None = None,
     ) -> None:
-        """Let the caller open a stream."""
+        """Let the caller open a stream; *payload*: *head*, compressed."""
         self._streams[corr_id] = app, tenant
+        said = flags if payload is None else flags | COMP
         self._took(
-            frame(flags, 0, app, corr_id, head, tenant=tenant, cap=cap),
+            frame(said, 0, app, corr_id, head if payload is None else payload, tenant=tenant, cap=cap),
             "opened",
             corr_id=str(corr_id),
             app_proto_id=app,
@@ -103,10 +113,10 @@ class Session:
             opaque=bool(flags & 128),
         )
 
-    def body(self, flags: int, corr_id: int, data: bytes = b"") -> None:
-        """Let the caller send a chunk that is taken."""
+    def body(self, flags: int, corr_id: int, data: bytes = b"", *, payload: bytes | None = None) -> None:
+        """Let the caller send a chunk that is taken; *payload*: *data*, compressed."""
         app, tenant = self._streams[corr_id]
-        said = frame(flags, 0, app, corr_id, data, tenant=tenant)
+        said = frame(flags, 0, app, corr_id, data if payload is None else payload, tenant=tenant)
         self._took(said, "body", corr_id=str(corr_id), data=data.hex(), ended=bool(flags & END))
 
     def cancels(

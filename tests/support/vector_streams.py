@@ -268,7 +268,7 @@ def limits() -> Iterator[Session]:
     session.head(2, {"status": 200}, ended=True)
     yield session
 
-    session = _session("compressed_chunk", "COMP is not offered, so it is refused", max_chunk=8)
+    session = _session("compressed_chunk", "what is no zstd frame is refused", max_chunk=8)
     session.opens(REQ | START, MEDIA, 1)
     session.breaks(frame(REQ | COMP, 0, MEDIA, 1, b"x"), 1, "bad_compression")
     session.opens(REQ | START | APP_E2E, MEDIA, 2)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from micronode.oap.compression import make_inflate
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.errors import ErrorCode, error_object
 from micronode.oap.wire.events import (
@@ -35,8 +36,13 @@ def document() -> dict[str, Any]:
 
 
 def family(name: str) -> list[Vector]:
-    """Return the vectors of a family: ``frame``, ``decode_error`` or ``session``."""
+    """Return the vectors of a family: ``frame``, ``decode_error``, ``session`` or ``compression``."""
     return [vector for vector in document()["vectors"] if vector["family"] == name]
+
+
+def sessions() -> list[Vector]:
+    """Return the vectors that can be played, of all families."""
+    return [vector for vector in document()["vectors"] if vector.get("kind") == "session"]
 
 
 def named(name: str) -> Vector:
@@ -103,7 +109,7 @@ class Playback:
     """The node of the vectors: it answers at once what it can, and else what the script says."""
 
     def __init__(self, vector: Vector) -> None:
-        self.node = NodeConnection(**vector["limits"])
+        self.node = NodeConnection(**vector["limits"], inflate=make_inflate())
         self.events: list[Vector] = []
         self.output: list[bytes] = []
         self._held = frozenset(vector["held"])

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from micronode.oap.wire.compression import ZSTD, Inflate, InflateError
 from micronode.oap.wire.decoder import Frame, FrameDecoder, FrameError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import ConnectionFailed, FrameIgnored
@@ -124,7 +125,9 @@ class CallerConnection:
     :ivar max_inflight: streams the node lets us have open; one more is answered ``busy``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, inflate: Inflate | None = None) -> None:
+        """:param inflate: what inflates payloads with COMP; None: none are accepted."""
+        self._inflate = inflate
         self.state = ConnectionState.FRESH
         self.max_frame = MAX_FRAME_BYTES
         self.max_chunk = MAX_CHUNK_BYTES
@@ -149,7 +152,10 @@ class CallerConnection:
         if self.state is not ConnectionState.FRESH:
             raise IllegalSendError("HELLO was sent")
         self.state = ConnectionState.GREETED
-        return encode_frame(REQ, Code.REQUEST, 0, 0, dump_object({"ua": ua, "versions": [VERSION]}))
+        accepts: dict[str, Any] = {} if self._inflate is None else {"accept": [ZSTD]}
+        return encode_frame(
+            REQ, Code.REQUEST, 0, 0, dump_object({"ua": ua, "versions": [VERSION], **accepts})
+        )
 
     def open(
         self,
@@ -241,7 +247,7 @@ class CallerConnection:
             return self._fail(ErrorCode.BAD_SEQUENCE, "REQ from the node")
         if payload is None:
             return self._fail(ErrorCode.CHUNK_TOO_LARGE, "a frame over its limit")
-        if flags & COMP:
+        if flags & COMP and (self._inflate is None or app == 0):
             return self._fail(ErrorCode.BAD_COMPRESSION, "COMP, which was not accepted")
         if app == 0:
             return self._control(flags, code, corr_id, payload)
@@ -268,6 +274,11 @@ class CallerConnection:
             or (not failed and starts == asked.answering)
         ):
             return self._fail(ErrorCode.BAD_SEQUENCE, "an answer out of sequence")
+        if flags & COMP and self._inflate is not None:
+            try:
+                payload = self._inflate(payload, MAX_HEAD_BYTES if starts else self.max_chunk)
+            except InflateError as error:
+                return self._fail(error.code, error.message)
         if ended:
             del self._asked[corr_id]
         if failed:

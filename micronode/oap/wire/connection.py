@@ -10,11 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from micronode.oap.wire.compression import ZSTD, Deflate, Inflate
 from micronode.oap.wire.control import receive_control, receive_hello
 from micronode.oap.wire.decoder import FrameDecoder, FrameError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import ConnectionFailed, Event, HelloReceived, PingReceived, StreamRefused
-from micronode.oap.wire.frames import END, EVENT, NO_TENANT, RESP, START, Code, Control, encode_frame
+from micronode.oap.wire.frames import (
+    COMP,
+    END,
+    EVENT,
+    NO_TENANT,
+    RESP,
+    START,
+    Code,
+    Control,
+    encode_frame,
+)
 from micronode.oap.wire.heads import dump_object
 from micronode.oap.wire.limits import (
     HEADER_BYTES,
@@ -48,11 +59,18 @@ class NodeConnection:
         max_frame: int = MAX_FRAME_BYTES,
         max_chunk: int = MAX_CHUNK_BYTES,
         max_inflight: int = MAX_INFLIGHT,
+        inflate: Inflate | None = None,
+        deflate: Deflate | None = None,
     ) -> None:
+        """:param inflate: what inflates payloads with COMP; None: that is not offered.
+        :param deflate: what compresses chunks for a caller that accepts it; None: nothing is.
+        """
         self.max_frame = max_frame
         self.max_chunk = min(max_chunk, max_frame - HEADER_BYTES)
         self.state = ConnectionState.FRESH
-        self._streams = Streams(max_inflight)
+        self._streams = Streams(max_inflight, max_chunk=self.max_chunk, inflate=inflate)
+        #: After HELLO: None unless the caller accepts it.
+        self._deflate = deflate
         # HELLO has a head's limit, however small chunks are to be; from then on max_chunk binds.
         self._decoder = FrameDecoder(max_frame=max_frame, max_chunk=MAX_HEAD_BYTES)
 
@@ -119,7 +137,9 @@ class NodeConnection:
             self.max_frame = min(self.max_frame, wish)
             self.max_chunk = min(self.max_chunk, self.max_frame - HEADER_BYTES)
         self._decoder.max_frame = self.max_frame
-        self._decoder.max_chunk = self.max_chunk
+        self._decoder.max_chunk = self._streams.max_chunk = self.max_chunk
+        if ZSTD not in (received.hello.get("accept") or ()):
+            self._deflate = None
         return received
 
     def fail(self, code: ErrorCode, message: str) -> ConnectionFailed | None:
@@ -172,16 +192,33 @@ class NodeConnection:
         flags = RESP | START | END if ended else RESP | START
         return encode_frame(flags, Code.OK, stream.app, corr_id, payload, tenant=stream.tenant)
 
-    def send_body(self, corr_id: int, data: bytes) -> bytes:
-        """Send body bytes of a begun answer, as frames of at most ``max_chunk``; none for no bytes."""
+    def send_body(self, corr_id: int, data: bytes, *, compress: bool = False) -> bytes:
+        """Send body bytes of a begun answer, as frames of at most ``max_chunk``; none for no bytes.
+
+        :param compress: whether chunks may be compressed, where the caller accepts it and the stream is
+            not opaque.
+        """
         stream = self._sending(corr_id, StreamInput.SEND_BODY)
         step, app, tenant = self.max_chunk, stream.app, stream.tenant
+        if compress and self._deflate is not None and not stream.opaque:
+            return self._compressed(self._deflate, stream, corr_id, data)
         if 0 < len(data) <= step:
             return encode_frame(RESP, Code.PARTIAL, app, corr_id, data, tenant=tenant)
         return b"".join(
             encode_frame(RESP, Code.PARTIAL, app, corr_id, data[at : at + step], tenant=tenant)
             for at in range(0, len(data), step)
         )
+
+    def _compressed(self, deflate: Deflate, stream: Stream, corr_id: int, data: bytes) -> bytes:
+        frames, step = [], self.max_chunk
+        for at in range(0, len(data), step):
+            chunk = data[at : at + step]
+            packed = deflate(chunk)
+            flags, payload = (RESP, chunk) if packed is None else (RESP | COMP, packed)
+            frames.append(
+                encode_frame(flags, Code.PARTIAL, stream.app, corr_id, payload, tenant=stream.tenant)
+            )
+        return b"".join(frames)
 
     def send_end(self, corr_id: int) -> bytes:
         """End a begun answer well."""

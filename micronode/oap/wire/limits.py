@@ -1,7 +1,7 @@
 """The protocol's limits, each with its reason: the one place that names 1 MiB, 64 KiB and 10x.
 
-Configuration may lower ``MAX_FRAME_BYTES`` and ``MAX_CHUNK_BYTES`` and never raise them; a key for
-``DECOMPRESS_RATIO`` comes with compression. ``specs/oap-1.md`` section 7.
+Configuration may lower ``MAX_FRAME_BYTES``, ``MAX_CHUNK_BYTES`` and ``DECOMPRESS_RATIO`` and never raise
+them. ``specs/oap-1.md`` section 7.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ MAX_CAP_BYTES: Final = 8_192
 MAX_JSON_DEPTH: Final = 16
 #: Integers a double holds exactly (JSON peers may use doubles).
 MAX_JSON_INTEGER: Final = 2**53
-#: Inflated to compressed size; honest text and JSON stay below it.
+#: Inflated to compressed size; honest text and JSON stay below it, mostly.
 DECOMPRESS_RATIO: Final = 10
 #: Below this size the ratio does not apply: a tiny frame of repeated text is harmless.
 DECOMPRESS_FLOOR_BYTES: Final = 4_096

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from micronode.oap.wire.compression import Inflate, InflateError, refuse
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import (
     BodyReceived,
@@ -19,19 +20,21 @@ from micronode.oap.wire.events import (
     StreamRefused,
 )
 from micronode.oap.wire.frames import ACK_REQ, APP_E2E, COMP, END, REQ, START, Code
-from micronode.oap.wire.limits import MAX_HEAD_BYTES
+from micronode.oap.wire.limits import MAX_CHUNK_BYTES, MAX_HEAD_BYTES
 from micronode.oap.wire.states import STREAM, IllegalSendError, StreamInput, StreamState
 
 
 class Stream:
     """What the protocol remembers of an open stream."""
 
-    __slots__ = ("app", "state", "tenant")
+    __slots__ = ("app", "opaque", "state", "tenant")
 
-    def __init__(self, app: int, tenant: bytes, state: StreamState) -> None:
+    def __init__(self, app: int, tenant: bytes, state: StreamState, opaque: bool) -> None:
         self.app = app
         self.tenant = tenant
         self.state = state
+        #: Its body is never inflated nor compressed.
+        self.opaque = opaque
 
 
 class Streams:
@@ -39,10 +42,16 @@ class Streams:
 
     :ivar highest: the highest corr_id that a START used.
     :ivar max_inflight: how many streams may be open at once.
+    :ivar max_chunk: how many bytes a chunk may inflate to.
     :ivar leaving: whether GOAWAY was sent, so that nothing new is opened.
     """
 
-    def __init__(self, max_inflight: int) -> None:
+    def __init__(
+        self, max_inflight: int, *, max_chunk: int = MAX_CHUNK_BYTES, inflate: Inflate | None = None
+    ) -> None:
+        """:param inflate: what inflates payloads with COMP; None: that is not spoken."""
+        self.max_chunk = max_chunk
+        self._inflate = inflate or refuse
         self.highest = 0
         self.max_inflight = max_inflight
         self.leaving = False
@@ -91,6 +100,11 @@ class Streams:
         if fault is not None:
             return _breach(corr_id, stream, flags, *fault)
         assert payload is not None  # else it had a fault
+        if flags & COMP:
+            try:
+                payload = self._inflated(payload, self.max_chunk, stream.opaque)
+            except InflateError as error:
+                return _breach(corr_id, stream, flags, error.code, error.message)
         stream.state = after
         return BodyReceived(corr_id, payload, ended)
 
@@ -104,14 +118,31 @@ class Streams:
             message = f"corr_id {corr_id} is not above {self.highest}"
             return StreamRefused(corr_id, app, tenant, ErrorCode.CONFLICT, message)
         self.highest = corr_id
-        fault = _fault(flags, code, payload) or self._no_room()
+        fault = _fault(flags, code, payload)
+        opaque = flags & APP_E2E != 0
+        if fault is None and flags & COMP:
+            assert payload is not None  # else it had a fault
+            try:
+                payload = self._inflated(payload, MAX_HEAD_BYTES, opaque)
+            except InflateError as error:
+                fault = error.code, error.message
+        fault = fault or self._no_room()
         if fault is not None:
             return StreamRefused(corr_id, app, tenant, *fault)
         assert payload is not None  # else it had a fault
         ended = flags & END != 0
-        self._open[corr_id] = Stream(app, tenant, StreamState.ASKED if ended else StreamState.OPEN)
-        windowed, opaque = flags & ACK_REQ != 0, flags & APP_E2E != 0
+        self._open[corr_id] = Stream(app, tenant, StreamState.ASKED if ended else StreamState.OPEN, opaque)
+        windowed = flags & ACK_REQ != 0
         return StreamOpened(corr_id, app, tenant, cap, payload, ended, windowed, opaque)
+
+    def _inflated(self, payload: bytes, limit: int, opaque: bool) -> bytes:
+        """Inflate the payload of a frame with COMP to at most *limit* bytes.
+
+        :raises InflateError: where it is not taken.
+        """
+        if opaque:
+            raise InflateError(ErrorCode.BAD_COMPRESSION, "COMP on an opaque stream")
+        return self._inflate(payload, limit)
 
     def _no_room(self) -> tuple[ErrorCode, str] | None:
         """Say why nothing can be opened now, or None."""
@@ -159,8 +190,6 @@ def _fault(flags: int, code: int, payload: bytes | None) -> tuple[ErrorCode, str
         if flags & START:
             return ErrorCode.HEAD_TOO_LARGE, f"the head is over {MAX_HEAD_BYTES} bytes"
         return ErrorCode.CHUNK_TOO_LARGE, "the chunk is over max_chunk"
-    if flags & COMP:
-        return ErrorCode.BAD_COMPRESSION, "COMP is not among flags_supported"
     return None
 
 

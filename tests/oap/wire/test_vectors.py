@@ -10,7 +10,7 @@ from micronode.oap.wire.decoder import Frame, FrameDecoder, FrameError
 from micronode.oap.wire.frames import encode_frame
 from micronode.oap.wire.limits import MAX_CHUNK_BYTES
 from tests.support import make_vectors
-from tests.support.vectors import VECTORS, Vector, cuts, document, family, named, play
+from tests.support.vectors import VECTORS, Vector, cuts, document, family, named, play, sessions
 
 
 def _decoded(decoder: FrameDecoder, *pieces: bytes) -> list[Frame]:
@@ -47,7 +47,7 @@ class FileTests(SynchronousTestCase):
     def test_every_error_of_the_wire_has_a_vector(self) -> None:
         """Whatever the core can say by itself is said in some vector."""
         said = {vector["micronode_error"] for vector in family("decode_error")}
-        for vector in family("session"):
+        for vector in sessions():
             said.update(event["error"] for event in vector["events"] if "error" in event)
         self.assertEqual(
             said,
@@ -55,6 +55,7 @@ class FileTests(SynchronousTestCase):
                 "bad_request", "bad_hello", "bad_sequence", "bad_json", "bad_flags", "bad_version",
                 "bad_length", "cap_on_non_start", "bad_compression", "conflict", "frame_too_large",
                 "head_too_large", "chunk_too_large", "cap_too_large", "busy", "cancelled", "draining",
+                "decompress_cap",
             },
         )  # fmt: skip
 
@@ -125,27 +126,27 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(b"".join(playback.output).hex(), "".join(vector["node"]), where)
 
     def test_whole(self) -> None:
-        for vector in family("session"):
+        for vector in sessions():
             self.assert_played(vector, [bytes.fromhex("".join(vector["caller"]))], "whole")
 
     def test_frame_by_frame(self) -> None:
-        for vector in family("session"):
+        for vector in sessions():
             self.assert_played(vector, [bytes.fromhex(said) for said in vector["caller"]], "by frames")
 
     def test_byte_by_byte(self) -> None:
-        for vector in family("session"):
+        for vector in sessions():
             data = bytes.fromhex("".join(vector["caller"]))
             self.assert_played(vector, [data[at : at + 1] for at in range(len(data))], "by bytes")
 
     def test_at_every_cut(self) -> None:
-        for vector in family("session"):
+        for vector in sessions():
             data = bytes.fromhex("".join(vector["caller"]))
             for cut in cuts(data, most=4_000):
                 self.assert_played(vector, [data[:cut], data[cut:]], f"cut at {cut}")
 
     def test_every_start_gets_exactly_one_terminal_frame(self) -> None:
         """Counted in the vectors themselves: STARTs that were taken up against RESP|END frames."""
-        for vector in family("session"):
+        for vector in sessions():
             if any(event["event"] == "connection_failed" for event in vector["events"]):
                 continue
             playback = play(vector, [bytes.fromhex("".join(vector["caller"]))])
