@@ -67,8 +67,7 @@ class OAPProtocol(Protocol):
         self._events: Iterator[Event] = iter(())
         self._input: deque[bytes] = deque()
         self._pumping = False
-        self._paused = False
-        #: Why nothing is read: a stream is full, or too much output waits.
+        #: Why nothing is read: a stream is full, or too much output waits. Empty: it is read.
         self._reasons: set[str] = set()
         #: The caller will send no more (it half-closed).
         self._input_ended = False
@@ -122,7 +121,7 @@ class OAPProtocol(Protocol):
         happened = False
         self._outbox.cork()
         try:
-            while not (self._paused or self._closing):
+            while not (self._reasons or self._closing):
                 if self._outbox.crowded:
                     self.stop_reading("output")
                     break
@@ -137,7 +136,7 @@ class OAPProtocol(Protocol):
         finally:
             self._pumping = False
             self._outbox.uncork()
-        if self._paused or self._closing:
+        if self._reasons or self._closing:
             return
         if happened and self._idle.running:
             self._idle.start()
@@ -183,36 +182,37 @@ class OAPProtocol(Protocol):
 
     def stop_reading(self, reason: str = "upload") -> None:
         """Read nothing, for *reason*. Deadlines for what the caller sends stand still."""
-        if not self._reasons:
-            self._paused = True
+        reads = not self._reasons
+        self._reasons.add(reason)
+        if reads:
             for deadline in (self._frame, self._idle):
                 deadline.hold()
             self._session.hold(True)
             if not self._closing:
                 self._intake.pause()
-        self._reasons.add(reason)
 
     def go_on_reading(self, reason: str = "upload") -> None:
         """Go on with what was read already, then read, unless there is another reason not to."""
-        self._reasons.discard(reason)
-        if self._reasons or not self._paused:
+        if reason not in self._reasons:
             return
-        self._paused = False
+        self._reasons.remove(reason)
+        if self._reasons:
+            return
         for deadline in (self._frame, self._idle):
             deadline.release()
         self._session.hold(False)
         self._pump()
-        if not (self._paused or self._closing):
+        if not (self._reasons or self._closing):
             self._intake.resume()
 
     def stream_ended(self) -> None:
         """Close when this was the last stream of a connection that has no future."""
         if self._closing or self._session.streams:
             return
-        busy = self._pumping or self._paused
+        busy = self._pumping or self._reasons
         if self._wire.state is ConnectionState.LEAVING or (self._input_ended and not busy):
             self._close()
-        elif self._idle.running and not self._paused:
+        elif self._idle.running and not self._reasons:
             self._idle.start()
 
     # The end of a connection
