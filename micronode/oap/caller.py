@@ -26,6 +26,7 @@ from micronode.oap.wire.caller import (
     HeadReceived,
     HelloAnswered,
     NodeFailed,
+    NodePinged,
 )
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import ConnectionFailed
@@ -191,6 +192,8 @@ class CallerProtocol(Protocol):
             case HelloAnswered():
                 if not self.ready.called:
                     self.ready.callback(event.reply)
+            case NodePinged():
+                self._transport.write(self._wire.pong(event))
             case GoawayReceived():
                 self._retry_after_ms = event.retry_after_ms
             case NodeFailed():

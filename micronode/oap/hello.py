@@ -10,10 +10,8 @@ from micronode import __version__
 from micronode.oap.wire.frames import Flag
 from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, VERSION
 
-#: The flags that mean something here; the other one waits for windows.
-FLAGS_SERVED: Final = int(
-    Flag.REQ | Flag.RESP | Flag.EVENT | Flag.START | Flag.END | Flag.COMP | Flag.APP_E2E
-)
+#: The flags that mean something here.
+FLAGS_SERVED: Final = sum(Flag)
 #: Name and x.y of the version: what a peer may need to know, and no more.
 SERVER: Final = "micronode/" + ".".join(__version__.split(".")[:2])
 

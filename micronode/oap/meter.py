@@ -9,6 +9,7 @@ from micronode.errors import ErrorCode
 from micronode.oap.wire.events import (
     BodyReceived,
     ConnectionFailed,
+    CreditReceived,
     Event,
     FrameIgnored,
     HelloReceived,
@@ -28,6 +29,7 @@ _KINDS: Final = {
     StreamOpened: "start",
     BodyReceived: "data",
     StreamCancelled: "end",
+    CreditReceived: "event",
     PingReceived: "event",
     ConnectionFailed: "error",
 }

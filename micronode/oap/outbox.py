@@ -60,6 +60,8 @@ class Outbox:
         self._open = True
         #: Control bytes written since the transport became full.
         self._control_size = 0
+        #: Called when the transport takes bytes again, before the streams have their turns.
+        self.on_room: Callable[[], None] | None = None
         #: Streams, the ones that run and the ones that wait for the transport.
         self._running: dict[int, IPushProducer] = {}
         self._waiting: dict[int, IPushProducer] = {}
@@ -160,6 +162,8 @@ class Outbox:
         crowded = self.crowded
         self.full = False
         self._watch.stop()
+        if self.on_room is not None:
+            self.on_room()
         while self._waiting and not self.full:
             corr_id, producer = next(iter(self._waiting.items()))
             del self._waiting[corr_id]

@@ -17,16 +17,19 @@ from zope.interface import implementer
 from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake
+from micronode.concurrency.stall import unacknowledged
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.compression import deflate, make_inflate
 from micronode.oap.hello import hello_reply
 from micronode.oap.outbox import Outbox
+from micronode.oap.rate import Rate
 from micronode.oap.session import Session
 from micronode.oap.timers import Deadline
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.events import (
     BodyReceived,
     ConnectionFailed,
+    CreditReceived,
     Event,
     FrameIgnored,
     HelloReceived,
@@ -41,6 +44,14 @@ from micronode.oap.wire.states import ConnectionState
 if TYPE_CHECKING:
     from micronode.oap.factory import OAPFactory
 
+#: PINGs that are echoed in so many seconds.
+_PINGS: Final = 10
+_PINGS_S: Final = 1.0
+#: Cancels before the head of an answer that are borne in so many seconds.
+_CANCELS: Final = 256
+_CANCELS_S: Final = 10.0
+#: When a caller that cancelled more than that may come back.
+_CHURN_RETRY_MS: Final = 1_000
 _UNREAD: Final = NodeError(ErrorCode.TIMEOUT, "the caller took no byte of what was sent")
 
 
@@ -74,10 +85,15 @@ class OAPProtocol(Protocol):
         self._closing = False
         self._aborted = False
         self._lost = False
+        #: What the kernel had not got rid of when the caller was last looked at.
+        self._unsent: int | None = None
         self._handshake = Deadline(clock, timeouts.handshake, self._hello_late)
         self._frame = Deadline(clock, timeouts.read, self._frame_late)
         self._idle = Deadline(clock, timeouts.idle, self._silent)
-        self._deadlines = (self._handshake, self._frame, self._idle)
+        self._echo = Deadline(clock, timeouts.read, self._no_echo)
+        self._deadlines = (self._handshake, self._frame, self._idle, self._echo)
+        self._pings = Rate(clock, _PINGS, _PINGS_S)
+        self._cancels = Rate(clock, _CANCELS, _CANCELS_S)
 
     def connectionMade(self) -> None:
         """Wait for HELLO."""
@@ -133,6 +149,7 @@ class OAPProtocol(Protocol):
                     self._events = self._wire.receive(self._input.popleft())
                 else:
                     break
+            self._session.send_credits()
         finally:
             self._pumping = False
             self._outbox.uncork()
@@ -140,6 +157,7 @@ class OAPProtocol(Protocol):
             return
         if happened and self._idle.running:
             self._idle.start()
+            self._echo.stop()
         if not self._wire.mid_frame:
             self._frame.stop()
         elif happened or not self._frame.running:
@@ -156,20 +174,44 @@ class OAPProtocol(Protocol):
             case StreamOpened():
                 self._session.opened(event)
             case StreamCancelled():
-                self._session.cancelled(event.corr_id)
+                self._cancelled(event)
             case StreamFailed():
                 self._session.failed(event)
             case StreamRefused():
                 self._session.refused(event)
+                if event.code is ErrorCode.CANCELLED and not self._cancels.allows():
+                    self._churned()
+            case CreditReceived():
+                self._session.credited(event.corr_id)
             case PingReceived():
-                self._meter.event_out.inc()
-                self._outbox.write_control(self._wire.send_pong(event))
+                self._pinged(event)
             case FrameIgnored():
                 self._meter.dropped(event.reason)
             case HelloReceived():
                 self._greet(event)
             case ConnectionFailed():
                 self._fail(event)
+
+    def _pinged(self, event: PingReceived) -> None:
+        if self._pings.allows():
+            self._meter.event_out.inc()
+            self._outbox.write_control(self._wire.send_pong(event))
+        else:
+            self._meter.dropped("ping")
+
+    def _cancelled(self, event: StreamCancelled) -> None:
+        """Cancel a stream. Calls that are begun to be given up cost an owner more than their caller."""
+        early = self._session.unanswered(event.corr_id)
+        self._session.cancelled(event.corr_id)
+        if early and not self._cancels.allows():
+            self._churned()
+
+    def _churned(self) -> None:
+        self._meter.dropped("cancels")
+        self.goaway(_CHURN_RETRY_MS)
+        if not self._closing:
+            self._session.close()
+            self._close()
 
     def _greet(self, event: HelloReceived) -> None:
         self._handshake.stop()
@@ -185,7 +227,7 @@ class OAPProtocol(Protocol):
         reads = not self._reasons
         self._reasons.add(reason)
         if reads:
-            for deadline in (self._frame, self._idle):
+            for deadline in (self._frame, self._idle, self._echo):
                 deadline.hold()
             self._session.hold(True)
             if not self._closing:
@@ -198,7 +240,7 @@ class OAPProtocol(Protocol):
         self._reasons.remove(reason)
         if self._reasons:
             return
-        for deadline in (self._frame, self._idle):
+        for deadline in (self._frame, self._idle, self._echo):
             deadline.release()
         self._session.hold(False)
         self._pump()
@@ -317,7 +359,23 @@ class OAPProtocol(Protocol):
         self.abort()
 
     def _silent(self) -> None:
-        if self._session.streams:
-            self._idle.start()
-        else:
+        """End a connection that nobody uses; ask the caller of one with open streams whether it is there."""
+        if not self._session.streams:
             self.goaway(0)
+            return
+        self._idle.start()
+        # A caller that sends no more answers no PING; one that does not read has its own deadline.
+        if not (self._input_ended or self._outbox.full):
+            self._meter.event_out.inc()
+            self._outbox.write_control(self._wire.send_ping())
+            self._unsent = unacknowledged(self._transport)
+            self._echo.start()
+
+    def _no_echo(self) -> None:
+        """Close: the caller does not answer. One that still takes what was sent before the PING may yet."""
+        unsent, before = unacknowledged(self._transport), self._unsent
+        if self._outbox.full or (unsent and unsent != before):
+            self._unsent = unsent
+            self._echo.start()
+        else:
+            self.abort()

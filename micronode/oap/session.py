@@ -3,9 +3,13 @@
 It stands between the sans-IO core and the dispatcher: what the core tells about streams comes in here,
 what a stream answers goes out through here, as frames. The transport is the protocol's business.
 
-Backpressure in: a stream whose buffer is full stops the reading of the whole connection, as there is
-no other way without windows. That must not last: after ``timeouts.stall`` this stream alone fails, and
-what still comes of it is read and dropped.
+Backpressure in: a stream with windows (ACK_REQ) is given CREDIT as its owner takes, and never stops the
+reading. One without, whose buffer is full, stops the reading of the whole connection, as there is no other
+way. That must not last: after ``timeouts.stall`` this stream alone fails, and what still comes of it is read
+and dropped. The two are counted apart, so that an owner that is slow for a stream with windows does not fail
+one without.
+
+Backpressure out is the outbox's business; a stream with windows is paused by its empty window too.
 """
 
 from __future__ import annotations
@@ -27,8 +31,10 @@ from micronode.oap.timers import Deadline
 from micronode.oap.upload import Upload
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.events import BodyReceived, StreamFailed, StreamOpened, StreamRefused
-from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES
+from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, HEADER_BYTES, STREAM_WINDOW_BYTES
+from micronode.oap.wire.windows import CREDIT_BYTES
 
+_CREDIT_FRAME_BYTES: Final = HEADER_BYTES + CREDIT_BYTES
 _CANCELLED: Final = NodeError(ErrorCode.CANCELLED, "cancelled by the caller")
 
 
@@ -36,14 +42,15 @@ class Session:
     """The streams of one connection.
 
     :ivar streams: the open ones, by corr_id.
-    :ivar held: bytes of request bodies that wait for an owner.
+    :ivar held: bytes of request bodies without windows that wait for an owner.
+    :ivar windowed_held: the same of request bodies with windows.
     """
 
     def __init__(
         self, services: Services, wire: NodeConnection, outbox: Outbox, reading: Reading, *, peer: str
     ) -> None:
         self.streams: dict[int, Stream] = {}
-        self.held = 0
+        self.held = self.windowed_held = 0
         self.outbox = outbox
         self.clock = services.clock
         self._services = services
@@ -57,6 +64,9 @@ class Session:
         #: Streams whose head waits for the first of the body, and the turn of the reactor that ends it.
         self._headed: list[Stream] = []
         self._turn: IDelayedCall | None = None
+        #: The protocol reads nothing.
+        self._deaf = False
+        outbox.on_room = self.send_credits
 
     # What the caller does
 
@@ -74,7 +84,7 @@ class Session:
             return
         stream.operation = asked.operation
         if asked.operation.body is BodyRule.STREAMED:
-            stream.upload = Upload(self._held_changed, whole=event.ended)
+            stream.upload = self._make_upload(corr_id, event)
             if not event.ended:
                 idle_s = self._services.timeouts.stream_idle
                 stream.idle = Deadline(self.clock, idle_s, lambda: self._silent(stream))
@@ -83,10 +93,18 @@ class Session:
         call = make_call(asked, event, request_id=stream.request_id, peer=self._peer, body=stream.upload)
         stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, stream))
 
+    def _make_upload(self, corr_id: int, event: StreamOpened) -> Upload:
+        if not event.windowed:
+            return Upload(self._held_changed, whole=event.ended)
+        return Upload(
+            self._windowed_held_changed, whole=event.ended, taken=lambda size: self._taken(corr_id, size)
+        )
+
     def body(self, event: BodyReceived) -> None:
         """Pass a chunk of a request's body on."""
         stream = self.streams.get(event.corr_id)
         if stream is None or stream.answered:
+            self._wire.taken(event.corr_id, len(event.data))
             return
         data = event.data
         upload = stream.upload
@@ -108,8 +126,13 @@ class Session:
             return
         if stream.idle is not None and not stream.ended:
             stream.idle.start()
-        if self._is_full(upload):
+        if not upload.windowed and self._is_full(upload):
             self._block(stream)
+
+    def unanswered(self, corr_id: int) -> bool:
+        """Whether the head of an answer was not made yet."""
+        stream = self.streams.get(corr_id)
+        return stream is not None and not stream.started
 
     def cancelled(self, corr_id: int) -> None:
         """Answer a cancel, when the call has been aborted."""
@@ -208,6 +231,7 @@ class Session:
             idle.close()
         if stream.upload is not None:
             stream.upload.abandon()
+        self.send_credits()
         self._unblock()
 
     def _began(self, stream: Stream) -> None:
@@ -238,8 +262,51 @@ class Session:
             fields["reason"] = stream.error.code.value
         self._services.access(fields)
         self.outbox.detach(stream.corr_id)
+        if stream.starving is not None:
+            stream.starving.close()
+            stream.starving = None
         self.release_request(stream)
         self._reading.stream_ended()
+
+    # Windows
+
+    def room(self, stream: Stream) -> int | None:
+        """Return how much of its answer *stream* may send now; None: it has no window."""
+        return self._wire.room(stream.corr_id)
+
+    def credited(self, corr_id: int) -> None:
+        """Let a stream go on whose window was empty."""
+        stream = self.streams.get(corr_id)
+        if stream is not None:
+            stream.credited()
+
+    def starve(self, stream: Stream) -> None:
+        """Wait for CREDIT no longer than for a transport that takes nothing."""
+        if stream.starving is None:
+            seconds = self._services.timeouts.write_stall
+            stream.starving = Deadline(self.clock, seconds, lambda: self._starved(stream))
+        stream.starving.start()
+        if self._deaf:
+            stream.starving.hold()
+
+    def _starved(self, stream: Stream) -> None:
+        self._refuse(stream, ErrorCode.TIMEOUT, "the answer's window was empty for too long")
+
+    def _taken(self, corr_id: int, size: int) -> None:
+        self._wire.taken(corr_id, size)
+        self.send_credits()
+
+    def _windowed_held_changed(self, difference: int) -> None:
+        self.windowed_held += difference
+
+    def send_credits(self) -> None:
+        """Send the CREDITs that are due. Where nobody reads they wait: a later one says all of them."""
+        if self.outbox.full:
+            return
+        frames = self._wire.credits()
+        if frames:
+            self._meter.event_out.inc(len(frames) // _CREDIT_FRAME_BYTES)
+            self.outbox.write_control(frames)
 
     # Backpressure in
 
@@ -268,7 +335,7 @@ class Session:
             return
         others = [other for other in self.streams.values() if other.upload is not None and not other.ended]
         for other in others:
-            if other.upload is not None and self._is_full(other.upload):
+            if other.upload is not None and not other.upload.windowed and self._is_full(other.upload):
                 self._block(other)
                 return
         self._blocking = None
@@ -276,13 +343,15 @@ class Session:
         self._reading.go_on_reading()
 
     def hold(self, hold: bool) -> None:
-        """While we do not read, nobody is too slow to send."""
+        """While we do not read, nobody is too slow to send: neither a body nor CREDIT."""
+        self._deaf = hold
         for stream in self.streams.values():
-            if stream.idle is not None:
-                if hold:
-                    stream.idle.hold()
-                else:
-                    stream.idle.release()
+            for deadline in (stream.idle, stream.starving):
+                if deadline is not None:
+                    if hold:
+                        deadline.hold()
+                    else:
+                        deadline.release()
 
     # Deadlines
 
@@ -292,4 +361,10 @@ class Session:
             self._refuse(stream, ErrorCode.OWNER_UNAVAILABLE, "the owner does not take the request's body")
 
     def _silent(self, stream: Stream) -> None:
+        upload, idle = stream.upload, stream.idle
+        waits = self.windowed_held >= CONNECTION_WINDOW_BYTES // 2
+        if upload is not None and idle is not None and upload.windowed and (upload.held or waits):
+            # It may have no room: then the owner is slow, not the caller.
+            idle.start()
+            return
         self._refuse(stream, ErrorCode.TIMEOUT, "the request's body did not go on in time")

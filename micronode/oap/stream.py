@@ -51,6 +51,7 @@ class Stream:
     :ivar operation: what was asked for; None until that is known.
     :ivar upload: the request's body, where the operation takes one.
     :ivar idle: the deadline for its next frame, where there is an upload.
+    :ivar starving: the deadline for CREDIT; it runs while the answer's window is empty.
     :ivar received: bytes of request body so far.
     :ivar compressible: whether chunks of its answer may be compressed, by what they are.
     :ivar ended: True once its terminal frame was sent, or the connection is gone.
@@ -65,6 +66,7 @@ class Stream:
         self.operation: Operation | None = None
         self.upload: Upload | None = None
         self.idle: Deadline | None = None
+        self.starving: Deadline | None = None
         self.received = 0
         self.started = False
         self.compressible = False
@@ -76,7 +78,9 @@ class Stream:
         self._producer: IPushProducer | None = None
         #: Others have the turn, or nobody: the caller does not read.
         self._waiting = False
-        #: Body bytes that wait for the turn.
+        #: The window of the answer is empty.
+        self._starved = False
+        #: Body bytes that wait for the turn, or for room in the window.
         self._held: list[bytes] = []
         #: What finish() returned while the end waited for the turn.
         self._finishing: Deferred[None] | None = None
@@ -152,14 +156,25 @@ class Stream:
                 self._break_length()
                 return
             self._owed -= len(data)
-        if self._waiting:
+        if self._waiting or self._starved:
             self._held.append(data)
         else:
             self._send(data)
 
     def _send(self, data: bytes) -> None:
+        """Send *data*, as far as the window goes; the rest is held, and so is whoever makes more."""
+        session = self._session
+        room = session.room(self)
+        if room is not None and len(data) >= room:
+            if len(data) > room:
+                self._held.append(data[room:])
+                data = data[:room]
+            self._starved = True
+            session.starve(self)
+            if self._producer is not None:
+                self._producer.pauseProducing()
         head, self._head = self._head, None
-        self._session.write_body(self, head, data)
+        session.write_body(self, head, data)
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Pause *producer* while the caller does not read; stop it where the stream is over."""
@@ -171,7 +186,7 @@ class Stream:
             producer.stopProducing()
             return
         self._producer = cast(IPushProducer, producer)
-        if self._waiting:
+        if self._waiting or self._starved:
             self._producer.pauseProducing()
 
     def unregisterProducer(self) -> None:
@@ -191,7 +206,7 @@ class Stream:
             raise RuntimeError("finish() before start()")
         if self._owed:
             self._break_length()
-        elif self._waiting:
+        elif self._waiting or self._held:
             finishing = self._finishing = Deferred()
             self._session.release_request(self)
             return finishing
@@ -226,12 +241,32 @@ class Stream:
             self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Take the turn: send what was held, then the end or what else the producer has."""
+        """Take the turn."""
         self._waiting = False
+        self._proceed()
+
+    def credited(self) -> None:
+        """Take note of CREDIT: there is room in the window."""
+        if self._starved and self._session.room(self):
+            self._starved = False
+            if self.starving is not None:
+                self.starving.stop()
+            if not self._waiting:
+                self._proceed()
+
+    def _proceed(self) -> None:
+        """Send what was held, then the end or what else the producer has."""
+        if self._starved:
+            # Neither the head nor an end is held by an empty window, unless bytes are owed before them.
+            if self._finishing is not None and not self._held:
+                self._end()
+            else:
+                self.send_head()
+            return
         held, self._held = self._held, []
         if held:
             self._send(b"".join(held))
-        if self._waiting or self.ended:
+        if self._waiting or self.ended or (self._starved and (self._held or self._finishing is None)):
             return
         if self._finishing is not None:
             self._end()

@@ -1,7 +1,7 @@
 """The body of one request on its way to the facet: an IBodyProducer fed by frames.
 
-What the consumer does not take waits in one buffer. The session bounds it: it stops reading the
-connection while the buffer is full.
+What the consumer does not take waits in one buffer. It is bounded by the stream's window, where there is
+one; else by the session, which stops reading the connection while the buffer is full.
 """
 
 from __future__ import annotations
@@ -19,16 +19,25 @@ class Upload:
     """A request body of unknown length (0 where the request has none).
 
     :param held_changed: called with the difference in bytes whenever ``held`` changes.
+    :param taken: called with the number of bytes whenever some were written to the consumer, or dropped
+        because it has gone; None: the request has no window.
     :param whole: the request ended with its START.
     :ivar held: bytes in the buffer.
     :ivar passed_on: fires (None) when the whole body was given to the consumer; never fails, and
         never fires for a body that was broken off.
     """
 
-    def __init__(self, held_changed: Callable[[int], None], *, whole: bool) -> None:
+    def __init__(
+        self,
+        held_changed: Callable[[int], None],
+        *,
+        whole: bool,
+        taken: Callable[[int], None] | None = None,
+    ) -> None:
         self.length: int | str = 0 if whole else UNKNOWN_LENGTH
         self.passed_on: Deferred[None] = Deferred()
         self._held_changed = held_changed
+        self._taken = taken
         # One flat buffer: a list of one-byte chunks would cost forty times what it holds.
         self._buffer = bytearray()
         self._whole = whole
@@ -36,6 +45,11 @@ class Upload:
         self._paused = False
         self._consumer: IConsumer | None = None
         self._produced: Deferred[None] | None = None
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the request has a window."""
+        return self._taken is not None
 
     @property
     def held(self) -> int:
@@ -46,10 +60,13 @@ class Upload:
 
     def receive(self, data: bytes) -> None:
         """Take a chunk from the wire."""
-        if self._stopped or not data:
+        if not data:
             return
-        if self._consumer is not None and not self._paused and not self._buffer:
+        if self._stopped:
+            self._took(len(data))
+        elif self._consumer is not None and not self._paused and not self._buffer:
             self._consumer.write(data)
+            self._took(len(data))
         else:
             self._buffer += data
             self._held_changed(len(data))
@@ -106,6 +123,11 @@ class Upload:
         if held:
             self._buffer = bytearray()
             self._held_changed(-held)
+            self._took(held)
+
+    def _took(self, size: int) -> None:
+        if self._taken is not None:
+            self._taken(size)
 
     def _drain(self) -> None:
         consumer = self._consumer
@@ -116,6 +138,7 @@ class Upload:
             self._buffer.clear()
             consumer.write(data)
             self._held_changed(-len(data))
+            self._took(len(data))
         # Writing, or what followed from it, may have changed everything.
         produced = self._produced
         if self._whole and not self._buffer and produced is not None:

@@ -38,7 +38,7 @@ class Greeting(SynchronousTestCase):
             {
                 "max_frame": 8192,
                 "max_inflight": 9,
-                "flags_supported": 223,
+                "flags_supported": 255,
                 "versions": [1],
                 "transports": ["tcp"],
                 "max_chunk": 8192 - 38,
@@ -250,13 +250,52 @@ class Idle(SynchronousTestCase):
         node = StubNode(idle=60.0)
         end = node.connect()
         end.send(start(1))
-        node.clock.pump([50] * 10)
-        self.assertFalse(end.transport.closing)
+        for _ in range(10):
+            node.clock.advance(60)
+            [asked] = end.heard()
+            self.assertEqual((asked.flags, asked.code, asked.corr_id), (EVENT, Control.PING, 0))
+            node.clock.advance(1)
+            end.send(encode_frame(EVENT, Control.PONG, 0, 0))
+            node.clock.advance(10)
+            self.assertFalse(end.transport.closing)
         node.calls[0].answer(b"at last")
         node.clock.advance(59)
         self.assertFalse(end.transport.closing)
         node.clock.advance(1)
         self.assertTrue(end.transport.half_closed)
+
+    def test_silent_caller_that_answers_no_ping(self) -> None:
+        node = StubNode(idle=60.0, read=5.0)
+        end = node.connect()
+        end.send(start(1))
+        node.clock.advance(60)
+        self.assertEqual([frame.code for frame in end.heard()], [Control.PING])
+        node.clock.pump([4.5, 1, 0])
+        self.assertTrue(end.transport.aborted)
+        self.assertTrue(node.calls[0].cancelled)
+
+
+class Churn(SynchronousTestCase):
+    def test_pings_beyond_ten_a_second_are_dropped(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(*[ping()] * 25)
+        self.assertEqual(len(end.heard()), 10)
+        self.assertEqual(node.count("oap_rejects_total", reason="ping"), 15)
+        node.clock.advance(1)
+        end.send(*[ping()] * 11)
+        self.assertEqual(len(end.heard()), 10)
+
+    def test_cancels_before_a_head_end_the_connection(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        for corr_id in range(1, 257):
+            end.send(start(corr_id), cancel(corr_id))
+        self.assertEqual({frame.code for frame in end.heard()}, {499})
+        end.send(start(257), start(258), cancel(257))
+        self.assertEqual([frame.code for frame in end.heard()], [499, Control.GOAWAY])
+        self.assertTrue(end.transport.half_closed)
+        self.assertTrue(node.calls[-1].cancelled)
 
 
 class ControlFrames(SynchronousTestCase):
@@ -415,7 +454,7 @@ class Batching(SynchronousTestCase):
         self.assertEqual(len(end.transport.writes), 1)
         self.assertEqual([frame.corr_id for frame in end.heard()], [1, 1, 1, 2, 2, 2, 7, 3, 3, 3])
 
-    def test_window_that_is_asked_for_is_not_opened(self) -> None:
+    def test_window_that_is_wide_enough_changes_nothing(self) -> None:
         node = StubNode(echo)
         end = node.connect()
         end.send(start(1, flags=ACK_REQ))

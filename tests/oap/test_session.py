@@ -8,9 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import Ingress, ResponseHead
 from micronode.errors import ErrorCode, NodeError
-from micronode.oap.wire.frames import END, RESP
+from micronode.oap.wire.frames import ACK_REQ, END, RESP
 from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES
 from micronode.oap.wire.profiles import Profile
+from micronode.oap.wire.windows import credit_frame
 from tests.support.oap import CallerEnd, Dispatched, SpyConsumer, StubNode, body, cancel, put, start
 
 CHUNK = bytes(65_536)
@@ -350,8 +351,54 @@ class Uploads(SynchronousTestCase):
     def test_whole_body_has_no_such_deadline(self) -> None:
         self.upload(1)
         self.end.send(body(1, b"x", ended=True))
-        self.node.clock.advance(300)
+        self.node.clock.advance(59)
         self.assertEqual(self.end.heard(), [])
+
+
+class Windows(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.node = StubNode(stall=5.0, stream_idle=30.0, write_stall=30.0)
+        self.end = self.node.connect()
+
+    def test_full_upload_does_not_stop_the_others(self) -> None:
+        self.end.send(put(1, flags=ACK_REQ), body(1, CHUNK), body(1, CHUNK), start(2))
+        self.assertEqual(len(self.node.calls), 2)
+        self.assertEqual(self.end.transport.producerState, "producing")
+        self.node.calls[0].call.body.startProducing(SpyConsumer())
+        credited = [(frame.corr_id, int.from_bytes(frame.payload, "big")) for frame in self.end.heard()]
+        self.assertEqual(credited, [(1, STREAM_WINDOW_BYTES)])
+
+    def test_more_than_the_window_fails_that_stream_and_is_credited(self) -> None:
+        self.end.send(put(1, flags=ACK_REQ), body(1, CHUNK), body(1, CHUNK), body(1, b"x"), start(2))
+        error, credit = self.end.heard()
+        self.assertEqual((error.corr_id, error.json["code"]), (1, "credit_violation"))
+        self.assertEqual((credit.corr_id, int.from_bytes(credit.payload, "big")), (0, 131_073))
+        self.assertFalse(self.node.calls[1].cancelled)
+
+    def test_download_waits_for_credit_and_others_go_on(self) -> None:
+        self.end.send(start(1, flags=ACK_REQ), start(2))
+        self.node.calls[0].answer(bytes(STREAM_WINDOW_BYTES + 5))
+        self.node.calls[1].answer(b"small")
+        frames = self.end.heard()
+        sent = sum(len(frame.payload) for frame in frames if frame.corr_id == 1 and frame.code == 206)
+        self.assertEqual(sent, STREAM_WINDOW_BYTES)
+        self.assertEqual((frames[-1].corr_id, frames[-1].ends), (2, True))
+        self.end.send(credit_frame(1, STREAM_WINDOW_BYTES))
+        rest = self.end.heard()
+        self.assertEqual([(frame.code, len(frame.payload)) for frame in rest], [(206, 5), (200, 0)])
+
+    def test_end_does_not_wait_for_an_empty_window(self) -> None:
+        self.end.send(start(1, flags=ACK_REQ))
+        self.node.calls[0].answer(bytes(STREAM_WINDOW_BYTES))
+        self.assertTrue(self.end.heard()[-1].ends)
+
+    def test_window_that_stays_empty_is_timeout(self) -> None:
+        self.end.send(start(1, flags=ACK_REQ), start(2))
+        self.node.calls[0].answer(bytes(STREAM_WINDOW_BYTES + 5))
+        self.end.heard()
+        self.node.clock.advance(30)
+        self.assertEqual([(frame.corr_id, frame.code) for frame in self.end.heard()], [(1, 408)])
+        self.assertFalse(self.node.calls[1].cancelled)
 
 
 class Unread(SynchronousTestCase):

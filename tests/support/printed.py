@@ -59,7 +59,7 @@ def examples() -> dict[str, bytes]:
     said = {"HELLO": encode_frame(REQ, 0, Profile.CONTROL, 1, b'{"ua":null}')}
     [hello] = node.receive(said["HELLO"])
     assert isinstance(hello, HelloReceived)
-    reply = {"flags_supported": 223, "versions": [1], "transports": ["tcp"]}
+    reply = {"flags_supported": 255, "versions": [1], "transports": ["tcp"]}
     said["HELLO's answer"] = node.send_hello(hello, reply)
 
     query = b'{"op":"query","args":{"q":"reactor"}}'

@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.vector_frames import COMP, END, EVENT, RESP, START, Vector, compact, frame
 
 #: What the node of the vectors says of itself in its answer to HELLO, beside its limits.
-HELLO_REPLY = {"flags_supported": 223, "versions": [1], "transports": ["tcp"], "server": "micronode/vector"}
+HELLO_REPLY = {"flags_supported": 255, "versions": [1], "transports": ["tcp"], "server": "micronode/vector"}
 REQUEST_ID = "vector"
 GET, MEDIA, SEARCH = b'{"op":"get","args":{}}', 0x0101, 0x0402
 
@@ -25,6 +25,7 @@ _STATUS = {
     "bad_length": 400,
     "cap_on_non_start": 400,
     "bad_compression": 400,
+    "credit_violation": 400,
     "not_found": 404,
     "conflict": 409,
     "frame_too_large": 413,
@@ -150,6 +151,10 @@ class Session:
         """Let the caller say a frame that is dropped and counted."""
         self._took(said, "ignored", reason=reason)
 
+    def credited(self, said: bytes, corr_id: int, up_to: int) -> None:
+        """Let the caller say a CREDIT that is taken."""
+        self._took(said, "credit", corr_id=str(corr_id), up_to=up_to)
+
     def pings(self, payload: bytes, corr_id: int = 0) -> None:
         """Let the caller PING."""
         said = frame(EVENT, 102, 0, corr_id, payload)
@@ -173,6 +178,16 @@ class Session:
         self._says("body", corr_id, data.hex())
         for at in range(0, len(data), self._max_chunk):
             self._send(RESP, 206, corr_id, data[at : at + self._max_chunk])
+
+    def takes(self, corr_id: int, size: int, *credit: tuple[int, int]) -> None:
+        """Let the node's owner take body bytes; *credit*: the CREDITs that this makes due."""
+        self._says("taken", corr_id, size)
+        for each in credit:
+            self.credit(*each)
+
+    def credit(self, corr_id: int, up_to: int) -> None:
+        """Let the node say the CREDIT that is due by now."""
+        self._node.append(frame(EVENT, 100, 0, corr_id, up_to.to_bytes(8, "big")))
 
     def ends(self, corr_id: int) -> None:
         """Let the node end an answer."""

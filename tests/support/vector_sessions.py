@@ -170,8 +170,6 @@ def control() -> Iterator[Session]:
     session = Session("control_ignored", "what a caller may say and a node does not act on", max_chunk=64)
     session.hello()
     session.ignored(frame(EVENT, 503, 0, 0, b"{}"), "goaway")
-    session.ignored(frame(EVENT, 100, 0, 0, bytes(8)), "credit")
-    session.ignored(frame(EVENT, 100, 0, 5, bytes(8)), "credit")
     for code in (200, 250, 299):
         session.ignored(frame(EVENT | END, code, 0, 9, b"x"), "event")
     session.pings(b"still here")

@@ -14,6 +14,7 @@ from micronode.oap.wire.errors import ErrorCode, error_object
 from micronode.oap.wire.events import (
     BodyReceived,
     ConnectionFailed,
+    CreditReceived,
     Event,
     FrameIgnored,
     HelloReceived,
@@ -36,7 +37,7 @@ def document() -> dict[str, Any]:
 
 
 def family(name: str) -> list[Vector]:
-    """Return the vectors of a family: ``frame``, ``decode_error``, ``session`` or ``compression``."""
+    """Return the vectors of a family: ``frame``, ``decode_error``, ``session``, ``flow``, ``compression``."""
     return [vector for vector in document()["vectors"] if vector["family"] == name]
 
 
@@ -96,6 +97,8 @@ def as_json(event: Event) -> Vector:
                 "tenant_id": event.tenant.hex(),
                 "error": event.code.value,
             }
+        case CreditReceived():
+            return {"event": "credit", "corr_id": str(event.corr_id), "up_to": event.up_to}
         case PingReceived():
             return {"event": "ping", "corr_id": str(event.corr_id), "payload": event.payload.hex()}
         case FrameIgnored():
@@ -126,6 +129,7 @@ class Playback:
         self.events.append(as_json(event))
         if number not in self._held:
             self.output.append(self._answer(event))
+        self.output.append(self.node.credits())
         for verb, *words in self._script.get(str(number), ()):
             self.output.append(self._say(verb, words))
 
@@ -155,6 +159,9 @@ class Playback:
             return node.send_body(words[0], bytes.fromhex(words[1]))
         if verb == "end":
             return node.send_end(words[0])
+        if verb == "taken":
+            node.taken(words[0], words[1])
+            return node.credits()
         if verb == "goaway":
             return node.send_goaway(words[0])
         corr_id, code = words[0], ErrorCode(words[1])

@@ -15,6 +15,7 @@ from micronode.oap.wire.decoder import Frame, FrameDecoder, FrameError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import ConnectionFailed, FrameIgnored
 from micronode.oap.wire.frames import (
+    ACK_REQ,
     COMP,
     END,
     EVENT,
@@ -28,16 +29,20 @@ from micronode.oap.wire.frames import (
 )
 from micronode.oap.wire.heads import HeadError, dump_object, parse_object
 from micronode.oap.wire.limits import (
+    CONNECTION_WINDOW_BYTES,
     HEADER_BYTES,
     MAX_CAP_BYTES,
     MAX_CHUNK_BYTES,
     MAX_FRAME_BYTES,
     MAX_HEAD_BYTES,
     MAX_INFLIGHT,
+    MAX_PING_BYTES,
     MIN_MAX_FRAME_BYTES,
+    STREAM_WINDOW_BYTES,
     VERSION,
 )
 from micronode.oap.wire.states import ConnectionState, IllegalSendError
+from micronode.oap.wire.windows import CREDIT_BYTES, Inflow, Outflow, credit_frame, read_credit
 
 
 @dataclass(slots=True)
@@ -75,6 +80,21 @@ class CallFailed:
 
 
 @dataclass(slots=True)
+class CreditGranted:
+    """More of a request's body may be sent: of a stream, or (``corr_id`` 0) of all."""
+
+    corr_id: int
+
+
+@dataclass(slots=True)
+class NodePinged:
+    """The node asks whether we are there: echo it with ``pong``."""
+
+    corr_id: int
+    payload: bytes
+
+
+@dataclass(slots=True)
 class GoawayReceived:
     """The node takes no new streams; the open ones finish."""
 
@@ -94,6 +114,8 @@ CallerEvent: TypeAlias = (
     | HeadReceived
     | ChunkReceived
     | CallFailed
+    | CreditGranted
+    | NodePinged
     | GoawayReceived
     | NodeFailed
     | FrameIgnored
@@ -106,7 +128,7 @@ _DEAF = frozenset((ConnectionState.FAILED, ConnectionState.CLOSED))
 class _Asked:
     """What the caller remembers of an open stream."""
 
-    __slots__ = ("answering", "app", "asking", "cancelled")
+    __slots__ = ("answering", "app", "asking", "cancelled", "inflow", "outflow")
 
     def __init__(self, app: int, asking: bool) -> None:
         self.app = app
@@ -115,6 +137,9 @@ class _Asked:
         #: A head has come.
         self.answering = False
         self.cancelled = False
+        #: The windows of the answer's and the request's body, where there are any.
+        self.inflow: Inflow | None = None
+        self.outflow: Outflow | None = None
 
 
 class CallerConnection:
@@ -125,8 +150,11 @@ class CallerConnection:
     :ivar max_inflight: streams the node lets us have open; one more is answered ``busy``.
     """
 
-    def __init__(self, *, inflate: Inflate | None = None) -> None:
-        """:param inflate: what inflates payloads with COMP; None: none are accepted."""
+    def __init__(self, *, inflate: Inflate | None = None, windows: bool = False) -> None:
+        """:param inflate: what inflates payloads with COMP; None: none are accepted.
+        :param windows: whether streams are opened with windows, where the node offers them.
+        """
+        self._windows = windows
         self._inflate = inflate
         self.state = ConnectionState.FRESH
         self.max_frame = MAX_FRAME_BYTES
@@ -135,6 +163,11 @@ class CallerConnection:
         self._decoder = FrameDecoder()
         self._asked: dict[int, _Asked] = {}
         self._last = 0
+        #: After HELLO: whether the node offers windows, and how large they are.
+        self.windowed = False
+        self._ack_window = STREAM_WINDOW_BYTES
+        self._connection = Outflow(CONNECTION_WINDOW_BYTES)
+        self._due: dict[int, Inflow] = {}
 
     def is_open(self, corr_id: int) -> bool:
         """Whether the terminal frame of *corr_id* has not come yet."""
@@ -144,6 +177,26 @@ class CallerConnection:
         """Whether body bytes of *corr_id* may be sent."""
         asked = self._asked.get(corr_id)
         return asked is not None and asked.asking
+
+    # Windows
+
+    def room(self, corr_id: int) -> int | None:
+        """Return how many bytes of a request's body may be sent now; None: it has no window."""
+        asked = self._asked.get(corr_id)
+        if asked is None or asked.outflow is None:
+            return None
+        return min(asked.outflow.room, self._connection.room)
+
+    def taken(self, corr_id: int, size: int) -> None:
+        """Note that *size* bytes of an answer left our buffers; harmless where that has no window."""
+        asked = self._asked.get(corr_id)
+        if asked is not None and asked.inflow is not None and asked.inflow.take(size):
+            self._due[corr_id] = asked.inflow
+
+    def credits(self) -> bytes:
+        """Return the CREDITs that are due, to be sent now; mostly none."""
+        due, self._due = self._due, {}
+        return b"".join(credit_frame(corr_id, flow.credit()) for corr_id, flow in due.items())
 
     # Sending
 
@@ -182,13 +235,26 @@ class CallerConnection:
         if HEADER_BYTES + len(cap) + len(payload) > self.max_frame:
             raise ValueError(f"head and capability do not fit a frame of {self.max_frame} bytes")
         self._last += 1
-        self._asked[self._last] = _Asked(app, not ended)
+        asked = self._asked[self._last] = _Asked(app, not ended)
         flags = REQ | START | END if ended else REQ | START
+        if self.windowed:
+            flags |= ACK_REQ
+            asked.inflow, asked.outflow = Inflow(self._ack_window), Outflow(self._ack_window)
         return self._last, encode_frame(flags, Code.REQUEST, app, self._last, payload, tenant=tenant, cap=cap)
 
     def body(self, corr_id: int, data: bytes) -> bytes:
-        """Send body bytes of a request, as frames of at most ``max_chunk``."""
-        app, step = self._asking(corr_id).app, self.max_chunk
+        """Send body bytes of a request, as frames of at most ``max_chunk``.
+
+        :raises IllegalSendError: also where *data* is more than there is :meth:`room` for.
+        """
+        asked = self._asking(corr_id)
+        if asked.outflow is not None:
+            room = min(asked.outflow.room, self._connection.room)
+            if len(data) > room:
+                raise IllegalSendError(f"{len(data)} bytes on stream {corr_id}, whose window has {room}")
+            asked.outflow.sent += len(data)
+            self._connection.sent += len(data)
+        app, step = asked.app, self.max_chunk
         return b"".join(
             encode_frame(REQ, Code.REQUEST, app, corr_id, data[at : at + step])
             for at in range(0, len(data), step)
@@ -206,7 +272,12 @@ class CallerConnection:
         if asked is None or asked.cancelled:
             raise IllegalSendError(f"cancel of stream {corr_id}, which is over")
         asked.asking, asked.cancelled = False, True
+        self._due.pop(corr_id, None)
         return encode_frame(REQ | END, Code.CANCEL, asked.app, corr_id)
+
+    def pong(self, ping: NodePinged) -> bytes:
+        """Echo a PING of the node."""
+        return encode_frame(EVENT, Control.PONG, 0, ping.corr_id, ping.payload)
 
     def _asking(self, corr_id: int) -> _Asked:
         asked = self._asked.get(corr_id)
@@ -279,8 +350,11 @@ class CallerConnection:
                 payload = self._inflate(payload, MAX_HEAD_BYTES if starts else self.max_chunk)
             except InflateError as error:
                 return self._fail(error.code, error.message)
+        if not (failed or starts or asked.inflow is None or asked.inflow.receive(len(payload))):
+            return self._fail(ErrorCode.CREDIT_VIOLATION, "more of an answer than its window takes")
         if ended:
             del self._asked[corr_id]
+            self._due.pop(corr_id, None)
         if failed:
             return CallFailed(corr_id, code, _error_object(payload))
         if asked.cancelled:
@@ -308,7 +382,24 @@ class CallerConnection:
             self.state = ConnectionState.LEAVING
             wait = _error_object(payload).get("retry_after_ms")
             return GoawayReceived(wait if _is_count(wait) else None)
+        if code == Control.PING:
+            if len(payload) > MAX_PING_BYTES:
+                return self._fail(ErrorCode.BAD_REQUEST, f"a PING over {MAX_PING_BYTES} bytes")
+            return NodePinged(corr_id, payload)
+        if code == Control.CREDIT:
+            return self._credit(corr_id, payload)
         return FrameIgnored("event")
+
+    def _credit(self, corr_id: int, payload: bytes) -> CallerEvent:
+        if len(payload) != CREDIT_BYTES:
+            return self._fail(ErrorCode.BAD_REQUEST, f"a CREDIT whose payload is not {CREDIT_BYTES} bytes")
+        if 0 < corr_id <= self._last and corr_id not in self._asked:
+            return FrameIgnored("credit")
+        asked = self._asked.get(corr_id)
+        flow = (asked and asked.outflow) if corr_id else self._connection
+        if not flow or not flow.credit(read_credit(payload)):
+            return self._fail(ErrorCode.CREDIT_VIOLATION, "CREDIT for what was not sent")
+        return CreditGranted(corr_id)
 
     def _greeted(self, payload: bytes) -> CallerEvent:
         try:
@@ -318,10 +409,19 @@ class CallerConnection:
         max_frame = reply.get("max_frame", self.max_frame)
         max_chunk = reply.get("max_chunk", min(self.max_chunk, MIN_MAX_FRAME_BYTES - HEADER_BYTES))
         max_inflight = reply.get("max_inflight", self.max_inflight)
-        if not (_is_count(max_frame) and _is_count(max_chunk) and _is_count(max_inflight)):
+        ack_window = reply.get("ack_window", STREAM_WINDOW_BYTES)
+        conn_window = reply.get("conn_window", CONNECTION_WINDOW_BYTES)
+        flags = reply.get("flags_supported", 0)
+        if not all(map(_is_count, (max_frame, max_chunk, max_inflight, ack_window, conn_window, flags))):
             return self._fail(ErrorCode.BAD_HELLO, "a limit in the node's reply is no number")
-        if not (MIN_MAX_FRAME_BYTES <= max_frame <= MAX_FRAME_BYTES and max_chunk > 0 and max_inflight > 0):
+        least = min(max_chunk, max_inflight, ack_window, conn_window)
+        # A window bounds what we hold of an answer: it is not the node's to raise.
+        wide = ack_window > MAX_FRAME_BYTES
+        if not MIN_MAX_FRAME_BYTES <= max_frame <= MAX_FRAME_BYTES or least < 1 or wide:
             return self._fail(ErrorCode.BAD_HELLO, "a limit in the node's reply is out of range")
+        self.windowed = self._windows and flags & ACK_REQ != 0
+        self._ack_window = ack_window
+        self._connection = Outflow(conn_window)
         self.max_frame = self._decoder.max_frame = max_frame
         self.max_chunk = self._decoder.max_chunk = min(max_chunk, MAX_CHUNK_BYTES, max_frame - HEADER_BYTES)
         self.max_inflight = max_inflight

@@ -14,7 +14,14 @@ from micronode.oap.wire.compression import ZSTD, Deflate, Inflate
 from micronode.oap.wire.control import receive_control, receive_hello
 from micronode.oap.wire.decoder import FrameDecoder, FrameError
 from micronode.oap.wire.errors import ErrorCode
-from micronode.oap.wire.events import ConnectionFailed, Event, HelloReceived, PingReceived, StreamRefused
+from micronode.oap.wire.events import (
+    ConnectionFailed,
+    CreditReceived,
+    Event,
+    HelloReceived,
+    PingReceived,
+    StreamRefused,
+)
 from micronode.oap.wire.frames import (
     COMP,
     END,
@@ -28,11 +35,13 @@ from micronode.oap.wire.frames import (
 )
 from micronode.oap.wire.heads import dump_object
 from micronode.oap.wire.limits import (
+    CONNECTION_WINDOW_BYTES,
     HEADER_BYTES,
     MAX_CHUNK_BYTES,
     MAX_FRAME_BYTES,
     MAX_HEAD_BYTES,
     MAX_INFLIGHT,
+    STREAM_WINDOW_BYTES,
     VERSION,
 )
 from micronode.oap.wire.states import (
@@ -59,6 +68,8 @@ class NodeConnection:
         max_frame: int = MAX_FRAME_BYTES,
         max_chunk: int = MAX_CHUNK_BYTES,
         max_inflight: int = MAX_INFLIGHT,
+        ack_window: int = STREAM_WINDOW_BYTES,
+        conn_window: int = CONNECTION_WINDOW_BYTES,
         inflate: Inflate | None = None,
         deflate: Deflate | None = None,
     ) -> None:
@@ -68,7 +79,13 @@ class NodeConnection:
         self.max_frame = max_frame
         self.max_chunk = min(max_chunk, max_frame - HEADER_BYTES)
         self.state = ConnectionState.FRESH
-        self._streams = Streams(max_inflight, max_chunk=self.max_chunk, inflate=inflate)
+        self._streams = Streams(
+            max_inflight,
+            max_chunk=self.max_chunk,
+            inflate=inflate,
+            ack_window=ack_window,
+            conn_window=conn_window,
+        )
         #: After HELLO: None unless the caller accepts it.
         self._deflate = deflate
         # HELLO has a head's limit, however small chunks are to be; from then on max_chunk binds.
@@ -123,7 +140,10 @@ class NodeConnection:
                 elif app:
                     yield take(flags, code, app, tenant, corr_id, cap, payload)
                 else:
-                    yield receive_control(flags, code, corr_id, payload)
+                    event = receive_control(flags, code, corr_id, payload)
+                    if type(event) is CreditReceived:
+                        event = self._streams.credited(corr_id, event.up_to)
+                    yield event
                 if self.state in _DEAF:
                     return
         except FrameError as error:
@@ -163,6 +183,24 @@ class NodeConnection:
         self._streams.clear()
         return ConnectionFailed(code, message)
 
+    # Windows
+
+    def room(self, corr_id: int) -> int | None:
+        """Return how many bytes of a stream's answer may be sent now; None: it has no window."""
+        return self._streams.room(corr_id)
+
+    def taken(self, corr_id: int, size: int) -> None:
+        """Note that *size* bytes of a request's body left our buffers; harmless where that has no window."""
+        self._streams.taken(corr_id, size)
+
+    def credits(self) -> bytes:
+        """Return the CREDITs that are due, to be sent now; mostly none.
+
+        To be asked for after :meth:`taken`, :meth:`receive` and whatever ended a stream. A caller that
+        has to wait for them may stand still.
+        """
+        return self._streams.windows.credits()
+
     # Sending
 
     def send_hello(self, received: HelloReceived, reply: Mapping[str, Any]) -> bytes:
@@ -197,8 +235,14 @@ class NodeConnection:
 
         :param compress: whether chunks may be compressed, where the caller accepts it and the stream is
             not opaque.
+        :raises IllegalSendError: also where *data* is more than the stream's window has :meth:`room` for.
         """
+        room = self._streams.room(corr_id)
+        if room is not None and len(data) > room:
+            raise IllegalSendError(f"{len(data)} bytes on stream {corr_id}, whose window has {room}")
         stream = self._sending(corr_id, StreamInput.SEND_BODY)
+        if stream.outflow is not None:
+            stream.outflow.sent += len(data)
         step, app, tenant = self.max_chunk, stream.app, stream.tenant
         if compress and self._deflate is not None and not stream.opaque:
             return self._compressed(self._deflate, stream, corr_id, data)
@@ -246,6 +290,10 @@ class NodeConnection:
     def send_pong(self, ping: PingReceived) -> bytes:
         """Echo a PING."""
         return encode_frame(EVENT, Control.PONG, 0, ping.corr_id, ping.payload)
+
+    def send_ping(self) -> bytes:
+        """Ask the caller whether it is there; any frame says so."""
+        return encode_frame(EVENT, Control.PING, 0, 0)
 
     def send_goaway(self, retry_after_ms: int) -> bytes:
         """Take no new streams from now on; the open ones finish. Once, and only after HELLO."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from micronode.oap.wire.decoder import FrameError
 from micronode.oap.wire.errors import ErrorCode
-from micronode.oap.wire.events import Event, FrameIgnored, HelloReceived, PingReceived
+from micronode.oap.wire.events import CreditReceived, Event, FrameIgnored, HelloReceived, PingReceived
 from micronode.oap.wire.frames import COMP, EVENT, REQ, START, Code, Control
 from micronode.oap.wire.heads import HeadError
 from micronode.oap.wire.hello import parse_hello
 from micronode.oap.wire.limits import MAX_PING_BYTES
+from micronode.oap.wire.windows import CREDIT_BYTES, read_credit
 
 
 def receive_hello(flags: int, code: int, app: int, corr_id: int, payload: bytes | None) -> HelloReceived:
@@ -33,7 +34,7 @@ def receive_hello(flags: int, code: int, app: int, corr_id: int, payload: bytes 
 
 
 def receive_control(flags: int, code: int, corr_id: int, payload: bytes | None) -> Event:
-    """Take a control frame after HELLO.
+    """Take a control frame after HELLO. Whether a CREDIT is a good one, only its stream knows.
 
     :raises FrameError: where it is none that a caller may send.
     """
@@ -51,9 +52,9 @@ def receive_control(flags: int, code: int, corr_id: int, payload: bytes | None) 
             raise FrameError(ErrorCode.BAD_REQUEST, f"a PING over {MAX_PING_BYTES} bytes")
         return PingReceived(corr_id, payload)
     if code == Control.CREDIT:
-        if len(payload) != 8:
-            raise FrameError(ErrorCode.BAD_REQUEST, "a CREDIT whose payload is not 8 bytes")
-        return FrameIgnored("credit")  # flags_supported does not offer ACK_REQ
+        if len(payload) != CREDIT_BYTES:
+            raise FrameError(ErrorCode.BAD_REQUEST, f"a CREDIT whose payload is not {CREDIT_BYTES} bytes")
+        return CreditReceived(corr_id, read_credit(payload))
     if code == Control.GOAWAY:
         return FrameIgnored("goaway")
     if 200 <= code <= 299:

@@ -81,6 +81,14 @@ class StreamRefused:
 
 
 @dataclass(slots=True)
+class CreditReceived:
+    """The caller took some of an answer: its window has more room."""
+
+    corr_id: int
+    up_to: int
+
+
+@dataclass(slots=True)
 class PingReceived:
     """A PING: echo it with ``send_pong``."""
 
@@ -112,6 +120,7 @@ Event: TypeAlias = (
     | StreamCancelled
     | StreamFailed
     | StreamRefused
+    | CreditReceived
     | PingReceived
     | FrameIgnored
     | ConnectionFailed

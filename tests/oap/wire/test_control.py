@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.oap.wire.control import receive_control, receive_hello
 from micronode.oap.wire.decoder import FrameError
-from micronode.oap.wire.events import FrameIgnored, HelloReceived, PingReceived
+from micronode.oap.wire.events import CreditReceived, FrameIgnored, HelloReceived, PingReceived
 from micronode.oap.wire.frames import EVENT, LEGAL_FLAGS, REQ, Control
 
 
@@ -19,7 +19,7 @@ class ControlTests(SynchronousTestCase):
             except FrameError as error:
                 self.assertEqual(error.code.value, "bad_sequence")
         self.assertEqual(taken.pop(Control.PING), PingReceived(0, bytes(8)))
-        self.assertEqual(taken.pop(Control.CREDIT), FrameIgnored("credit"))
+        self.assertEqual(taken.pop(Control.CREDIT), CreditReceived(0, 0))
         self.assertEqual(taken.pop(Control.GOAWAY), FrameIgnored("goaway"))
         self.assertEqual(taken, {code: FrameIgnored("event") for code in range(200, 300)})
 

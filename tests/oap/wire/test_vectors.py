@@ -55,6 +55,7 @@ class FileTests(SynchronousTestCase):
                 "bad_request", "bad_hello", "bad_sequence", "bad_json", "bad_flags", "bad_version",
                 "bad_length", "cap_on_non_start", "bad_compression", "conflict", "frame_too_large",
                 "head_too_large", "chunk_too_large", "cap_too_large", "busy", "cancelled", "draining",
+                "credit_violation",
                 "decompress_cap",
             },
         )  # fmt: skip
