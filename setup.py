@@ -19,6 +19,7 @@ if VERSION is None:
 FACETS: dict[str, list[str]] = {"graph": [], "search": [], "feed": [], "media": []}
 
 TEST = [
+    "abnf>=2.9",
     "coverage[toml]>=7.6",
     "hypothesis>=6.100",
     "mypy>=1.15",
@@ -28,9 +29,14 @@ TEST = [
     "ruff>=0.9",
     "build>=1.2",
     "h11>=0.16",
+    # What it has wheels for; elsewhere the fuzzer's test is skipped.
+    "atheris>=3.0; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.15'",
     "packaging>=24.0",
     "setuptools>=77",
 ]
+
+# What tests/bench measures us against; nothing else imports them.
+BENCH = ["hyperframe>=6.1", "msgpack>=1.1", "websockets>=15.0", "wsproto>=1.2"]
 
 setup(
     name="micronode",
@@ -61,6 +67,7 @@ setup(
         **FACETS,
         "pq-hybrid": ["liboqs-python>=0.10"],
         "test": TEST,
+        "bench": BENCH,
         "docs": ["docutils>=0.21", "Sphinx>=8.0"],
     },
     entry_points={"console_scripts": ["micronode = micronode.cli.main:main"]},

@@ -7,10 +7,16 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.calls.operations import Argument
+from micronode.config.schema import Timeouts
+from micronode.facets.graph import GraphFacet
+from micronode.facets.media import MediaFacet
+from micronode.facets.search import SearchFacet
+from micronode.interfaces import IFacet
 from micronode.oap.wire import limits
 from micronode.oap.wire.frames import Flag
 from micronode.oap.wire.profiles import Profile
-from tests.support import printed
+from tests.support import printed, vectors
 
 TEXT = (Path(__file__).resolve().parents[3] / "specs" / "oap-1.md").read_text("utf-8")
 
@@ -24,7 +30,9 @@ class PrintedTests(SynchronousTestCase):
         blocks = printed.blocks()
         for block in blocks:
             self.assertIn(block, TEXT)
-        self.assertEqual(TEXT.count("\n```\n"), 2 * (len(blocks) - 2))
+        # What is ABNF is fenced as that, and tested beside this (test_abnf.py).
+        fences = TEXT.count("\n```\n") - TEXT.count("\n```abnf\n")
+        self.assertEqual(fences, 2 * (len(blocks) - 2))
 
     def test_the_first_example_is_the_well_known_hello(self) -> None:
         data = printed.examples()["HELLO"]
@@ -60,3 +68,62 @@ class PrintedTests(SynchronousTestCase):
                 "linger": limits.LINGER_BYTES,
             },
         )
+
+    def test_times(self) -> None:
+        rows = _rows(r"^\| `timeouts\.(\w+)` \| (\d+) \| s \| [^|]+ \|$")
+        self.assertEqual(len(rows), 6)
+        for name, value in rows:
+            self.assertEqual(float(value), getattr(Timeouts(), name), name)
+
+    def test_arguments(self) -> None:
+        rows = _rows(r"^\| (\w+) \| `(\w+)` \| `(\w+)` \| (\w+) \| (\w+) \| ([\w ]+) \|$")
+        facets: tuple[IFacet, ...] = (
+            MediaFacet(object(), max_object=1, mismatches=None),
+            GraphFacet(object()),
+            SearchFacet(object()),
+        )
+        self.assertEqual(
+            rows,
+            [
+                (operation.profile.name.lower(), operation.op, argument.name, *_takes(argument))
+                for facet in facets
+                for operation in facet.operations()
+                for argument in operation.arguments
+            ],
+        )
+
+    def test_classes(self) -> None:
+        """What the vectors have as an error of a stream, or of a connection, is of that class."""
+        classes = {
+            name: said for name, said in _rows(r"^\| `(\w+)` \| \d{3} \| [\w/]+ \| ([\w;, ]+) \| .+ \|$")
+        }
+        seen = set()
+        for vector in vectors.sessions():
+            for event in vector["events"]:
+                if "error" in event:
+                    ends = "connection" if event["event"] == "connection_failed" else "stream"
+                    seen.add((event["error"], ends))
+                    self.assertIn(ends, classes[event["error"]], vector["name"])
+        for vector in vectors.family("decode_error"):
+            self.assertEqual(classes[vector["micronode_error"]], "connection")
+        for name, said in classes.items():
+            if "stream" in said and "connection" in said:
+                self.assertLessEqual({(name, "stream"), (name, "connection")}, seen | _ELSEWHERE, name)
+
+
+#: Stream errors that the core does not find itself: it does not read heads.
+_ELSEWHERE = {("bad_request", "stream"), ("bad_json", "stream")}
+
+
+def _takes(argument: Argument) -> tuple[str, str, str]:
+    """Return type, default and range of *argument* as the specification writes them."""
+    default = (
+        "required" if argument.required else "none" if argument.default is None else f"{argument.default}"
+    )
+    if argument.type is int:
+        return "integer", default, f"{argument.minimum} to {_spaced(argument.maximum)}"
+    return "string", default, f"to {_spaced(argument.max_length)}"
+
+
+def _spaced(number: int | None) -> str:
+    return f"{number:,}".replace(",", " ")

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Draw the state tables of OAP/1 into docs/diagrams, or into the folder that is named. Needs graphviz.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+command -v dot >/dev/null || die "graphviz is not installed (Debian: apt install graphviz)."
+prepare_venv "[test]"
+trap - INT
+folder=$(realpath -m "${1:-$root/docs/diagrams}")
+cd "$root"
+exec "$venv/bin/python" -m tests.support.make_diagrams "$folder"
