@@ -23,13 +23,19 @@ def _credit(corr_id: int, up_to: int) -> bytes:
 
 def flow() -> Iterator[Session]:
     """Windows in both directions."""
-    session = _session("flow_upload", "CREDIT at half a window, of the stream and of the connection")
+    session = _session("flow_upload", "CREDIT when half of a window is used, the stream's or the connection's")
     session.opens(PUT, MEDIA, 1)
-    session.body(REQ, 1, b"12345678")
+    session.body(REQ, 1, b"123")
     session.takes(1, 3)
+    session.body(REQ, 1, b"45")
+    session.credit(1, 3)
+    session.body(REQ, 1, b"678")
+    session.credit(0, 3)
     session.takes(1, 1, (1, 4))
+    session.takes(1, 4, (1, 8))
     session.body(REQ, 1, b"9abc")
-    session.takes(1, 8, (1, 12), (0, 12))
+    session.credit(0, 8)
+    session.takes(1, 4, (1, 12))
     session.body(REQ | END, 1)
     session.head(1, {"status": 201}, ended=True)
     yield session

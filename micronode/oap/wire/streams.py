@@ -137,7 +137,7 @@ class Streams:
             except InflateError as error:
                 return self._breach(corr_id, stream, flags, None, error.code, error.message)
         inflow = stream.inflow
-        if inflow is not None and not self.windows.received(inflow, len(payload)):
+        if inflow is not None and not self.windows.received(corr_id, inflow, len(payload), asking=not ended):
             message = f"more than {inflow.window} bytes beyond the stream's CREDIT"
             # They are counted, and dropped with the rest.
             return self._breach(corr_id, stream, flags, None, ErrorCode.CREDIT_VIOLATION, message)
@@ -255,7 +255,7 @@ class Streams:
         message: str,
     ) -> StreamFailed:
         if stream.inflow is not None and not flags & START:
-            self.windows.received(stream.inflow, self._size(flags, payload))
+            self.windows.received(corr_id, stream.inflow, self._size(flags, payload), asking=False)
         self._over(corr_id, stream, asking=stream.asking and not flags & END)
         stream.state = STREAM[stream.state, StreamInput.RECEIVE_BREACH]
         return StreamFailed(corr_id, code, message, _kind(flags))

@@ -54,11 +54,20 @@ class Inflow:
     def take(self, size: int) -> bool:
         """Count bytes that were taken.
 
-        :return: whether a CREDIT is due: half of the window was used. Earlier ones would only cost frames;
-            later ones would let a sender run dry that has the other half under way.
+        :return: whether a CREDIT is :attr:`due`.
         """
         self.taken += size
-        return self.taken - self.credited >= self._half
+        return self.due
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something to credit, and half of the window is used.
+
+        Earlier a CREDIT would only cost a frame. To wait until half of the window was *taken* would be too
+        late: what streams hold whose owners stand still may leave less than that to all the others
+        (``specs/models/README.md``).
+        """
+        return self.taken > self.credited and self.received - self.credited >= self._half
 
     def credit(self) -> int:
         """Return the ``up_to`` of a CREDIT that is sent now."""
@@ -117,19 +126,25 @@ class RequestWindows:
         self._late: dict[int, None] = {}
         self._remembered = remembered
 
-    def received(self, flow: Inflow, size: int) -> bool:
+    def received(self, corr_id: int, flow: Inflow, size: int, *, asking: bool) -> bool:
         """Count body bytes of an open stream.
 
+        :param asking: whether more of the request may come after them; else the stream needs no CREDIT.
         :return: whether the stream's window had room for them.
         :raises FrameError: ``credit_violation``, where the connection's had not.
         """
         self._received(size)
-        return flow.receive(size)
+        within = flow.receive(size)
+        if asking and flow.due:
+            self._due[corr_id] = flow
+        return within
 
     def _received(self, size: int) -> None:
-        if not self._connection.receive(size):
-            message = f"more than {self._connection.window} bytes beyond the connection's CREDIT"
+        connection = self._connection
+        if not connection.receive(size):
+            message = f"more than {connection.window} bytes beyond the connection's CREDIT"
             raise FrameError(ErrorCode.CREDIT_VIOLATION, message)
+        self._connection_due = self._connection_due or connection.due
 
     def taken(self, corr_id: int, flow: Inflow, size: int, *, asking: bool) -> None:
         """Count bytes that the owner took.
