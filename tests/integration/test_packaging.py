@@ -163,7 +163,7 @@ class WheelTests(SynchronousTestCase):
 
     def test_extras(self) -> None:
         extras = set(self.metadata.get_all("Provides-Extra") or ())
-        self.assertEqual(extras, {"graph", "search", "feed", "media", "pq-hybrid", "test", "docs"})
+        self.assertEqual(extras, {"graph", "search", "feed", "media", "pq-hybrid", "test", "bench", "docs"})
 
     def test_requirements_are_used(self) -> None:
         """Whatever is installed with a node is imported by it."""

@@ -23,7 +23,8 @@ def _credit(corr_id: int, up_to: int) -> bytes:
 
 def flow() -> Iterator[Session]:
     """Windows in both directions."""
-    session = _session("flow_upload", "CREDIT when half of a window is used, the stream's or the connection's")
+    about = "CREDIT when half of a window is used, the stream's or the connection's"
+    session = _session("flow_upload", about)
     session.opens(PUT, MEDIA, 1)
     session.body(REQ, 1, b"123")
     session.takes(1, 3)

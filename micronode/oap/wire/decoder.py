@@ -1,11 +1,12 @@
 """The incremental frame decoder: bytes in any pieces in, frames out, every check as early as it can be.
 
-It holds at most one frame that is legal (so never the 1 MiB a header may announce), and skips the
-bytes of one that is not without keeping them. ``specs/oap-1.md`` section 1.
+It holds at most one frame that is legal (so never the 1 MiB a header may announce), or the read that such a
+frame began in where at least half of it is the frame's, and skips the bytes of one that is not without
+keeping them. ``specs/oap-1.md`` section 1.
 
 Why tuples from a generator: a frozen dataclass a frame costs more than all of the parsing, and a
 generator lets the reader stop between two frames of one read, which is how a paused connection
-keeps its bound without a second queue (``tests/bench/bench_decoder.py``).
+keeps its bound without a second queue (``tests/bench/oap_frame_perf.py``).
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ class FrameDecoder:
     def __init__(self, *, max_frame: int = MAX_FRAME_BYTES, max_chunk: int = MAX_CHUNK_BYTES) -> None:
         self.max_frame = max_frame
         self.max_chunk = max_chunk
-        #: The begun frame. It grows only as bytes arrive, and no further than a legal frame.
-        self._begun = bytearray()
+        #: The begun frame. It grows only as bytes arrive, and no further than a legal frame: first the end of
+        #: the read it began in, and a bytearray once more than one other read is needed.
+        self._begun: bytes | bytearray | memoryview = b""
         #: How much of it is needed to get on: the header, then the frame.
         self._need = HEADER_BYTES
         #: Bytes of a refused frame still to come.
@@ -89,26 +91,29 @@ class FrameDecoder:
         size = len(data)
         last = size - HEADER_BYTES
         unpack, legal, small = _FUSED_HEADER.unpack_from, LEGAL_FLAGS, self._small()
+        header, version = HEADER_BYTES, _VERSION_BITS
         while position <= last:
             length, fused, code, app, tenant, cap_length, corr_id = unpack(data, position)
-            flags = fused - _VERSION_BITS
-            start = position + HEADER_BYTES
-            if cap_length or flags not in legal or length > small or length < HEADER_BYTES:
+            flags = fused - version
+            end = position + length
+            if cap_length or flags not in legal or not header <= length <= small:
+                start = position + header
                 if self._check(length, fused, cap_length):
-                    self._skip = length - HEADER_BYTES
+                    self._skip = length - header
                     position = self._skip_some(data, start)
                     yield flags, code, app, tenant, corr_id, b"", None
                     continue
-                if position + length > size:
+                if end > size:
                     break
-                position += length
+                position = end
                 body = start + cap_length
-                yield flags, code, app, tenant, corr_id, data[start:body], data[body:position]
-            elif position + length > size:
+                yield flags, code, app, tenant, corr_id, data[start:body], data[body:end]
+            elif end > size:
                 break
             else:  # nearly every frame
-                position += length
-                yield flags, code, app, tenant, corr_id, b"", data[start:position]
+                payload = data[position + header : end]
+                position = end
+                yield flags, code, app, tenant, corr_id, b"", payload
             if not app:  # only HELLO changes the limits, and it is a control frame
                 small = self._small()
         if position < size:
@@ -116,7 +121,9 @@ class FrameDecoder:
 
     def _begin(self, data: bytes, position: int) -> None:
         """Keep the begun frame that *data* ends with; its header, where whole, was checked."""
-        self._begun += memoryview(data)[position:]
+        # Most of a read is kept as it is rather than copied: the frame's next bytes come with the next one.
+        kept = 2 * position <= len(data)
+        self._begun = memoryview(data)[position:] if kept else data[position:]
         if len(self._begun) < HEADER_BYTES:
             self._need = HEADER_BYTES
             self._check_begun()
@@ -128,31 +135,41 @@ class FrameDecoder:
 
         :return: how much of *data* it took, and the frame, or None where *data* did not complete it.
         """
-        position = self._fill(data, 0)
-        if len(self._begun) < HEADER_BYTES:
-            self._check_begun()
-            return position, None
+        position = 0
+        fresh = self._need == HEADER_BYTES
+        if fresh:
+            position = self._fill(data, 0)
+            if len(self._begun) < HEADER_BYTES:
+                self._check_begun()
+                return position, None
         length, fused, code, app, tenant, cap_length, corr_id = _FUSED_HEADER.unpack_from(self._begun)
         flags = fused - _VERSION_BITS
-        if self._need == HEADER_BYTES:
+        if fresh:
             if self._check(length, fused, cap_length):
-                self._begun.clear()
+                self._begun = b""
                 self._skip = length - HEADER_BYTES
                 position = self._skip_some(data, position)
                 return position, (flags, code, app, tenant, corr_id, b"", None)
             self._need = length
-            position = self._fill(data, position)
-        if len(self._begun) < length:
-            return position, None
-        with memoryview(self._begun) as whole:
+        stop = position + length - len(self._begun)
+        if stop > len(data):
+            return self._fill(data, position), None
+        if cap_length:
+            self._fill(data, position)
             body = HEADER_BYTES + cap_length
-            cap, payload = bytes(whole[HEADER_BYTES:body]), bytes(whole[body:])
-        self._begun.clear()
-        return position, (flags, code, app, tenant, corr_id, cap, payload)
+            cap, payload = bytes(self._begun[HEADER_BYTES:body]), bytes(self._begun[body:])
+        else:
+            # Joined rather than appended first: what came last is copied once, not twice.
+            with memoryview(self._begun) as begun, memoryview(data) as rest:
+                cap, payload = b"", b"".join((begun[HEADER_BYTES:], rest[position:stop]))
+        self._begun = b""
+        return stop, (flags, code, app, tenant, corr_id, cap, payload)
 
     def _fill(self, data: bytes, position: int) -> int:
         """Add what the begun frame needs of *data*; return the position after it."""
         stop = position + self._need - len(self._begun)
+        if not isinstance(self._begun, bytearray):
+            self._begun = bytearray(self._begun)
         self._begun += memoryview(data)[position:stop]
         return min(stop, len(data))
 

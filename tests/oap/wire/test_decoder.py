@@ -10,6 +10,7 @@ from micronode.oap.wire.decoder import FrameDecoder, FrameError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.frames import COMP, REQ, START, encode_frame
 from micronode.oap.wire.limits import HEADER_BYTES, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, MAX_HEAD_BYTES
+from tests.fuzz.held import bytes_held
 
 #: An oversize chunk in the largest frame there is.
 HUGE = encode_frame(REQ, 0, 0x0101, 7, b"x" * (MAX_FRAME_BYTES - HEADER_BYTES))
@@ -89,6 +90,21 @@ class BegunFrameTests(SynchronousTestCase):
             tracemalloc.stop()
         self.assertLess(held, 1_024)
         self.assertTrue(decoder.mid_frame)
+
+    def test_the_end_of_a_read_keeps_no_more_than_as_much_again(self) -> None:
+        """A read stays as it is only where at least half of it is the begun frame's."""
+        whole = encode_frame(REQ, 0, 1, 1, b"x" * 10_000)
+        for before, begun in ((0, 9_000), (8_000, 8_000), (8_001, 8_000), (60_000, 39), (60_000, 5)):
+            decoder = FrameDecoder()
+            filling = encode_frame(REQ, 0, 1, 1, b"y" * (before - HEADER_BYTES)) if before else b""
+            list(decoder.feed(filling + whole[:begun]))
+            self.assertLessEqual(begun, bytes_held(decoder))
+            self.assertLessEqual(bytes_held(decoder), 2 * begun)
+            list(decoder.feed(whole[begun:-1]))
+            self.assertEqual(bytes_held(decoder), len(whole) - 1)
+            [frame] = decoder.feed(whole[-1:])
+            self.assertEqual(frame[6], b"x" * 10_000)
+            self.assertEqual(bytes_held(decoder), 0)
 
     def test_an_empty_feed_changes_nothing(self) -> None:
         decoder = FrameDecoder()

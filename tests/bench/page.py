@@ -1,0 +1,93 @@
+"""Puts the figures of a saved run into ``docs/PERFORMANCE.rst``: ``python -m tests.bench.page``.
+
+What stands between the two comments of the page is made from ``docs/perf/oap_frame_perf.json`` and from
+nothing else, and so is the plot; the bench calls this when it saves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tests.bench.plot import SOURCE, draw
+
+PAGE: Final = SOURCE.parents[1] / "PERFORMANCE.rst"
+BEGIN: Final = ".. The figures begin: python -m tests.bench.page\n"
+END: Final = ".. The figures end.\n"
+_KINDS: Final = {
+    "node": "micronode, null facet",
+    "logging": "the same, with its access log",
+    "bare": "bare Twisted",
+    "json": "bare Twisted, JSON heads",
+}
+
+
+def _value(row: Mapping[str, Any], value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value / 1024:,.1f} KiB" if row["unit"] == "B" else f"{value:.2f}"
+
+
+def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
+    """Return a simple table."""
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    rule = "  ".join("=" * width for width in widths)
+    spelled = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (head, *lines)
+    ]
+    return "\n".join((rule, spelled[0], rule, *spelled[1:], rule)) + "\n"
+
+
+def figures(document: Mapping[str, Any]) -> str:
+    """Return what the page says of a saved run."""
+    versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
+    targets = [
+        (
+            row["name"],
+            _value(row, row["value"]),
+            ("at most " if row["most"] else "at least ") + _value(row, row["target"]),
+            "met" if row["met"] else "**missed**",
+        )
+        for row in document["rows"]
+        if row["target"] is not None
+    ]
+    others = [(row["name"], _value(row, row["value"])) for row in document["rows"] if row["target"] is None]
+    saved = document["figures"]
+    decoded = [
+        (name, f"{saved['decode 64'][name]:,}", f"{saved['decode 65536'][name]:,}")
+        for name in saved["decode 64"]
+    ]
+    pairs = [
+        (spelled, f"{saved['pairs'][kind]:,}", f"{saved['pairs per CPU second'][kind]:,}")
+        for kind, spelled in _KINDS.items()
+    ]
+    parts = (
+        f"Measured on {document['date']}, {document['cpus']} CPUs ({document['machine']}):\n{versions}.\n",
+        _table(("What", "measured", "target", ""), targets),
+        "Without a target:\n",
+        _table(("What", "measured"), others),
+        "Frames a second of CPU time:\n",
+        _table(("Decoder", "64 B", "64 KiB"), decoded),
+        "Requests with replies a second, on the wall and of the node's CPU time:\n",
+        _table(("Node", "wall", "CPU"), pairs),
+    )
+    return "\n".join(parts)
+
+
+def filled(page: str, document: Mapping[str, Any]) -> str:
+    """Return *page* with the figures of *document*."""
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{figures(document)}\n{END}{after}"
+
+
+def write(document: Mapping[str, Any]) -> None:
+    """Draw the plot, and fill the page."""
+    SOURCE.with_suffix(".svg").write_text(draw(document), "utf-8")
+    PAGE.write_text(filled(PAGE.read_text("utf-8"), document), "utf-8")
+
+
+if __name__ == "__main__":
+    write(json.loads(SOURCE.read_text("utf-8")))
