@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -24,7 +25,7 @@ class Socket(StringTransport):
 
 
 class IntakeTests(SynchronousTestCase):
-    def make(self, *, over_tcp: bool = True) -> None:
+    def make(self, *, over_tcp: bool = True, finished: Callable[[], None] | None = None) -> None:
         if over_tcp:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 self.far = socket.create_connection(listener.getsockname())
@@ -36,7 +37,9 @@ class IntakeTests(SynchronousTestCase):
         self.clock = Clock()
         self.heard: list[str] = []
         self.transport = Socket(near)
-        self.intake = Intake(self.clock, self.transport, lost=lambda: self.heard.append("lost"))
+        self.intake = Intake(
+            self.clock, self.transport, lost=lambda: self.heard.append("lost"), finished=finished
+        )
 
     def reset(self) -> None:
         """End the far side with a reset."""
@@ -133,3 +136,24 @@ class IntakeTests(SynchronousTestCase):
             self.clock.advance(LOOK_S)
             self.assertEqual(self.heard, [])
             intake.close()
+
+    def test_half_close_is_told_once(self) -> None:
+        self.make(finished=lambda: self.heard.append("finished"))
+        self.intake.pause()
+        self.far.send(b"unread")
+        self.far.shutdown(socket.SHUT_WR)
+        self.clock.pump([LOOK_S] * 3)
+        self.intake.resume()
+        self.intake.pause()
+        self.clock.pump([LOOK_S] * 3)
+        self.assertEqual(self.heard, ["finished"])
+
+    def test_whoever_closed_is_found_out_by_writing(self) -> None:
+        self.make(finished=lambda: self.transport.near.sendall(b"anybody there?"))
+        self.intake.pause()
+        self.far.send(b"unread")
+        self.far.close()
+        self.clock.advance(LOOK_S)
+        self.assertEqual(self.heard, [])
+        self.clock.advance(LOOK_S)
+        self.assertEqual(self.heard, ["lost"])
