@@ -3,13 +3,8 @@
 It stands between the sans-IO core and the dispatcher: what the core tells about streams comes in here,
 what a stream answers goes out through here, as frames. The transport is the protocol's business.
 
-Backpressure in: a stream with windows (ACK_REQ) is given CREDIT as its owner takes, and never stops the
-reading. One without, whose buffer is full, stops the reading of the whole connection, as there is no other
-way. That must not last: after ``timeouts.stall`` this stream alone fails, and what still comes of it is read
-and dropped. The two are counted apart, so that an owner that is slow for a stream with windows does not fail
-one without.
-
-Backpressure out is the outbox's business; a stream with windows is paused by its empty window too.
+Backpressure in is the business of :mod:`micronode.oap.uploads`, backpressure out the outbox's; a stream with
+windows is paused by its empty window too.
 """
 
 from __future__ import annotations
@@ -28,10 +23,10 @@ from micronode.oap.request import make_call, read_start
 from micronode.oap.services import Reading, Services
 from micronode.oap.stream import GONE, Stream
 from micronode.oap.timers import Deadline
-from micronode.oap.upload import Upload
+from micronode.oap.uploads import Uploads
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.events import BodyReceived, StreamFailed, StreamOpened, StreamRefused
-from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, HEADER_BYTES, STREAM_WINDOW_BYTES
+from micronode.oap.wire.limits import HEADER_BYTES
 from micronode.oap.wire.windows import CREDIT_BYTES
 
 _CREDIT_FRAME_BYTES: Final = HEADER_BYTES + CREDIT_BYTES
@@ -42,15 +37,13 @@ class Session:
     """The streams of one connection.
 
     :ivar streams: the open ones, by corr_id.
-    :ivar held: bytes of request bodies without windows that wait for an owner.
-    :ivar windowed_held: the same of request bodies with windows.
+    :ivar uploads: their requests' bodies.
     """
 
     def __init__(
         self, services: Services, wire: NodeConnection, outbox: Outbox, reading: Reading, *, peer: str
     ) -> None:
         self.streams: dict[int, Stream] = {}
-        self.held = self.windowed_held = 0
         self.outbox = outbox
         self.clock = services.clock
         self._services = services
@@ -58,9 +51,7 @@ class Session:
         self._wire = wire
         self._reading = reading
         self._peer = peer
-        #: The stream that keeps the connection from being read.
-        self._blocking: Stream | None = None
-        self._stall = Deadline(services.clock, services.timeouts.stall, self._stalled)
+        self.uploads = Uploads(services, self.streams, reading, taken=self._taken, refuse=self._refuse)
         #: Streams whose head waits for the first of the body, and the turn of the reactor that ends it.
         self._headed: list[Stream] = []
         self._turn: IDelayedCall | None = None
@@ -84,21 +75,10 @@ class Session:
             return
         stream.operation = asked.operation
         if asked.operation.body is BodyRule.STREAMED:
-            stream.upload = self._make_upload(corr_id, event)
-            if not event.ended:
-                idle_s = self._services.timeouts.stream_idle
-                stream.idle = Deadline(self.clock, idle_s, lambda: self._silent(stream))
-                stream.idle.start()
-        self.outbox.attach(corr_id, stream)
+            stream.upload = self.uploads.begin(stream, event)
+        self.outbox.attach(corr_id, stream.waiting)
         call = make_call(asked, event, request_id=stream.request_id, peer=self._peer, body=stream.upload)
         stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, stream))
-
-    def _make_upload(self, corr_id: int, event: StreamOpened) -> Upload:
-        if not event.windowed:
-            return Upload(self._held_changed, whole=event.ended)
-        return Upload(
-            self._windowed_held_changed, whole=event.ended, taken=lambda size: self._taken(corr_id, size)
-        )
 
     def body(self, event: BodyReceived) -> None:
         """Pass a chunk of a request's body on."""
@@ -118,16 +98,7 @@ class Session:
             limit = stream.operation.max_body
             self._refuse(stream, ErrorCode.BODY_TOO_LARGE, f"at most {limit} bytes are taken")
             return
-        upload.receive(data)
-        if event.ended:
-            if stream.idle is not None:
-                stream.idle.stop()
-            upload.end()
-            return
-        if stream.idle is not None and not stream.ended:
-            stream.idle.start()
-        if not upload.windowed and self._is_full(upload):
-            self._block(stream)
+        self.uploads.receive(stream, upload, event)
 
     def unanswered(self, corr_id: int) -> bool:
         """Whether the head of an answer was not made yet."""
@@ -156,15 +127,13 @@ class Session:
 
     def half_closed(self) -> None:
         """No more input will come: requests that are not whole never will be."""
-        for stream in list(self.streams.values()):
-            if stream.idle is not None and stream.idle.running:
-                self._refuse(stream, ErrorCode.BAD_REQUEST, "the connection ended inside the request's body")
+        self.uploads.half_closed()
 
     def close(self, error: NodeError = GONE) -> None:
         """The connection is gone, or is dropped for *error*: cancel every call and send nothing."""
         for stream in list(self.streams.values()):
             stream.vanish(error)
-        self._stall.close()
+        self.uploads.close()
         self._headed.clear()
         if self._turn is not None:
             self._turn.cancel()
@@ -194,27 +163,30 @@ class Session:
         for stream in headed:
             stream.send_head()
 
-    def write_head(self, stream: Stream, head: Mapping[str, Any], *, ended: bool) -> None:
-        """Write the head of an answer; with *ended* it is all of it."""
+    def write_head(self, stream: Stream, head: Mapping[str, Any], *, ended: bool) -> int:
+        """Write the head of an answer; with *ended* it is all of it. Returns its size, as the next two do."""
         self._began(stream)
-        self.outbox.write(self._wire.send_head(stream.corr_id, head, ended=ended))
+        return self._write(self._wire.send_head(stream.corr_id, head, ended=ended))
 
-    def write_body(self, stream: Stream, head: Mapping[str, Any] | None, data: bytes) -> None:
+    def write_body(self, stream: Stream, head: Mapping[str, Any] | None, data: bytes) -> int:
         """Write body bytes, together with the head where that waited."""
         wire, corr_id, compress = self._wire, stream.corr_id, stream.compressible
         self._meter.bytes_out.inc(len(data))
         self._meter.data_out.inc(-(-len(data) // wire.max_chunk))
         if head is None:
-            self.outbox.write(wire.send_body(corr_id, data, compress=compress))
-        else:
-            self._began(stream)
-            begun = wire.send_head(corr_id, head)
-            self.outbox.write(begun + wire.send_body(corr_id, data, compress=compress))
+            return self._write(wire.send_body(corr_id, data, compress=compress))
+        self._began(stream)
+        begun = wire.send_head(corr_id, head)
+        return self._write(begun + wire.send_body(corr_id, data, compress=compress))
 
-    def write_end(self, stream: Stream) -> None:
+    def write_end(self, stream: Stream) -> int:
         """Write the end of an answer that went well."""
         self._meter.end_out.inc()
-        self.outbox.write(self._wire.send_end(stream.corr_id))
+        return self._write(self._wire.send_end(stream.corr_id))
+
+    def _write(self, frames: bytes) -> int:
+        self.outbox.write(frames)
+        return len(frames)
 
     def write_error(self, stream: Stream, error: NodeError) -> None:
         """Write the end of an answer that did not, now, even where nobody reads."""
@@ -226,13 +198,9 @@ class Session:
 
     def release_request(self, stream: Stream) -> None:
         """Take no more of the request: the answer is whole. What still comes of it is dropped."""
-        idle, stream.idle = stream.idle, None
-        if idle is not None:
-            idle.close()
-        if stream.upload is not None:
-            stream.upload.abandon()
+        self.uploads.release(stream)
         self.send_credits()
-        self._unblock()
+        self.uploads.unblock()
 
     def _began(self, stream: Stream) -> None:
         self._meter.start_out.inc()
@@ -296,9 +264,6 @@ class Session:
         self._wire.taken(corr_id, size)
         self.send_credits()
 
-    def _windowed_held_changed(self, difference: int) -> None:
-        self.windowed_held += difference
-
     def send_credits(self) -> None:
         """Send the CREDITs that are due. Where nobody reads they wait: a later one says all of them."""
         if self.outbox.full:
@@ -307,40 +272,6 @@ class Session:
         if frames:
             self._meter.event_out.inc(len(frames) // _CREDIT_FRAME_BYTES)
             self.outbox.write_control(frames)
-
-    # Backpressure in
-
-    def _is_full(self, upload: Upload) -> bool:
-        """Tell whether *upload* keeps more than it may, itself or together with the others."""
-        held = upload.held
-        return held >= STREAM_WINDOW_BYTES or (held > 0 and self.held >= CONNECTION_WINDOW_BYTES)
-
-    def _held_changed(self, difference: int) -> None:
-        self.held += difference
-        if difference < 0:
-            self._unblock()
-
-    def _block(self, stream: Stream) -> None:
-        if self._blocking is None:
-            self._reading.stop_reading()
-        self._blocking = stream
-        self._stall.start()
-
-    def _unblock(self) -> None:
-        """Read on unless the stream in the way is still full."""
-        stream = self._blocking
-        if stream is None:
-            return
-        if not stream.ended and stream.upload is not None and self._is_full(stream.upload):
-            return
-        others = [other for other in self.streams.values() if other.upload is not None and not other.ended]
-        for other in others:
-            if other.upload is not None and not other.upload.windowed and self._is_full(other.upload):
-                self._block(other)
-                return
-        self._blocking = None
-        self._stall.stop()
-        self._reading.go_on_reading()
 
     def hold(self, hold: bool) -> None:
         """While we do not read, nobody is too slow to send: neither a body nor CREDIT."""
@@ -352,19 +283,3 @@ class Session:
                         deadline.hold()
                     else:
                         deadline.release()
-
-    # Deadlines
-
-    def _stalled(self) -> None:
-        stream = self._blocking
-        if stream is not None:
-            self._refuse(stream, ErrorCode.OWNER_UNAVAILABLE, "the owner does not take the request's body")
-
-    def _silent(self, stream: Stream) -> None:
-        upload, idle = stream.upload, stream.idle
-        waits = self.windowed_held >= CONNECTION_WINDOW_BYTES // 2
-        if upload is not None and idle is not None and upload.windowed and (upload.held or waits):
-            # It may have no room: then the owner is slow, not the caller.
-            idle.start()
-            return
-        self._refuse(stream, ErrorCode.TIMEOUT, "the request's body did not go on in time")

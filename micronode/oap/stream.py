@@ -4,9 +4,9 @@ A stream ends in one of three ways: its call ends it (``finish``, ``fail``), the
 cancel, a breach, a deadline, a limit), or the connection is gone (``vanish``). Whatever comes after
 that is ignored, so that neither the relay nor the session has to ask first.
 
-What its call answers waits here for the stream's turn at the connection (:mod:`micronode.oap.outbox`),
-and the stream is open meanwhile, so that its place in ``max_inflight`` and its facet's permit bound what
-a caller that does not read makes the node hold. Errors alone do not wait.
+What its call answers waits here for the stream's turn at the connection (:mod:`micronode.oap.fairness`)
+and for room in its window, and the stream is open meanwhile, so that its place in ``max_inflight`` and its
+facet's permit bound what a caller that does not read makes the node hold. Errors alone do not wait.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IResponseSink
 from micronode.oap.compression import is_compressible
-from micronode.oap.wire.heads import dump_object
+from micronode.oap.fairness import ALONE_BYTES
+from micronode.oap.head import BODILESS, head_fields
+from micronode.oap.running import Running
+from micronode.oap.waiting import Waiting
 
 if TYPE_CHECKING:
     from micronode.calls.operations import Operation
@@ -31,20 +32,10 @@ if TYPE_CHECKING:
     from micronode.oap.timers import Deadline
     from micronode.oap.upload import Upload
 
-_log = Logger()
-#: Members of a response head that an owner has a say in; a longer text is no honest one.
-_TEXTS: Final = ("content_type", "etag", "range")
-_MAX_TEXT: Final = 2_048
-#: Bytes a character has in JSON at most, and all of a head but its texts: below that nothing is measured.
-_MAX_LETTER: Final = 12
-_OTHER_BYTES: Final = 256
-#: Statuses of answers without a body (RFC 9110 section 6.4.1).
-_BODILESS: Final = frozenset((204, 304))
 GONE: Final = NodeError(ErrorCode.CANCELLED, "the caller has gone")
-_DEFECT: Final = "a defect of the node; its log has the request id"
 
 
-@implementer(IResponseSink, IConsumer, IPushProducer)
+@implementer(IResponseSink, IConsumer)
 class Stream:
     """The response side of a stream, and what belongs to it.
 
@@ -52,6 +43,7 @@ class Stream:
     :ivar upload: the request's body, where the operation takes one.
     :ivar idle: the deadline for its next frame, where there is an upload.
     :ivar starving: the deadline for CREDIT; it runs while the answer's window is empty.
+    :ivar waiting: body bytes of the answer that wait, and who makes them.
     :ivar received: bytes of request body so far.
     :ivar compressible: whether chunks of its answer may be compressed, by what they are.
     :ivar ended: True once its terminal frame was sent, or the connection is gone.
@@ -74,18 +66,14 @@ class Stream:
         self.status = 0
         self.error: NodeError | None = None
         self._session = session
-        self._running: Deferred[None] | None = None
-        self._producer: IPushProducer | None = None
-        #: Others have the turn, or nobody: the caller does not read.
-        self._waiting = False
-        #: The window of the answer is empty.
-        self._starved = False
-        #: Body bytes that wait for the turn, or for room in the window.
-        self._held: list[bytes] = []
+        self._running = Running(self)
+        self.waiting = Waiting(corr_id, session.outbox.stock)
         #: What finish() returned while the end waited for the turn.
         self._finishing: Deferred[None] | None = None
-        #: The head, until it is sent: together with the first bytes of the body, or with the end.
+        #: The head, until it is sent: together with the first bytes of the body, or with the end, or alone
+        #: when it is due.
         self._head: dict[str, Any] | None = None
+        self._head_due = False
         self._bodiless = False
         #: Bytes of body still owed; None: no length was promised.
         self._owed: int | None = None
@@ -97,22 +85,7 @@ class Stream:
 
     def run(self, running: Deferred[None]) -> None:
         """Watch the call that answers here. *running* is the dispatcher's, and is cancelled by abort."""
-        self._running = running
-        running.addBoth(self._over)
-        if self.ended:
-            # It was ended while the call was being dispatched, before there was anything to cancel.
-            self._cancel()
-
-    def _over(self, result: object) -> None:
-        self._running = None
-        if self.ended:
-            return
-        route = self.operation.name if self.operation is not None else ""
-        if isinstance(result, Failure):
-            _log.failure("call_failed", failure=result, route=route, request_id=self.request_id)
-        else:
-            _log.error("call_unanswered", route=route, request_id=self.request_id)
-        self.abort(NodeError(ErrorCode.INTERNAL, _DEFECT))
+        self._running.watch(running)
 
     # IResponseSink
 
@@ -122,7 +95,7 @@ class Stream:
         """
         if self.ended or self.started:
             return
-        fields = _head_fields(head, self._session.max_head)
+        fields = head_fields(head, self._session.max_head)
         if fields is None:
             self.fail(NodeError(ErrorCode.BAD_GATEWAY, "the owner's answer has a malformed head"))
             return
@@ -131,16 +104,23 @@ class Stream:
         self._head = fields
         self.compressible = is_compressible(head.content_type)
         operation = self.operation
-        self._bodiless = head.status in _BODILESS or (operation is not None and operation.method == "HEAD")
+        self._bodiless = head.status in BODILESS or (operation is not None and operation.method == "HEAD")
         self._owed = None if self._bodiless else head.length
         if not self._bodiless and head.length != 0:
             self._session.send_soon(self)
 
     def send_head(self) -> None:
-        """Send the head if it still waits, unless the stream's turn is to come."""
-        if self._head is not None and not self._waiting:
-            head, self._head = self._head, None
-            self._session.write_head(self, head, ended=False)
+        """Send the head if it still waits, now or in the stream's turn: the body is long in coming."""
+        if self._head is not None:
+            self._head_due = True
+            if self._session.outbox.busy:
+                self._offer()
+            else:
+                self._write_head()
+
+    def _write_head(self) -> int:
+        head, self._head = self._head, None
+        return 0 if head is None else self._session.write_head(self, head, ended=False)
 
     def write(self, data: bytes) -> None:
         """Send body bytes, or hold them until the stream's turn.
@@ -156,42 +136,49 @@ class Stream:
                 self._break_length()
                 return
             self._owed -= len(data)
-        if self._waiting or self._starved:
-            self._held.append(data)
-        else:
-            self._send(data)
+        waiting = self.waiting
+        if waiting or waiting.starved or self._session.outbox.busy:
+            waiting.hold(data)
+            self._offer()
+            return
+        room = self._room(ALONE_BYTES)
+        self._send(data[:room])
+        if len(data) > room:
+            waiting.hold(data[room:])
+            self._offer()
 
-    def _send(self, data: bytes) -> None:
-        """Send *data*, as far as the window goes; the rest is held, and so is whoever makes more."""
-        session = self._session
-        room = session.room(self)
-        if room is not None and len(data) >= room:
-            if len(data) > room:
-                self._held.append(data[room:])
-                data = data[:room]
-            self._starved = True
-            session.starve(self)
-            if self._producer is not None:
-                self._producer.pauseProducing()
+    def _room(self, limit: int) -> int:
+        """Return how much may be sent, by the window and *limit*."""
+        room = self._session.room(self)
+        return limit if room is None or room > limit else room
+
+    def _send(self, data: bytes) -> int:
+        """Send body bytes for which there is room; return how long the frames are."""
         head, self._head = self._head, None
-        session.write_body(self, head, data)
+        size = self._session.write_body(self, head, data)
+        if self._session.room(self) == 0:
+            self.waiting.starve(True)
+            self._session.starve(self)
+        return size
+
+    def _offer(self) -> None:
+        if self.ready:
+            self._session.outbox.offer(self.corr_id, self)
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Pause *producer* while the caller does not read; stop it where the stream is over."""
         if not streaming:
             raise ValueError("only push producers: nobody pulls here")
-        if self._producer is not None:
+        if self.waiting.has_producer:
             raise RuntimeError("a producer is registered already")
         if self.ended:
             producer.stopProducing()
             return
-        self._producer = cast(IPushProducer, producer)
-        if self._waiting or self._starved:
-            self._producer.pauseProducing()
+        self.waiting.register(cast(IPushProducer, producer))
 
     def unregisterProducer(self) -> None:
         """Forget the producer."""
-        self._producer = None
+        self.waiting.unregister()
 
     def finish(self) -> Deferred[None]:
         """End the answer, in the stream's turn.
@@ -206,139 +193,104 @@ class Stream:
             raise RuntimeError("finish() before start()")
         if self._owed:
             self._break_length()
-        elif self._waiting or self._held:
+        elif self.waiting or self._session.outbox.busy:
             finishing = self._finishing = Deferred()
             self._session.release_request(self)
+            self._offer()
             return finishing
         else:
             self._end()
         return succeed(None)
 
-    def _end(self) -> None:
+    def _end(self) -> int:
         self.ended = True
         head, self._head = self._head, None
         if head is not None:
-            self._session.write_head(self, head, ended=True)
+            size = self._session.write_head(self, head, ended=True)
         else:
-            self._session.write_end(self)
+            size = self._session.write_end(self)
         self._leave()
+        return size
 
     def fail(self, error: NodeError) -> None:
         """End the answer with *error*, now; a head that was started is sent before it if it may be."""
         if not self.answered:
-            self.send_head()
-            self.ended = True
-            self.error, self.status = error, error.code.status
+            if not self._session.outbox.busy:
+                self._write_head()
+            self._end_with(error)
             self._session.write_error(self, error)
             self._leave()
 
-    # IPushProducer, for the outbox
+    def _end_with(self, error: NodeError) -> None:
+        self.ended = True
+        self.error, self.status = error, error.code.status
 
-    def pauseProducing(self) -> None:
-        """Wait for the next turn."""
-        self._waiting = True
-        if self._producer is not None:
-            self._producer.pauseProducing()
+    # Turns, for the outbox
 
-    def resumeProducing(self) -> None:
-        """Take the turn."""
-        self._waiting = False
-        self._proceed()
+    @property
+    def ready(self) -> bool:
+        """Whether there is something that may be sent now.
+
+        Neither the head nor an end is held by an empty window, unless bytes are owed before them.
+        """
+        if self.waiting:
+            return not self.waiting.starved
+        return self._finishing is not None or (self._head_due and self._head is not None)
+
+    def take_turn(self, limit: int) -> int:
+        """Send about *limit* bytes of what waits, and the end behind the last of them."""
+        size, waiting = 0, self.waiting
+        if waiting and not waiting.starved:
+            size = self._send(waiting.take(self._room(limit)))
+        if not (waiting or self.ended):
+            if self._finishing is not None:
+                return size + self._end()
+            if self._head_due:
+                # A head that waited must not wait for what its producer may be long in sending.
+                size += self._write_head()
+        waiting.regulate()
+        return size
 
     def credited(self) -> None:
         """Take note of CREDIT: there is room in the window."""
-        if self._starved and self._session.room(self):
-            self._starved = False
+        waiting = self.waiting
+        if waiting.starved and self._session.room(self):
+            waiting.starve(False)
             if self.starving is not None:
                 self.starving.stop()
-            if not self._waiting:
-                self._proceed()
-
-    def _proceed(self) -> None:
-        """Send what was held, then the end or what else the producer has."""
-        if self._starved:
-            # Neither the head nor an end is held by an empty window, unless bytes are owed before them.
-            if self._finishing is not None and not self._held:
-                self._end()
-            else:
-                self.send_head()
-            return
-        held, self._held = self._held, []
-        if held:
-            self._send(b"".join(held))
-        if self._waiting or self.ended or (self._starved and (self._held or self._finishing is None)):
-            return
-        if self._finishing is not None:
-            self._end()
-            return
-        # A head that waited must not wait for what its producer may be long in sending.
-        self.send_head()
-        if self._producer is not None and not self._waiting:
-            self._producer.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """The connection is gone; the session hears of it by itself."""
+            self._offer()
 
     # The session's side
 
     def abort(self, error: NodeError) -> None:
-        """End the stream for a reason outside its call: the call is cancelled, then *error* is sent."""
+        """End the stream for a reason outside its call: the call is cancelled, then *error* is sent.
+
+        A head that waits is not sent before it: after a cancel or a breach it may not be any more.
+        """
         if not self.ended:
-            self.send_head()
-            self.ended = True
-            self.error, self.status = error, error.code.status
-            self._cancel()
+            self._end_with(error)
+            self._running.cancel()
             self._session.write_error(self, error)
             self._leave()
 
     def vanish(self, error: NodeError = GONE) -> None:
         """The connection is gone, or is dropped for *error*: cancel the call, send nothing."""
         if not self.ended:
-            self.ended = True
-            self.error, self.status = error, error.code.status
-            self._cancel()
+            self._end_with(error)
+            self._running.cancel()
             self._leave()
-
-    def _cancel(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.cancel()
 
     def _leave(self) -> None:
         """Let go of everything; the stream is over."""
         self._head = None
-        self._held.clear()
-        self.unregisterProducer()
         self._session.forget(self)
+        self.waiting.close()
         finishing, self._finishing = self._finishing, None
         if finishing is not None:
             finishing.callback(None)
 
     def _break_length(self) -> None:
-        _log.error(
-            "body_length", route=self.operation.name if self.operation else "", request_id=self.request_id
-        )
+        self._running.complain("body_length")
         self.fail(NodeError(ErrorCode.INTERNAL, "the body does not have the length its head says"))
         # Not now: this runs inside the call, which goes on when it returns.
-        self._session.clock.callLater(0, self._cancel)
-
-
-def _head_fields(head: ResponseHead, max_bytes: int) -> dict[str, Any] | None:
-    """Return the JSON of a response head; None where an owner's texts are not fit for it.
-
-    It is measured here, since it may be sent where no call can fail any more.
-    """
-    fields: dict[str, Any] = {"status": head.status}
-    for name in ("content_type", "length", "etag", "range", "verified"):
-        value = getattr(head, name)
-        if value is not None:
-            fields[name] = value
-    letters = 0
-    for name in _TEXTS:
-        text = fields.get(name, "")
-        if len(text) > _MAX_TEXT or not text.isprintable():
-            return None
-        letters += len(text)
-    if letters * _MAX_LETTER + _OTHER_BYTES > max_bytes and len(dump_object(fields)) > max_bytes:
-        return None
-    return fields
+        self._session.clock.callLater(0, self._running.cancel)

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IPushProducer
+import socket
+
+from twisted.internet.interfaces import INegotiated, IPushProducer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 from zope.interface.verify import verifyObject
 
-from micronode.oap.outbox import MAX_CONTROL_BYTES, Outbox
+from micronode.oap.fairness import HELD_BYTES, QUANTUM_BYTES
+from micronode.oap.outbox import MAX_CONTROL_BYTES, Outbox, keep_unsent_small
 from tests.contracts.sink import SpyProducer
 from tests.support.oap import MemoryTransport
 
 
-class _Greedy(SpyProducer):
-    """Fills the transport as soon as it may."""
+class _Talker:
+    """Has *left* bytes to send, and says who it is with each of them."""
 
-    def __init__(self, outbox: Outbox) -> None:
-        super().__init__()
+    def __init__(self, outbox: Outbox, corr_id: int, left: int) -> None:
+        self.left = left
+        self._letter = bytes([corr_id])
         self._outbox = outbox
+        outbox.offer(corr_id, self)
 
-    def resumeProducing(self) -> None:
-        super().resumeProducing()
-        self._outbox.pauseProducing()
+    @property
+    def ready(self) -> bool:
+        return self.left > 0
+
+    def take_turn(self, limit: int) -> int:
+        size = min(limit, self.left)
+        self.left -= size
+        self._outbox.write(self._letter * size)
+        return size
 
 
 class OutboxTests(SynchronousTestCase):
@@ -29,12 +41,14 @@ class OutboxTests(SynchronousTestCase):
         self.clock = Clock()
         self.transport = MemoryTransport(self.clock)
         self.broken: list[bool] = []
+        self.crowds: list[bool] = []
         self.relieved: list[bool] = []
         self.outbox = Outbox(
             self.transport,
             self.clock,
             stall_s=30.0,
             broken=lambda: self.broken.append(True),
+            crowded=lambda: self.crowds.append(True),
             relieved=lambda: self.relieved.append(True),
         )
 
@@ -56,42 +70,92 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.write(bytes(70_000))
         self.assertEqual(len(self.transport.writes), 1)
 
-    def test_producers_take_turns(self) -> None:
-        producers = {number: _Greedy(self.outbox) for number in range(1, 4)}
-        for number, producer in producers.items():
-            self.outbox.attach(number, producer)
+    def counts(self) -> list[int]:
+        """Return how many bytes each of 1, 2 and 3 got so far."""
+        data = self.transport.value()
+        return [data.count(bytes([number])) for number in (1, 2, 3)]
+
+    def test_who_talks_first_writes_until_the_transport_is_full(self) -> None:
+        self.transport.full_at = 65_536
+        talker = _Talker(self.outbox, 1, 1_000_000)
+        self.assertTrue(self.outbox.full)
+        self.assertEqual(self.counts()[0], 1_000_000 - talker.left)
+        self.assertLessEqual(len(self.transport.value()), 2 * 65_536)
+
+    def test_turns_are_of_a_quantum_each(self) -> None:
+        self.transport.full_at = 65_536
         self.transport.fill()
-        for _ in range(6):
+        talkers = [_Talker(self.outbox, number, 1_000_000) for number in (1, 2, 3)]
+        self.assertEqual(self.counts(), [0, 0, 0])
+        total = [0, 0, 0]
+        for _ in range(10):
+            self.transport.clear()
             self.transport.drain()
-        self.assertEqual([producer.told.count("resume") for producer in producers.values()], [2, 2, 2])
+            self.assertLessEqual(len(self.transport.value()), 65_536 + 32_768 + QUANTUM_BYTES)
+            total = [before + now for before, now in zip(total, self.counts(), strict=True)]
+            self.assertLessEqual(max(total) - min(total), QUANTUM_BYTES)
+        self.assertEqual(total, [1_000_000 - talker.left for talker in talkers])
 
-    def test_detached_producer_is_left_alone(self) -> None:
-        running, waiting = SpyProducer(), SpyProducer()
-        self.outbox.attach(1, running)
-        self.outbox.detach(1)
+    def test_small_one_waits_for_one_turn_of_the_others(self) -> None:
+        self.transport.full_at = 65_536
         self.transport.fill()
-        self.outbox.attach(2, waiting)
-        self.outbox.detach(2)
-        self.outbox.detach(3)
+        for number in (1, 2):
+            _Talker(self.outbox, number, 1_000_000)
+        _Talker(self.outbox, 3, 100)
         self.transport.drain()
-        self.assertEqual((running.told, waiting.told), ([], ["pause"]))
+        self.assertEqual(self.transport.value().index(3), 2 * QUANTUM_BYTES)
 
-    def test_second_pause_pauses_nobody_twice(self) -> None:
-        producer = SpyProducer()
-        self.outbox.attach(1, producer)
+    def test_control_is_first(self) -> None:
+        self.transport.full_at = 65_536
         self.transport.fill()
+        _Talker(self.outbox, 1, 1_000_000)
+        self.outbox.write_control(b"\xff" * 10)
+        self.outbox.on_room = lambda: self.outbox.write_control(b"\xfe")
+        self.assertEqual(self.transport.value(), b"")
+        self.transport.drain()
+        self.assertEqual(self.transport.value()[:12], b"\xff" * 10 + b"\xfe\x01")
+
+    def test_control_does_not_keep_everyone_else_from_talking(self) -> None:
+        self.transport.full_at = 65_536
         self.transport.fill()
-        self.assertEqual(producer.told, ["pause"])
+        talker = _Talker(self.outbox, 1, 1_000_000)
+        for _ in range(5):
+            self.outbox.write_control(bytes(MAX_CONTROL_BYTES + 1))
+            before = talker.left
+            self.transport.clear()
+            self.transport.drain()
+            self.assertTrue(self.outbox.full)
+            self.assertLess(talker.left, before)
+
+    def test_who_is_over_has_no_turn(self) -> None:
+        self.transport.fill()
+        _Talker(self.outbox, 1, 100)
+        _Talker(self.outbox, 2, 100)
+        self.outbox.detach(1)
+        self.outbox.detach(7)
+        self.transport.drain()
+        self.assertEqual(self.counts(), [0, 100, 0])
+
+    def test_source_begins_paused_where_too_much_is_held(self) -> None:
+        first, second = SpyProducer(), SpyProducer()
+        self.outbox.attach(1, first)
+        self.outbox.stock.hold(1, HELD_BYTES)
+        self.outbox.attach(2, second)
+        self.assertEqual((first.told, second.told), (["pause"], ["pause"]))
+        self.outbox.detach(1)
+        self.outbox.stock.give_back(HELD_BYTES)
+        self.assertEqual((first.told, second.told), (["pause"], ["pause", "resume"]))
 
     def test_crowded_by_control_output_while_full(self) -> None:
         self.outbox.write_control(bytes(MAX_CONTROL_BYTES * 2))
         self.assertFalse(self.outbox.crowded)
         self.transport.fill()
-        self.outbox.write(bytes(MAX_CONTROL_BYTES * 2))
         self.outbox.write_control(bytes(MAX_CONTROL_BYTES))
         self.assertFalse(self.outbox.crowded)
         self.outbox.write_control(b"x")
         self.assertTrue(self.outbox.crowded)
+        self.outbox.write_control(b"x")
+        self.assertEqual(self.crowds, [True])
         self.assertEqual(self.relieved, [])
         self.transport.drain()
         self.assertEqual((self.outbox.crowded, self.relieved, self.broken), (False, [True], []))
@@ -117,11 +181,18 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.write(b"last")
         self.outbox.close()
         self.outbox.write(b"too late")
+        _Talker(self.outbox, 1, 100)
         self.outbox.write_control(b"too late")
         self.outbox.uncork()
         self.outbox.close()
         self.assertEqual(self.transport.writes, [b"last"])
         self.assertIsNone(self.transport.producer)
+
+    def test_closed_outbox_hands_on_what_waited_to_be_said(self) -> None:
+        self.transport.fill()
+        self.outbox.write_control(b"why")
+        self.outbox.close()
+        self.assertEqual(self.transport.writes, [b"why"])
 
     def test_discarded_outbox_writes_nothing(self) -> None:
         self.outbox.cork()
@@ -129,6 +200,40 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.discard()
         self.outbox.uncork()
         self.outbox.pauseProducing()
+        self.outbox.write_control(b"lost")
         self.outbox.stopProducing()
         self.assertEqual(self.transport.writes, [])
         self.assertEqual([call for call in self.clock.getDelayedCalls() if call.active()], [])
+
+
+class UnsentTests(SynchronousTestCase):
+    """What the kernel may keep unsent."""
+
+    def test_tcp_is_told(self) -> None:
+        with socket.socket() as peer:
+            keep_unsent_small(_Handled(peer))
+            self.assertEqual(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT), 131_072)
+
+    def test_tls_is_told_below(self) -> None:
+        with socket.socket() as peer:
+            tls = _Handled(None)
+            tls.transport = _Handled(peer)
+            directlyProvides(tls, INegotiated)
+            keep_unsent_small(tls)
+            self.assertEqual(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT), 131_072)
+
+    def test_others_are_left_alone(self) -> None:
+        with socket.socket(socket.AF_UNIX) as peer:
+            keep_unsent_small(_Handled(peer))
+        keep_unsent_small(object())
+
+
+class _Handled:
+    """A transport over a socket."""
+
+    def __init__(self, handle: socket.socket | None) -> None:
+        self.transport: _Handled | None = None
+        self._handle = handle
+
+    def getHandle(self) -> socket.socket | None:
+        return self._handle

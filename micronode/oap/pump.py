@@ -1,0 +1,75 @@
+"""What one connection reads: input not yet decoded, events not yet handled, and why they wait.
+
+Both only wait while nothing is to be handled: a stream without windows is full, or too much control output
+waits for the caller.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from micronode.oap.wire.events import Event
+
+#: Why nothing is handled. UPLOAD: an owner does not take a body. OUTPUT: the caller does not read.
+UPLOAD: Final = "upload"
+OUTPUT: Final = "output"
+
+
+class Pump:
+    """Decodes what came and hands the events on, one at a time, until it is told to stop.
+
+    :param decode: yields the events of one read; the core's ``receive``.
+    :param handle: called with each event. It may add a reason, or :meth:`close` the pump.
+    :ivar running: whether :meth:`run` runs.
+    :ivar reasons: why nothing is handled; empty while it is.
+    """
+
+    def __init__(self, decode: Callable[[bytes], Iterator[Event]], handle: Callable[[Event], None]) -> None:
+        self.running = False
+        self.reasons: set[str] = set()
+        self._decode = decode
+        self._handle = handle
+        self._events: Iterator[Event] = iter(())
+        self._input: deque[bytes] = deque()
+        self._open = True
+
+    @property
+    def held(self) -> int:
+        """Bytes that were read and not decoded."""
+        return sum(map(len, self._input))
+
+    def put(self, data: bytes) -> None:
+        """Add what was read; :meth:`run` handles it."""
+        self._input.append(data)
+
+    def run(self) -> bool:
+        """Handle what was read until there is no more, or a reason not to. Not while it runs.
+
+        :return: whether anything was handled.
+        """
+        happened = False
+        self.running = True
+        try:
+            while self._open and not self.reasons:
+                event = next(self._events, None)
+                if event is not None:
+                    happened = True
+                    self._handle(event)
+                elif self._input:
+                    self._events = self._decode(self._input.popleft())
+                else:
+                    break
+        finally:
+            self.running = False
+        return happened
+
+    def close(self) -> None:
+        """Handle nothing more. What was not decoded is still counted by :attr:`held`."""
+        self._open = False
+
+    def clear(self) -> None:
+        """Forget what there is."""
+        self._events = iter(())
+        self._input.clear()
