@@ -1,4 +1,4 @@
-"""``micronode call``: make one OAP/1 call and print the body of its answer.
+"""``micronode call``: make one OAP/1 call and print the body of its answer, or a subscription's messages.
 
 A thin user of :mod:`micronode.oap.client`, which embedding programs use the same way.
 """
@@ -16,12 +16,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.python import usage
+from twisted.python.failure import Failure
 
 from micronode.cli.bodies import BodyWriter, open_body
 from micronode.cli.exits import CommandError, Exit, say
 from micronode.cli.options import CommandOptions, OptParameters
+from micronode.cli.output import LiveWriter
 from micronode.cli.runner import run_to_end
-from micronode.config.kinds import did_you_mean, shorten
+from micronode.cli.subscribing import print_messages
+from micronode.config.kinds import Key, Kind, RefusedError, did_you_mean, shorten
 from micronode.oap.client import OAPClient, OAPError, OAPResponse, connect
 from micronode.oap.wire.profiles import Profile
 
@@ -32,6 +35,9 @@ STORING: Final = frozenset({(Profile.MEDIA, "put")})
 Connect = Callable[[Any, str], Deferred[OAPClient]]
 #: Seconds to say goodbye.
 _CLOSE_S: Final = 2.0
+_TIMEOUT: Final = Key(
+    path="--timeout", kind=Kind.DURATION, doc="", default=None, unit="s", minimum=0.001, maximum=1e6
+)
 
 
 class CallOptions(CommandOptions):
@@ -58,12 +64,24 @@ class CallOptions(CommandOptions):
             "Print the answer's head (JSON) on standard error, before the body; of an answer without a "
             "body it is printed there in any case.",
         ),
+        (
+            "stream",
+            None,
+            "Print each piece of the body as it comes. With --body - standard input is sent as it comes, "
+            "too, and neither waits for the other.",
+        ),
+        (
+            "subscribe",
+            None,
+            "Subscribe, and print each message as a line of JSON, until Ctrl-C (then the exit code is 0).",
+        ),
+        ("ack", None, "With --subscribe: ack each message after it was printed."),
     )
 
     def __init__(self) -> None:
         super().__init__()
         self["args"] = {}
-        self["deadline"] = None
+        self["deadline"] = self["timeout"] = self["count"] = None
 
     def parseArgs(self, *words: str) -> None:
         if len(words) != 3:
@@ -76,6 +94,15 @@ class CallOptions(CommandOptions):
         self["profile"] = profile
 
     def postOptions(self) -> None:
+        subscribes = self["subscribe"]
+        for name in ("ack", "count"):
+            if self[name] and not subscribes:
+                raise usage.UsageError(f"--{name} is for messages: it goes with --subscribe")
+        for name in ("body", "stream", "head", "deadline", "idempotency-key"):
+            if self[name] and subscribes:
+                raise usage.UsageError(f"--subscribe takes no --{name}")
+        if self["ack"] and not isinstance(self["args"].get("topic"), str):
+            raise usage.UsageError("--ack needs the topic: name it with --args '{\"topic\": ...}'")
         if self["body"] is None and (PROFILES[self["profile"]], self["op"]) in STORING:
             raise usage.UsageError(
                 f"{self['profile']}.{self['op']} stores a body and none was given: name its file with "
@@ -94,9 +121,24 @@ class CallOptions(CommandOptions):
 
     def opt_deadline(self, text: str) -> None:
         """Milliseconds the node may take."""
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:16]) <= 2**53):
-            raise usage.UsageError(f"--deadline takes a whole number of milliseconds, not {shorten(text)}")
-        self["deadline"] = int(text)
+        self["deadline"] = _whole("--deadline", text, "a whole number of milliseconds")
+
+    def opt_timeout(self, text: str) -> None:
+        """Give up after this long, as in 500ms or 2m; a subscription simply ends."""
+        try:
+            self["timeout"] = _TIMEOUT.read(text)
+        except RefusedError as error:
+            raise usage.UsageError(f"{error.what}; {error.fix}") from None
+
+    def opt_count(self, text: str) -> None:
+        """With --subscribe: end after so many messages."""
+        self["count"] = _whole("--count", text, "a whole number from 1 on")
+
+
+def _whole(option: str, text: str, kind: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:16]) <= 2**53):
+        raise usage.UsageError(f"{option} takes {kind}, not {shorten(text)}")
+    return int(text)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -117,20 +159,39 @@ async def call(reactor: Any, options: CallOptions, connect: Connect = connect) -
 
     :param connect: makes the connection; :func:`micronode.oap.client.connect` unless a test passes its own.
     :return: the exit code.
-    :raises CommandError: no connection, or a body that cannot be read.
+    :raises CommandError: no connection, a body that cannot be read, or no end within ``--timeout``.
     """
+    calling = Deferred.fromCoroutine(_call(reactor, options, connect))
+    if options["timeout"] is not None:
+        calling.addTimeout(options["timeout"], reactor, onTimeoutCancel=_timed_out)
+    return await calling
+
+
+def _timed_out(result: int | Failure, seconds: float) -> int:
+    if not isinstance(result, Failure):  # a subscription, for which that is a good end
+        return result
+    raise CommandError(Exit.FAILED, f"no end within {seconds:g} s, the --timeout given")
+
+
+async def _call(reactor: Any, options: CallOptions, connect: Connect) -> int:
     body = None if options["body"] is None else open_body(options["body"], reactor)
     client = await _connected(reactor, options["target"], connect)
+    profile, op, args = PROFILES[options["profile"]], options["op"], options["args"]
     try:
+        if options["subscribe"]:
+            writer = LiveWriter(sys.stdout.buffer, reactor, lambda: None)
+            ack, count = bool(options["ack"]), options["count"]
+            return await print_messages(client, profile, op, args, writer, ack=ack, count=count)
         response = await client.call(
-            PROFILES[options["profile"]],
-            options["op"],
-            options["args"],
+            profile,
+            op,
+            args,
             body=body,
             deadline_ms=options["deadline"],
             idempotency_key=options["idempotency-key"],
         )
-        return await _print(response, head=bool(options["head"]))
+        live = reactor if options["stream"] else None
+        return await _print(response, head=bool(options["head"]), live=live)
     except OAPError as error:
         say(f"{options['profile']}.{options['op']}: {describe(error)}")
     except ConnectionClosed:
@@ -159,7 +220,7 @@ async def _connected(reactor: Any, target: str, connect: Connect) -> OAPClient:
         raise CommandError(Exit.UNAVAILABLE, message) from None
 
 
-async def _print(response: OAPResponse, *, head: bool) -> int:
+async def _print(response: OAPResponse, *, head: bool, live: Any = None) -> int:
     if head:
         _print_head(response)
     delivery: Deferred[None] | None = None
@@ -169,12 +230,14 @@ async def _print(response: OAPResponse, *, head: bool) -> int:
             delivery.cancel()
 
     stream = sys.stdout.buffer
-    writer = BodyWriter(stream, full)
+    writer = BodyWriter(stream, full) if live is None else LiveWriter(stream, live, full)
     delivery = response.deliver(writer)
     if writer.error is not None:
         delivery.cancel()
     try:
         await delivery
+        if isinstance(writer, LiveWriter):
+            await writer.drained()
     except CancelledError:
         if writer.error is None:
             raise

@@ -1,90 +1,44 @@
-"""What a caller gets: :class:`OAPResponse`, and :class:`OAPError` where it does not."""
+"""What a caller gets: :class:`OAPResponse`, the head of an answer and its body as it is taken."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
 from zope.interface import implementer
 
+from micronode.oap.caller_error import OAPError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.limits import STREAM_WINDOW_BYTES
 
-
-class OAPError(Exception):
-    """A call, or the connection, failed.
-
-    :ivar code: the status, as in the error table (404, 503, …).
-    :ivar name: the error's name (``not_found``, ``owner_unavailable``, …).
-    :ivar message: what the node says about it.
-    :ivar retryable: whether the same call may do better later.
-    :ivar retry_after_ms: when, if the node said so.
-    """
-
-    def __init__(
-        self,
-        code: int,
-        name: str,
-        message: str,
-        *,
-        retryable: bool = False,
-        retry_after_ms: int | None = None,
-    ) -> None:
-        super().__init__(code, name, message)
-        self.code = code
-        self.name = name
-        self.message = message
-        self.retryable = retryable
-        self.retry_after_ms = retry_after_ms
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.name}: {self.message}"
-
-    @classmethod
-    def from_code(cls, code: ErrorCode, message: str, *, retry_after_ms: int | None = None) -> OAPError:
-        """Make an error of this side's own."""
-        return cls(code.status, code.value, message, retryable=code.retryable, retry_after_ms=retry_after_ms)
-
-    @classmethod
-    def from_object(cls, code: int, error: Mapping[str, Any]) -> OAPError:
-        """Read an error object; members that are missing or no good fall back to what *code* says."""
-        name, message = error.get("code"), error.get("message")
-        wait = error.get("retry_after_ms")
-        return cls(
-            code,
-            name if isinstance(name, str) else _name_of(code),
-            message if isinstance(message, str) else "",
-            retryable=error.get("retryable") is True,
-            retry_after_ms=wait if isinstance(wait, int) and not isinstance(wait, bool) else None,
-        )
-
-
-def _name_of(code: int) -> str:
-    return next((each.value for each in ErrorCode if each.status == code), "unknown")
+__all__ = ["OAPError", "OAPResponse", "Source"]
 
 
 class Source(Protocol):
-    """Where a response comes from: the connection, as far as it matters here."""
+    """Where a body comes from: the call, as far as it matters here."""
 
-    def hold(self, response: OAPResponse) -> None:
-        """Read nothing from the node until *response* lets go."""
+    def taken(self, size: int) -> None:
+        """Note that *size* bytes of the body are held here no more."""
 
-    def let_go(self, response: OAPResponse) -> None:
-        """Read again, if no other response holds on."""
+    def hold(self) -> None:
+        """Let nothing more come until :meth:`let_go`, unless a window sees to that."""
 
-    def give_up(self, response: OAPResponse) -> None:
-        """Cancel the call of *response*."""
+    def let_go(self) -> None:
+        """Let more come."""
+
+    def give_up(self) -> None:
+        """Cancel the call."""
 
 
 @implementer(IPushProducer)
 class OAPResponse:
-    """An answer: its head is here, its body comes as it is read.
+    """An answer: its head is here, its body comes as it is taken, in one of three ways: :meth:`deliver` it to
+    a consumer, :meth:`read` it whole, or :meth:`take` it piece by piece.
 
-    Until :meth:`deliver` or :meth:`read` is called, up to 128 KiB of body are kept; more stops the
-    reading of the whole connection, and so does a consumer that pauses. So an answer that is of no use
-    must be given up with :meth:`abort`.
+    What is not taken yet is held, 128 KiB at most. Then the node stops sending, and what it waits for is
+    this stream alone. (A node that offers no windows stops the whole connection.) So an answer that is of
+    no use must be given up with :meth:`abort`.
 
     :ivar head: ``status``, and where known ``content_type``, ``length``, ``etag``, ``range``, ``verified``.
     """
@@ -95,11 +49,20 @@ class OAPResponse:
         self._buffer = bytearray()
         self._consumer: IConsumer | None = None
         self._delivered: Deferred[None] | None = None
-        self._taken = False
+        self._waiting: Deferred[bytes] | None = None
+        #: What is waited for, at most.
+        self._most = 0
+        #: Whether the body was given to somebody, by which way ever.
+        self._claimed = False
         self._paused = False
-        #: The terminal frame has come.
+        #: Nothing more comes: the terminal frame has come, or we gave up.
         self._ended = False
-        self._error: OAPError | None = None
+        self._error: Exception | None = None
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait to be taken."""
+        return len(self._buffer)
 
     def deliver(self, consumer: IConsumer) -> Deferred[None]:
         """Write the body to *consumer* as it comes; once.
@@ -107,9 +70,9 @@ class OAPResponse:
         :return: a Deferred that fires (None) when the body is whole, and fails with :class:`OAPError`
             when it will not be. Cancelling it cancels the call.
         """
-        if self._taken:
+        if self._claimed:
             raise RuntimeError("a body is delivered once")
-        self._taken = True
+        self._claimed = True
         delivered = self._delivered = Deferred(lambda _: self._drop())
         self._consumer = consumer
         consumer.registerProducer(self, True)
@@ -125,8 +88,28 @@ class OAPResponse:
         collector = _Collector(max_bytes)
         return self.deliver(collector).addCallback(lambda _: bytes(collector.data))
 
+    def take(self, max_bytes: int) -> Deferred[bytes]:
+        """Take the next piece of the body; one at a time.
+
+        :return: a Deferred that fires with at most *max_bytes* as soon as there are any, with ``b""`` when
+            the body was whole; fails with :class:`OAPError`. Cancelling it cancels the call.
+        """
+        if self._delivered is not None or self._waiting is not None or max_bytes < 1:
+            raise RuntimeError("a body is taken piece by piece, one at a time, or delivered")
+        self._claimed = True
+        if self._buffer:
+            data = bytes(self._buffer[:max_bytes])
+            del self._buffer[:max_bytes]
+            self._took(len(data))
+            return succeed(data)
+        if self._ended:
+            return succeed(b"") if self._error is None else fail(self._error)
+        self._most = max_bytes
+        waiting = self._waiting = Deferred(lambda _: self._drop())
+        return waiting
+
     def abort(self) -> None:
-        """Give the answer up: the call is cancelled, and a pending :meth:`deliver` fails."""
+        """Give the answer up: the call is cancelled, and what waits for its body fails."""
         self._fail(OAPError.from_code(ErrorCode.CANCELLED, "given up by the caller"))
 
     # The connection's side
@@ -134,31 +117,44 @@ class OAPResponse:
     def receive(self, data: bytes) -> None:
         """Take body bytes."""
         consumer = self._consumer
-        if not data:
+        if self._ended or not data:
             return
         if consumer is not None and not self._paused and not self._buffer:
             consumer.write(data)
-        elif not self._taken or consumer is not None:
-            self._buffer += data
-            if len(self._buffer) >= STREAM_WINDOW_BYTES:
-                self._source.hold(self)
+            self._source.taken(len(data))
+            return
+        waiting, self._waiting = self._waiting, None
+        piece = b""
+        if waiting is not None:
+            piece, data = data[: self._most], data[self._most :]
+        self._buffer += data
+        if len(self._buffer) >= STREAM_WINDOW_BYTES:
+            self._source.hold()
+        if waiting is not None:
+            self._source.taken(len(piece))
+            waiting.callback(piece)
 
     def end(self, error: OAPError | None) -> None:
         """Take note that no more will come."""
+        if self._ended:
+            return
         self._ended = True
         self._error = error
         if error is not None:
             # A body that is void is not worth waiting for.
             self._buffer.clear()
         self._drain()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(b"") if error is None else waiting.errback(error)
 
     # IPushProducer, for the consumer
 
     def pauseProducing(self) -> None:
-        """Stop the connection: the consumer is full."""
+        """Hold what comes: the consumer is full."""
         if self._consumer is not None and not self._paused:
             self._paused = True
-            self._source.hold(self)
+            self._source.hold()
 
     def resumeProducing(self) -> None:
         """Go on."""
@@ -178,18 +174,24 @@ class OAPResponse:
             data = bytes(self._buffer)
             self._buffer.clear()
             consumer.write(data)
+            self._source.taken(len(data))
         # Writing may have paused, or ended, everything.
         if not self._paused and not self._buffer:
-            self._source.let_go(self)
+            self._source.let_go()
         if self._ended and not self._buffer and self._consumer is not None:
             self._finish(self._error)
 
-    def _finish(self, error: OAPError | None) -> None:
+    def _took(self, size: int) -> None:
+        self._source.taken(size)
+        if len(self._buffer) < STREAM_WINDOW_BYTES:
+            self._source.let_go()
+
+    def _finish(self, error: Exception | None) -> None:
         consumer, delivered = self._consumer, self._delivered
         self._consumer = self._delivered = None
         if consumer is not None:
             consumer.unregisterProducer()
-        self._source.let_go(self)
+        self._source.let_go()
         if delivered is not None:
             if error is None:
                 delivered.callback(None)
@@ -197,19 +199,22 @@ class OAPResponse:
                 delivered.errback(error)
 
     def _fail(self, error: OAPError) -> None:
-        delivered, self._delivered = self._delivered, None
-        self._drop()
-        if delivered is not None:
-            delivered.errback(error)
+        delivered, waiting = self._delivered, self._waiting
+        self._drop(error)
+        for each in (delivered, waiting):
+            if each is not None:
+                each.errback(error)
 
-    def _drop(self) -> None:
+    def _drop(self, error: OAPError | None = None) -> None:
         """Forget what is held and tell the node."""
-        self._taken = True
-        self._delivered = None
-        self._buffer.clear()
+        self._claimed = True
+        self._delivered = self._waiting = None
+        if self._buffer or not self._ended:
+            self._buffer.clear()
+            self._error = error or OAPError.from_code(ErrorCode.CANCELLED, "cancelled by the caller")
         if not self._ended:
             self._ended = True
-            self._source.give_up(self)
+            self._source.give_up()
         self._finish(None)
 
 

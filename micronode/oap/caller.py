@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -14,17 +14,25 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from micronode import __version__
-from micronode.oap.answer import OAPError, OAPResponse
+from micronode.oap.answer import OAPResponse
+from micronode.oap.caller_error import OAPError
+from micronode.oap.caller_inbox import Inbox
+from micronode.oap.caller_opening import Opening
 from micronode.oap.compression import make_inflate
 from micronode.oap.exchange import Exchange
-from micronode.oap.wire.caller import (
-    CallerConnection,
+from micronode.oap.exchanges import Exchanges
+from micronode.oap.outcome import Outcome
+from micronode.oap.rate import Rate
+from micronode.oap.wire.caller import CallerConnection
+from micronode.oap.wire.caller_events import (
     CallerEvent,
     CallFailed,
     ChunkReceived,
+    CreditGranted,
     GoawayReceived,
     HeadReceived,
     HelloAnswered,
+    MessageReceived,
     NodeFailed,
     NodePinged,
 )
@@ -35,8 +43,6 @@ from micronode.oap.wire.states import ConnectionState
 #: How long close() waits for what is unsent, in seconds.
 _CLOSE_S: Final = 1.0
 _LOST: Final = "the connection was lost before the answer was whole"
-#: How any answer of an HTTP server begins. As OAP/1 it would announce a frame of more than 1 GB.
-_HTTP: Final = b"HTTP"
 
 
 @implementer(IPushProducer)
@@ -44,27 +50,37 @@ class CallerProtocol(Protocol):
     """A connection to a node.
 
     :ivar ready: fires with the members of the node's answer to HELLO; fails with :class:`OAPError`.
-    :ivar closed: fires (None) when the connection is gone; never fails.
+    :ivar lost: settled (None) when the connection is gone.
+    :ivar full: whether the transport has more than it can send at once.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self.ready: Deferred[dict[str, Any]] = Deferred(lambda _: self._abort())
-        self._clock = clock
-        self._wire = CallerConnection(inflate=make_inflate())
-        self._exchanges: dict[int, Exchange] = {}
+        self.clock = clock
+        self._wire = CallerConnection(inflate=make_inflate(), windows=True)
+        self._exchanges = Exchanges()
         self._events: Iterator[CallerEvent] = iter(())
         self._input: deque[bytes] = deque()
-        #: The first bytes that came, as many as tell HTTP.
-        self._opening = b""
-        self._holders: set[OAPResponse] = set()
-        self._pumping = False
-        self._reading_paused = False
-        self._writing_paused = False
-        self._losing = False
-        self._lost = False
-        self._retry_after_ms: int | None = None
+        self._opening = Opening()
+        # A node that asks without end and does not read would fill our memory with echoes.
+        self._pings = Rate(clock, 10, 1.0)
+        self._holders: set[Exchange] = set()
+        self._pumping = self.full = False
+        #: We close, because we were asked to or for a reason of our own; and: the transport is gone.
+        self._closing = self._losing = self._gone = False
+        self._goaway = GoawayReceived(None)
         self._reason: OAPError | None = None
-        self._waiters: list[Deferred[None]] = []
+        self.lost: Outcome[None] = Outcome()
+
+    @property
+    def usable(self) -> bool:
+        """Whether calls may be opened."""
+        return self._wire.state is ConnectionState.OPEN and not self._losing
+
+    @property
+    def windowed(self) -> bool:
+        """Whether each stream has windows."""
+        return self._wire.windowed
 
     @property
     def _transport(self) -> Any:
@@ -81,22 +97,53 @@ class CallerProtocol(Protocol):
         self, profile: int, head: Mapping[str, Any], cap: bytes, body: IBodyProducer | None
     ) -> Deferred[OAPResponse]:
         """Open a stream; see :meth:`micronode.oap.client.OAPClient.call`."""
-        if self._wire.state is not ConnectionState.OPEN:
-            return fail(self._refusal())
-        corr_id, start = self._wire.open(profile, head, ended=body is None, cap=cap)
-        exchange = self._exchanges[corr_id] = Exchange(self, corr_id, body)
-        self._transport.write(start)
-        exchange.send_body()
-        if self._writing_paused and exchange.body is not None:
-            exchange.body.pauseProducing()
+        try:
+            exchange = self.open(profile, head, cap, asking=body is not None)
+        except OAPError as error:
+            return fail(error)
+        exchange.send(body)
         return exchange.answered
 
-    def _refusal(self) -> OAPError:
+    def open(
+        self,
+        profile: int,
+        head: Mapping[str, Any],
+        cap: bytes,
+        *,
+        asking: bool,
+        inbox: Inbox | None = None,
+    ) -> Exchange:
+        """Open a stream.
+
+        :param asking: whether the request has a body, to be sent by way of the exchange's.
+        :param inbox: takes the messages of the answer, if it is to be a subscription.
+        :raises OAPError: the connection takes no calls, or has no windows, which a subscription needs.
+        :raises ValueError: the head or the capability is too large.
+        """
+        subscribed = inbox is not None
+        if not self.usable:
+            raise self.refusal()
+        if subscribed and not self.windowed:
+            raise OAPError.from_code(ErrorCode.UNKNOWN_OP, "the node has no windows, so no subscriptions")
+        corr_id, start = self._wire.open(profile, head, ended=not asking, cap=cap, subscribed=subscribed)
+        exchange = Exchange(self, corr_id, asking=asking, inbox=inbox)
+        self._exchanges.add(exchange)
+        self._transport.write(start)
+        return exchange
+
+    def refusal(self) -> OAPError:
+        """Return why no call can be opened here."""
         if self._wire.state is ConnectionState.LEAVING:
-            return OAPError.from_code(
-                ErrorCode.DRAINING, "the node is going away", retry_after_ms=self._retry_after_ms
-            )
+            return self._draining()
         return self._reason or OAPError.from_code(ErrorCode.BAD_GATEWAY, "the connection is closed")
+
+    def _draining(self) -> OAPError:
+        wait = self._goaway.retry_after_ms
+        return OAPError.from_code(ErrorCode.DRAINING, "the node is going away", retry_after_ms=wait)
+
+    def room(self, corr_id: int) -> int | None:
+        """Return how many body bytes the windows of an open call have room for; None: it has none."""
+        return self._wire.room(corr_id)
 
     def send_body(self, corr_id: int, data: bytes) -> None:
         """Send body bytes of an open call."""
@@ -108,10 +155,15 @@ class CallerProtocol(Protocol):
         if self._wire.is_asking(corr_id):
             self._transport.write(self._wire.end(corr_id))
 
+    def starve(self, corr_id: int) -> None:
+        """Let the body of a call go on when there is room; others that wait come first."""
+        self._exchanges.starve(corr_id)
+
     def cancel(self, exchange: Exchange) -> None:
         """Tell the node that a call is given up, and forget it."""
         corr_id = exchange.corr_id
-        if self._exchanges.pop(corr_id, None) is not None and self._wire.is_open(corr_id):
+        self.let_go(exchange)
+        if self._exchanges.discard(corr_id) and self._wire.is_open(corr_id):
             self._transport.write(self._wire.cancel(corr_id))
 
     def close(self) -> Deferred[None]:
@@ -122,18 +174,13 @@ class CallerProtocol(Protocol):
 
         :return: a Deferred that fires (None) when it is closed.
         """
-        if self._lost:
-            return succeed(None)
-        closed: Deferred[None] = Deferred()
-        self._waiters.append(closed)
-        if len(self._waiters) == 1:
-            for exchange in list(self._exchanges.values()):
-                self.cancel(exchange)
-                exchange.ended(OAPError.from_code(ErrorCode.CANCELLED, "the connection was closed here"))
+        if not (self._closing or self._gone):
+            self._closing = True
+            self._exchanges.give_up(OAPError.from_code(ErrorCode.CANCELLED, "the connection was closed here"))
             self._lose()
-            late = self._clock.callLater(_CLOSE_S, self._transport.abortConnection)
-            closed.addCallback(lambda _: late.cancel() if late.active() else None)
-        return closed
+            late = self.clock.callLater(_CLOSE_S, self._abort)
+            self.lost.when().addCallback(lambda _: late.cancel() if late.active() else None)
+        return self.lost.when()
 
     def _lose(self) -> None:
         if not self._losing:
@@ -143,15 +190,14 @@ class CallerProtocol(Protocol):
             self._transport.loseConnection()
 
     def _abort(self) -> None:
-        if self.transport is not None and not self._lost:
+        if self.transport is not None and not self._gone:
             self._transport.abortConnection()
 
     # Input
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the node."""
-        if len(self._opening) < len(_HTTP):
-            self._opening += data[: len(_HTTP) - len(self._opening)]
+        self._opening.note(data)
         self._input.append(data)
         self._pump()
 
@@ -170,46 +216,37 @@ class CallerProtocol(Protocol):
                     break
         finally:
             self._pumping = False
+        self._send_credits()
+        if self._wire.state is ConnectionState.LEAVING and not self._wire.open_streams:
+            self._lose()
+
+    def _send_credits(self) -> None:
+        credits = self._wire.credits()
+        if credits and not self._gone:
+            self._transport.write(credits)
+
+    def taken(self, corr_id: int, size: int) -> None:
+        """Note that *size* bytes of an answer are held here no more."""
+        self._wire.taken(corr_id, size)
+        if not self._pumping:
+            self._send_credits()
 
     def _handle(self, event: CallerEvent) -> None:
         match event:
-            case ChunkReceived():
-                exchange = self._exchange(event.corr_id, event.ended)
-                if exchange is not None and exchange.response is not None:
-                    exchange.response.receive(event.data)
-                    if event.ended:
-                        exchange.ended(None)
-            case HeadReceived():
-                exchange = self._exchange(event.corr_id, event.ended)
-                if exchange is not None:
-                    exchange.began(event.head)
-                    if event.ended:
-                        exchange.ended(None)
-            case CallFailed():
-                exchange = self._exchange(event.corr_id, True)
-                if exchange is not None:
-                    exchange.ended(OAPError.from_object(event.code, event.error))
+            case ChunkReceived() | MessageReceived() | HeadReceived() | CallFailed() | CreditGranted():
+                self._exchanges.handle(event)
             case HelloAnswered():
                 if not self.ready.called:
                     self.ready.callback(event.reply)
             case NodePinged():
-                self._transport.write(self._wire.pong(event))
+                if self._pings.allows():
+                    self._transport.write(self._wire.pong(event))
             case GoawayReceived():
-                self._retry_after_ms = event.retry_after_ms
+                self._goaway = event
             case NodeFailed():
                 self._fail(OAPError.from_object(event.code, event.error))
             case ConnectionFailed():
-                self._fail(OAPError.from_code(ErrorCode.BAD_GATEWAY, self._blame(event)))
-
-    def _blame(self, event: ConnectionFailed) -> str:
-        if self._opening == _HTTP:
-            return (
-                "the answer is HTTP, so this looks like an HTTP port; use that of oap.listen (default 5312)"
-            )
-        return f"the node broke OAP/1: {event.message}"
-
-    def _exchange(self, corr_id: int, ended: bool) -> Exchange | None:
-        return self._exchanges.pop(corr_id, None) if ended else self._exchanges.get(corr_id)
+                self._fail(OAPError.from_code(ErrorCode.BAD_GATEWAY, self._opening.blame(event.message)))
 
     def _fail(self, error: OAPError) -> None:
         self._reason = error
@@ -217,63 +254,45 @@ class CallerProtocol(Protocol):
 
     # Backpressure
 
-    def hold(self, response: OAPResponse) -> None:
-        """Read nothing until *response* lets go."""
-        if self._lost:
-            return
-        self._holders.add(response)
-        if not self._reading_paused:
-            self._reading_paused = True
+    def hold(self, exchange: Exchange) -> None:
+        """Read nothing until *exchange* lets go."""
+        if not (self._holders or self._gone):
             self._transport.pauseProducing()
+        self._holders.add(exchange)
 
-    def let_go(self, response: OAPResponse) -> None:
-        """Read again, if no other response holds on."""
-        if response not in self._holders:
+    def let_go(self, exchange: Exchange) -> None:
+        """Read again, if no other call holds on."""
+        if exchange not in self._holders:
             return
-        self._holders.discard(response)
+        self._holders.discard(exchange)
         self._pump()
-        if self._reading_paused and not (self._holders or self._lost):
-            self._reading_paused = False
+        if not (self._holders or self._gone):
             self._transport.resumeProducing()
-
-    def give_up(self, response: OAPResponse) -> None:
-        """Cancel the call of *response*."""
-        for exchange in self._exchanges.values():
-            if exchange.response is response:
-                exchange.cancel()
-                return
 
     def pauseProducing(self) -> None:
         """Pause the bodies: the transport is full."""
-        if not self._writing_paused:
-            self._writing_paused = True
-            for exchange in list(self._exchanges.values()):
-                if exchange.body is not None:
-                    exchange.body.pauseProducing()
+        self.full = True
+        self._exchanges.settle()
 
     def resumeProducing(self) -> None:
         """Let the bodies go on."""
-        self._writing_paused = False
-        for exchange in list(self._exchanges.values()):
-            if exchange.body is not None and not self._writing_paused:
-                exchange.body.resumeProducing()
+        self.full = False
+        self._exchanges.feed()
+        self._exchanges.settle()
 
     def stopProducing(self) -> None:
         """The transport is gone; connectionLost follows."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail what is open."""
-        self._lost = True
+        self._gone = True
         # What was read already counts; what a paused consumer did not take yet stays with its response.
         self._holders.clear()
         self._pump()
         self._wire.close()
         error = self._reason = self._reason or OAPError.from_code(ErrorCode.BAD_GATEWAY, _LOST)
-        exchanges, self._exchanges = self._exchanges, {}
-        for exchange in exchanges.values():
-            exchange.ended(error)
+        # What the node did not look at before it left is `draining`, as if it had said so itself.
+        self._exchanges.end(error, last=self._goaway.last_corr_id, unseen=self._draining())
         if not self.ready.called:
             self.ready.errback(error)
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(None)
+        self.lost.settle(None)

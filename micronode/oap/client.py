@@ -11,70 +11,86 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import connectProtocol
-from twisted.internet.error import TimeoutError as ConnectTimeoutError
-from twisted.web.iweb import IBodyProducer
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
 
-from micronode.concurrency.connecting import make_endpoint
-from micronode.config.address import ListenAddress
-from micronode.oap.answer import OAPError, OAPResponse
+from micronode.oap.answer import OAPResponse
+from micronode.oap.backoff import Backoff
 from micronode.oap.caller import CallerProtocol
+from micronode.oap.caller_error import OAPError
+from micronode.oap.caller_inbox import Inbox
+from micronode.oap.caller_retry import Attempts, Body, Request
+from micronode.oap.caller_stream import OAPStream
+from micronode.oap.caller_subscription import Subscription
+from micronode.oap.exchange import Exchange
+from micronode.oap.greeter import Greeter
+from micronode.oap.reconnect import Connections
+from micronode.oap.wire.profiles import Profile
 
-__all__ = ["OAPClient", "OAPError", "OAPResponse", "connect"]
+__all__ = [
+    "Backoff",
+    "OAPClient",
+    "OAPError",
+    "OAPResponse",
+    "OAPStream",
+    "Subscription",
+    "connect",
+]
+
+#: The answer to an ack has no body; this is a node that wants to say something.
+_ACK_BYTES = 65_536
 
 
-def connect(reactor: Any, target: str, *, timeout_s: float = 10.0) -> Deferred[OAPClient]:
+def connect(
+    reactor: Any,
+    target: str | IStreamClientEndpoint,
+    *,
+    timeout_s: float = 10.0,
+    backoff: Backoff | None = None,
+) -> Deferred[OAPClient]:
     """Connect to the node at *target* and greet it.
 
     :param reactor: provides IReactorTime, and IReactorTCP or IReactorUNIX.
-    :param target: ``oap://HOST:PORT`` or ``unix:/path``.
-    :param timeout_s: for connecting and the greeting together.
+    :param target: ``oap://HOST:PORT``, ``unix:/path``, or an endpoint.
+    :param timeout_s: for connecting and the greeting together, each time it is done.
+    :param backoff: how calls are repeated that may be; see :meth:`OAPClient.call`.
     :return: a Deferred that fires with an :class:`OAPClient`. It fails with
         :class:`~twisted.internet.error.ConnectError` (a timeout is one too), or with :class:`OAPError`
         where the node refused the greeting or hung up. Cancelling it closes the connection.
     :raises ValueError: *target* is malformed, or ``oaps://``, which is not available yet.
     """
-    endpoint = make_endpoint(reactor, _read_target(target), timeout_s)
-    protocol = CallerProtocol(reactor)
-
-    async def greet() -> OAPClient:
-        await connectProtocol(endpoint, protocol)
-        return OAPClient(protocol, await protocol.ready)
-
-    def late(_: object, seconds: float) -> NoReturn:
-        raise ConnectTimeoutError(string=f"no answer from {target} within {seconds} s")
-
-    return Deferred.fromCoroutine(greet()).addTimeout(timeout_s, reactor, onTimeoutCancel=late)
-
-
-def _read_target(target: str) -> ListenAddress:
-    if target.startswith("oaps://"):
-        raise ValueError("oaps:// is not available yet: use oap:// or unix:")
-    try:
-        if target.startswith("unix:"):
-            return ListenAddress.parse(target)
-        if not target.startswith("oap://"):
-            raise ValueError("it begins with neither oap:// nor unix:")
-        address = ListenAddress.parse_tcp(target.removeprefix("oap://"))
-        if address.port == 0:
-            raise ValueError("its port must be from 1 to 65535")
-    except ValueError as error:
-        raise ValueError(f"{target!r} is no target ({error}): write oap://HOST:PORT or unix:/path") from None
-    return address
+    greeter = Greeter(reactor, target, timeout_s)
+    return greeter.greet().addCallback(
+        lambda made: OAPClient(*made, greeter=greeter, backoff=backoff or Backoff())
+    )
 
 
 class OAPClient:
-    """A connection to a node; many calls may be open on it at once. Made by :func:`connect`.
+    """A client of one node, many calls at once; made by :func:`connect`.
 
-    :ivar hello: the node's answer to HELLO: ``max_inflight``, ``server``, ….
+    It outlives its connection: when the node leaves (GOAWAY) or the connection is lost, the next call makes
+    a new one, while calls that are open finish on the old one, or fail with it.
     """
 
-    def __init__(self, protocol: CallerProtocol, hello: Mapping[str, Any]) -> None:
-        self.hello = hello
-        self._protocol = protocol
+    def __init__(
+        self,
+        protocol: CallerProtocol,
+        hello: Mapping[str, Any],
+        *,
+        greeter: Greeter | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """:param greeter: makes further connections; None: *protocol* is all there is."""
+        self._clock = protocol.clock
+        self._backoff = backoff or Backoff()
+        self._connections = Connections(protocol, hello, greeter.greet if greeter else None)
+
+    @property
+    def hello(self) -> Mapping[str, Any]:
+        """The node's answer to the latest HELLO: ``max_inflight``, ``server``, …."""
+        return self._connections.hello
 
     def call(
         self,
@@ -82,34 +98,130 @@ class OAPClient:
         op: str,
         args: Mapping[str, Any],
         *,
-        body: IBodyProducer | None = None,
+        body: Body = None,
         deadline_ms: int | None = None,
         idempotency_key: str | None = None,
         capability: str | None = None,
+        retry: bool = False,
+        idempotent: bool = False,
     ) -> Deferred[OAPResponse]:
         """Call operation *op* of *profile*.
 
+        A call is made once, unless the caller allows more. With *retry* it is repeated where certainly
+        nothing was done: there was no connection to be had, or the node said ``busy``, ``rate_limited``,
+        ``draining`` or ``not_ready`` (then no sooner than it asked for). With *idempotent*, or an
+        *idempotency_key*, also after any other error that is ``retryable``, a lost connection above all.
+        Waits between attempts are those of the client's :class:`Backoff`. After the head nothing is
+        repeated, nor is a call whose *body* was a producer that has begun.
+
         :param args: the operation's arguments, JSON values.
-        :param body: the request's body; its ``length`` does not matter.
-        :param deadline_ms: milliseconds the node may take to the head; it only shortens its own limit.
+        :param body: the request's body: bytes, a producer (its ``length`` does not matter), or what returns
+            a new producer for each attempt.
+        :param deadline_ms: milliseconds to the head, all attempts together; at the node it only shortens
+            its own limit.
         :param capability: the serialised macaroon.
         :return: a Deferred that fires with an :class:`OAPResponse` when the head of the answer is there.
-            It fails with :class:`OAPError` when the node fails the call or the connection is lost, or
-            with what *body* failed with. Cancelling it cancels the call at the node.
+            It fails with :class:`OAPError` when the node fails the call or the connection is lost, with
+            :class:`~twisted.internet.error.ConnectError` when none can be made, or with what *body* failed
+            with. Cancelling it cancels the call at the node, or whatever else is under way for it.
         :raises ValueError: the arguments or the capability are too large, or no JSON.
         """
-        head: dict[str, Any] = {"op": op, "args": dict(args)}
-        options = (
-            ("idempotency_key", idempotency_key),
-            ("deadline_ms", deadline_ms),
-        )
-        head.update((name, value) for name, value in options if value is not None)
-        cap = b"" if capability is None else capability.encode("ascii")
-        return self._protocol.call(profile, head, cap, body)
+        request = _request(profile, op, args, deadline_ms, idempotency_key, capability)
+        return Attempts(
+            self._clock,
+            self._connections,
+            request,
+            body,
+            self._backoff,
+            retry=retry,
+            idempotent=idempotent or idempotency_key is not None,
+        ).run()
+
+    def stream(
+        self,
+        profile: int,
+        op: str,
+        args: Mapping[str, Any],
+        *,
+        sends: bool = True,
+        deadline_ms: int | None = None,
+        idempotency_key: str | None = None,
+        capability: str | None = None,
+    ) -> OAPStream:
+        """Call operation *op* of *profile*, sending and taking the bodies piece by piece. Made once.
+
+        :param sends: whether the request has a body; without one only the answer is taken in pieces.
+        :return: the call; it is opened at once. For the rest see :meth:`call`.
+        :raises ValueError: as :meth:`call`.
+        """
+        request = _request(profile, op, args, deadline_ms, idempotency_key, capability)
+        return OAPStream(self._open(request, asking=sends))
+
+    def subscribe(self, topic: str, *, capability: str | None = None) -> Subscription:
+        """Take the messages of *topic* of the node's feed as they come; see :meth:`events`."""
+        return self.events(Profile.FEED, "subscribe", {"topic": topic}, capability=capability)
+
+    def events(
+        self, profile: int, op: str, args: Mapping[str, Any], *, capability: str | None = None
+    ) -> Subscription:
+        """Open a subscription of any profile.
+
+        :return: the subscription, an async iterator of messages; it is opened at once, and iterating over
+            it fails as :meth:`call` does. It ends with its connection: subscribe again then.
+        :raises ValueError: as :meth:`call`.
+        """
+        inbox = Inbox()
+        request = _request(profile, op, args, None, None, capability)
+        return Subscription(self._open(request, asking=False, inbox=inbox), inbox)
+
+    def ack(
+        self, topic: str, msg_id: str, *, capability: str | None = None, idempotent: bool = False
+    ) -> Deferred[None]:
+        """Say that a message is dealt with.
+
+        :param idempotent: as of :meth:`call`.
+        :return: a Deferred that fires (None) when the node has it; fails as :meth:`call` does.
+        """
+        return self._settle("ack", topic, msg_id, capability, idempotent)
+
+    def nack(
+        self, topic: str, msg_id: str, *, capability: str | None = None, idempotent: bool = False
+    ) -> Deferred[None]:
+        """Give a message back, to be delivered again at once; otherwise as :meth:`ack`."""
+        return self._settle("nack", topic, msg_id, capability, idempotent)
 
     def close(self) -> Deferred[None]:
-        """Close the connection; open calls are cancelled, and fail.
+        """Close the connections; open calls are cancelled, and fail.
 
-        :return: a Deferred that fires (None) when it is closed. Never fails.
+        :return: a Deferred that fires (None) when they are closed. Never fails.
         """
-        return self._protocol.close()
+        return self._connections.close()
+
+    def _settle(
+        self, op: str, topic: str, msg_id: str, capability: str | None, idempotent: bool
+    ) -> Deferred[None]:
+        args = {"topic": topic, "msg_id": msg_id}
+        asked = self.call(Profile.FEED, op, args, capability=capability, idempotent=idempotent)
+        return asked.addCallback(lambda response: response.read(_ACK_BYTES)).addCallback(lambda _: None)
+
+    def _open(self, request: Request, *, asking: bool, inbox: Inbox | None = None) -> Deferred[Exchange]:
+        def open_on(protocol: CallerProtocol) -> Exchange:
+            return protocol.open(request.profile, request.head, request.cap, asking=asking, inbox=inbox)
+
+        usable = self._connections.usable
+        got = succeed(usable) if usable is not None else self._connections.get()
+        return got.addCallback(open_on)
+
+
+def _request(
+    profile: int,
+    op: str,
+    args: Mapping[str, Any],
+    deadline_ms: int | None,
+    idempotency_key: str | None,
+    capability: str | None,
+) -> Request:
+    head: dict[str, Any] = {"op": op, "args": dict(args)}
+    options = (("idempotency_key", idempotency_key), ("deadline_ms", deadline_ms))
+    head.update((name, value) for name, value in options if value is not None)
+    return Request(profile, head, b"" if capability is None else capability.encode("ascii"))

@@ -234,6 +234,32 @@ class CallTests(CommandTestCase):
             self.assertEqual(self.successResultOf(self.run_call(response)), 1)
             self.assertEqual((self.complained, response.cancelled), (complaint, True))
 
+    def test_stream_prints_each_piece_at_once(self) -> None:
+        seen: list[bytes] = []
+
+        class Slow(io.BytesIO):
+            def flush(self) -> None:
+                seen.append(self.getvalue())
+
+        for argv, flushes in ((["--stream"], [b"a", b"ab"]), ([], [b"ab"])):
+            seen.clear()
+            self.patch(sys, "stdout", io.TextIOWrapper(Slow()))
+            done = self.run_call(StubResponse({}, b"a", b"b"), "oap://h:1", "media", "get", *argv)
+            self.assertEqual((self.successResultOf(done), seen), (0, flushes))
+
+    def test_no_end_in_time(self) -> None:
+        self.client = StubClient(BUSY)
+        never: Deferred[Any] = Deferred()
+        self.client.call = lambda *_, **__: never  # type: ignore[method-assign]
+        clock = Clock()
+        options = parsed("oap://h:1", "search", "query", "--timeout", "1s")
+        done = Deferred.fromCoroutine(call(clock, options, lambda *_: succeed(self.client)))  # type: ignore[arg-type]
+        clock.advance(1)
+        clock.advance(2.1)
+        error = self.failureResultOf(done, CommandError).value
+        self.assertEqual((error.code, error.lines), (1, ("no end within 1 s, the --timeout given",)))
+        self.assertTrue(self.client.closed)
+
     def test_description_without_a_time(self) -> None:
         self.assertEqual(describe(OAPError(404, "not_found", "gone")), "not_found (404): gone")
 

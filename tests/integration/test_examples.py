@@ -102,3 +102,30 @@ class QuickstartTests(SynchronousTestCase):
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"(?m)^twisted +Twisted: ")
+
+
+class ClientTests(SynchronousTestCase):
+    """The client, on Twisted's own reactor and on asyncio's event loop."""
+
+    def setUp(self) -> None:
+        dev = Program(self, "dev", *FREE)
+        self.target = "oap://" + dev.until(r"oap +oap://(127\.0\.0\.1:\d+)")[1]
+        dev.until("Ctrl-C")
+
+    def test_both_do_the_same(self) -> None:
+        for name, last in (
+            ("client_twisted.py", "and of what is not there: not_found"),
+            ("client_asyncio.py", "and one that was cancelled"),
+        ):
+            done = subprocess.run(
+                [sys.executable, str(Path("docs", "examples", name)), self.target, "twisted"],
+                cwd=ROOT,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+            self.assertEqual((done.returncode, done.stderr), (0, ""), name)
+            self.assertRegex(done.stdout, r"(?m)^twisted +Twisted: ")
+            self.assertEqual(done.stdout.splitlines()[-2:], ["stored and fetched 4194304 bytes", last])

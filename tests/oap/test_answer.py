@@ -8,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.oap.answer import OAPError, OAPResponse
-from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.limits import STREAM_WINDOW_BYTES
 from tests.support.oap import SpyConsumer
 
@@ -19,14 +18,18 @@ class SpySource:
     def __init__(self) -> None:
         self.held = False
         self.given_up = 0
+        self.took = 0
 
-    def hold(self, response: OAPResponse) -> None:
+    def taken(self, size: int) -> None:
+        self.took += size
+
+    def hold(self) -> None:
         self.held = True
 
-    def let_go(self, response: OAPResponse) -> None:
+    def let_go(self) -> None:
         self.held = False
 
-    def give_up(self, response: OAPResponse) -> None:
+    def give_up(self) -> None:
         self.given_up += 1
 
 
@@ -134,32 +137,69 @@ class ResponseTests(SynchronousTestCase):
         self.response.abort()
         self.assertEqual(self.source.given_up, 1)
 
+    def test_what_is_held_is_reported_when_it_goes(self) -> None:
+        self.response.receive(b"12345")
+        self.assertEqual((self.source.took, self.response.held), (0, 5))
+        self.response.deliver(self.consumer)
+        self.assertEqual((self.source.took, self.response.held), (5, 0))
+        self.response.receive(b"678")
+        self.assertEqual(self.source.took, 8)
+        self.response.pauseProducing()
+        self.response.receive(b"9")
+        self.assertEqual((self.source.took, self.response.held), (8, 1))
+
+    def test_taken_piece_by_piece(self) -> None:
+        self.response.receive(b"12345")
+        self.assertEqual(self.successResultOf(self.response.take(3)), b"123")
+        self.assertEqual(self.successResultOf(self.response.take(3)), b"45")
+        self.assertEqual(self.source.took, 5)
+        waiting = self.response.take(3)
+        self.assertRaises(RuntimeError, self.response.take, 1)
+        self.response.receive(b"")
+        self.assertNoResult(waiting)
+        self.response.receive(b"6789")
+        self.assertEqual(self.successResultOf(waiting), b"678")
+        self.response.end(None)
+        self.assertEqual(self.successResultOf(self.response.take(3)), b"9")
+        self.assertEqual(self.successResultOf(self.response.take(3)), b"")
+        self.assertRaises(RuntimeError, self.response.deliver, self.consumer)
+
+    def test_end_while_a_piece_is_waited_for(self) -> None:
+        waiting = self.response.take(1)
+        self.response.end(None)
+        self.assertEqual(self.successResultOf(waiting), b"")
+
+    def test_error_while_a_piece_is_waited_for(self) -> None:
+        waiting = self.response.take(1)
+        self.response.end(OAPError(502, "bad_gateway", "cut short"))
+        self.failureResultOf(waiting, OAPError)
+        self.failureResultOf(self.response.take(1), OAPError)
+
+    def test_cancelled_piece_cancels_the_call(self) -> None:
+        waiting = self.response.take(1)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(self.source.given_up, 1)
+        self.assertEqual(self.failureResultOf(self.response.take(1), OAPError).value.name, "cancelled")
+
+    def test_abort_while_a_piece_is_waited_for(self) -> None:
+        waiting = self.response.take(1)
+        self.response.abort()
+        self.failureResultOf(waiting, OAPError)
+
+    def test_abort_of_a_body_that_was_whole_voids_what_was_not_taken(self) -> None:
+        self.response.receive(b"rest")
+        self.response.end(None)
+        self.response.abort()
+        self.failureResultOf(self.response.take(1), OAPError)
+        self.assertEqual(self.source.given_up, 0)
+
+    def test_taking_lets_the_connection_go_on(self) -> None:
+        self.response.receive(bytes(STREAM_WINDOW_BYTES))
+        self.assertTrue(self.source.held)
+        self.successResultOf(self.response.take(1))
+        self.assertFalse(self.source.held)
+
     def test_delivered_once(self) -> None:
         self.response.deliver(self.consumer)
         self.assertRaises(RuntimeError, self.response.read, 1)
-
-
-class ErrorTests(SynchronousTestCase):
-    def test_reads_the_error_object(self) -> None:
-        error = OAPError.from_object(
-            503,
-            {"code": "owner_unavailable", "message": "down", "retryable": True, "retry_after_ms": 250},
-        )
-        self.assertEqual(
-            (error.code, error.name, error.message, error.retryable, error.retry_after_ms),
-            (503, "owner_unavailable", "down", True, 250),
-        )
-        self.assertEqual(str(error), "503 owner_unavailable: down")
-
-    def test_what_is_missing_or_wrong_falls_back(self) -> None:
-        error = OAPError.from_object(
-            404, {"code": 7, "message": None, "retryable": 1, "retry_after_ms": True}
-        )
-        self.assertEqual(
-            (error.name, error.message, error.retryable, error.retry_after_ms), ("not_found", "", False, None)
-        )
-        self.assertEqual(OAPError.from_object(599, {}).name, "unknown")
-
-    def test_own_errors_follow_the_table(self) -> None:
-        error = OAPError.from_code(ErrorCode.DRAINING, "going", retry_after_ms=5)
-        self.assertEqual((error.code, error.name, error.retryable), (503, "draining", True))

@@ -18,9 +18,10 @@ from micronode.errors import ErrorCode, NodeError
 from micronode.oap.answer import OAPError, OAPResponse
 from micronode.oap.caller import CallerProtocol
 from micronode.oap.client import OAPClient
-from micronode.oap.wire.frames import END, RESP, encode_frame
+from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, Control, encode_frame
+from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES
 from micronode.oap.wire.profiles import Profile
-from tests.support.oap import Dispatched, SpyConsumer, StubNode
+from tests.support.oap import Dispatched, SpyConsumer, StubNode, read_frames
 from tests.support.pairs import ConnectionPair
 
 
@@ -226,6 +227,54 @@ class Uploading(Case):
         self.pair.run()
         self.assertEqual(body.told[-1:], ["resume"])
 
+    def test_body_is_held_where_the_window_ends(self) -> None:
+        body = StubBody(bytes(300_000))
+        asked = self.put(body)
+        dispatched = self.called()
+        upload: Any = dispatched.call.body
+        self.assertEqual(upload.held, STREAM_WINDOW_BYTES)
+        consumer = SpyConsumer()
+        done = upload.startProducing(consumer)
+        self.pair.run()
+        self.successResultOf(done)
+        self.assertEqual(len(consumer.data), 300_000)
+        dispatched.answer(b"{}", status=201)
+        self.pair.run()
+        self.successResultOf(asked)
+
+    def test_uploads_share_the_connections_window(self) -> None:
+        count = 12
+        asked = [self.put(StubBody(bytes(200_000))) for _ in range(count)]
+        self.pair.run()
+        uploads: list[Any] = [dispatched.call.body for dispatched in self.node.calls]
+        self.assertEqual(sum(upload.held for upload in uploads), CONNECTION_WINDOW_BYTES)
+        small = self.query("beside")
+        self.called().answer(b"short")
+        self.pair.run()
+        self.successResultOf(small)
+        # The last are begun only when the first are taken, in their turn.
+        consumers = [SpyConsumer() for _ in uploads]
+        for upload, consumer in zip(uploads, consumers, strict=True):
+            upload.startProducing(consumer)
+            self.pair.run()
+        self.assertEqual({len(consumer.data) for consumer in consumers}, {200_000})
+        for dispatched in self.node.calls[:count]:
+            dispatched.answer(b"{}")
+        self.pair.run()
+        self.assertEqual([self.successResultOf(each).head["length"] for each in asked], [2] * count)
+
+    def test_cancelled_uploads_leave_the_connections_window_whole(self) -> None:
+        for _ in range(30):
+            asked = self.put(StubBody(bytes(200_000)))
+            self.pair.run()
+            asked.cancel()
+            self.failureResultOf(asked, CancelledError)
+            self.pair.run()
+        asked = self.put(StubBody(bytes(100_000)))
+        dispatched = self.called()
+        upload: Any = dispatched.call.body
+        self.assertEqual(upload.held, 100_000)
+
     def test_early_answer_stops_the_body(self) -> None:
         body = StubBody()
         asked = self.put(body)
@@ -259,7 +308,7 @@ class Uploading(Case):
 
 
 class Backpressure(Case):
-    def test_consumer_that_pauses_stops_the_owner(self) -> None:
+    def test_consumer_that_pauses_stops_the_owner_and_nobody_else(self) -> None:
         asked = self.query()
         dispatched = self.called()
         source = Source(dispatched)
@@ -270,10 +319,15 @@ class Backpressure(Case):
         response = self.successResultOf(asked)
         delivered = response.deliver(consumer)
         response.pauseProducing()
-        self.assertEqual(self.pair.left.producerState, "paused")
         source.pump(self.pair)
-        # What is on its way is bounded by the transport, however much the owner has.
+        self.assertEqual(response.held, STREAM_WINDOW_BYTES)
+        # What the node holds for the stream is bounded, however much the owner has.
         self.assertLess(source.sent, 400_000)
+        beside = self.query("beside")
+        self.called().answer(b"short")
+        self.pair.run()
+        self.assertEqual(self.successResultOf(self.successResultOf(beside).read(10)), b"short")
+        self.assertEqual(self.pair.left.producerState, "producing")
         response.resumeProducing()
         while source.sent < 1_000_000:
             source.pump(self.pair)
@@ -284,17 +338,105 @@ class Backpressure(Case):
         self.assertEqual(len(consumer.data), source.sent)
         self.assertLess(self.pair.most_unsent, 200_000)
 
-    def test_unread_answer_stops_the_connection_and_abort_frees_it(self) -> None:
+    def test_unread_answer_holds_up_nobody_else_and_abort_frees_its_stream(self) -> None:
         unread, read = self.query("unread"), self.query("read")
         self.pair.run()
         self.node.calls[0].answer(bytes(300_000))
         self.node.calls[1].answer(b"short")
         self.pair.run()
-        self.assertEqual(self.pair.left.producerState, "paused")
-        self.assertNoResult(read)
-        self.successResultOf(unread).abort()
-        self.pair.run()
         self.assertEqual(self.successResultOf(self.successResultOf(read).read(10)), b"short")
+        response = self.successResultOf(unread)
+        self.assertEqual(response.held, STREAM_WINDOW_BYTES)
+        self.assertFalse(self.node.calls[0].over.called)
+        response.abort()
+        self.pair.run()
+        self.assertTrue(self.node.calls[0].over.called)
+
+    def test_answer_is_credited_as_it_is_taken(self) -> None:
+        asked = self.query()
+        self.called().answer(bytes(1_000_000))
+        self.pair.run()
+        response = self.successResultOf(asked)
+        sizes = []
+        while data := self.successResultOf(response.take(50_000)):
+            sizes.append(len(data))
+            self.pair.run()
+            self.assertLessEqual(response.held, STREAM_WINDOW_BYTES)
+        self.assertEqual((sum(sizes), max(sizes)), (1_000_000, 50_000))
+
+
+class WithoutWindows(SynchronousTestCase):
+    """A node that does not offer them: the connection as a whole is stopped."""
+
+    def setUp(self) -> None:
+        self.protocol = CallerProtocol(Clock())
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)
+        self.receive(encode_frame(RESP, 200, 0, 0, b'{"max_frame":1048576,"max_chunk":65536}'))
+        self.client = OAPClient(self.protocol, self.successResultOf(self.protocol.ready))
+        self.transport.clear()
+
+    def receive(self, *frames: bytes) -> None:
+        self.protocol.dataReceived(b"".join(frames))
+
+    def ask(self, body: StubBody | None = None) -> Deferred[OAPResponse]:
+        return self.client.call(Profile.MEDIA, "get", {}, body=body)
+
+    def test_streams_are_opened_without(self) -> None:
+        self.ask()
+        [frame] = read_frames(self.transport.value())
+        self.assertEqual(frame.flags & ACK_REQ, 0)
+        error = self.failureResultOf(self.client.subscribe("t").head(), OAPError).value
+        self.assertEqual(error.name, "unknown_op")
+
+    def test_consumer_that_pauses_stops_the_connection(self) -> None:
+        asked, other = self.ask(), self.ask()
+        self.receive(answer(START, 1, b"{}"), answer(START, 2, b"{}"), answer(0, 1, b"1"))
+        response, another = self.successResultOf(asked), self.successResultOf(other)
+        consumer = SpyConsumer()
+        response.deliver(consumer)
+        read = another.read(10)
+        response.pauseProducing()
+        self.assertEqual(self.transport.producerState, "paused")
+        self.receive(answer(0, 1, b"2"), answer(END, 2, b"x"))
+        self.assertNoResult(read)
+        response.resumeProducing()
+        self.assertEqual(self.transport.producerState, "producing")
+        self.assertEqual((consumer.data, self.successResultOf(read)), (b"12", b"x"))
+
+    def test_unread_answer_stops_the_connection_and_abort_frees_it(self) -> None:
+        asked, other = self.ask(), self.ask()
+        self.receive(answer(START, 1, b"{}"), *[answer(0, 1, bytes(65_536))] * 2)
+        self.assertEqual(self.transport.producerState, "paused")
+        self.receive(answer(START | END, 2, b"{}"))
+        self.assertNoResult(other)
+        self.successResultOf(asked).abort()
+        self.successResultOf(other)
+        self.assertEqual(self.transport.producerState, "producing")
+
+    def test_upload_waits_for_nothing_but_the_transport(self) -> None:
+        body = StubBody()
+        self.ask(body)
+        body.consumer.write(bytes(1_000_000))
+        self.assertEqual(body.told, [])
+        total = sum(len(frame.payload) for frame in read_frames(self.transport.value())[1:])
+        self.assertEqual(total, 1_000_000)
+
+    def test_lost_connection_ends_what_was_held_back(self) -> None:
+        asked = self.ask()
+        self.receive(answer(START, 1, b"{}"))
+        response = self.successResultOf(asked)
+        delivered = response.deliver(SpyConsumer())
+        response.pauseProducing()
+        self.receive(answer(END, 1, b"whole"))
+        self.protocol.connectionLost()
+        response.resumeProducing()
+        self.successResultOf(delivered)
+
+
+def answer(flags: int, corr_id: int, payload: bytes) -> bytes:
+    """Return a frame of an answer."""
+    return encode_frame(RESP | flags, 200 if flags else 206, Profile.MEDIA, corr_id, payload)
 
 
 class Source:
@@ -395,6 +537,20 @@ class Greeting(SynchronousTestCase):
             protocol.connectionLost()
             error = self.failureResultOf(protocol.ready, OAPError).value
             self.assertRegex(error.message, "^the answer is HTTP, .+ oap.listen")
+
+    def test_ping_is_echoed(self) -> None:
+        transport = StringTransport()
+        protocol = CallerProtocol(Clock())
+        protocol.makeConnection(transport)
+        protocol.dataReceived(encode_frame(RESP, 200, 0, 0, b"{}"))
+        transport.clear()
+        protocol.dataReceived(encode_frame(EVENT, Control.PING, 0, 5, b"there?"))
+        [pong] = read_frames(transport.value())
+        self.assertEqual((pong.flags, pong.code, pong.corr_id), (EVENT, Control.PONG, 5))
+        self.assertEqual(pong.payload, b"there?")
+        transport.clear()
+        protocol.dataReceived(encode_frame(EVENT, Control.PING, 0, 0) * 1000)
+        self.assertEqual(len(read_frames(transport.value())), 9)
 
     def test_node_that_hangs_up(self) -> None:
         node = StubNode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
@@ -31,6 +32,14 @@ class Targets(SynchronousTestCase):
         reactor = MemoryReactorClock()
         connect(reactor, "unix:/run/micronode.sock").addErrback(lambda _: None)
         self.assertEqual(reactor.unixClients[0][0], "/run/micronode.sock")
+
+    def test_endpoint(self) -> None:
+        reactor = MemoryReactorClock()
+        connecting = connect(reactor, TCP4ClientEndpoint(reactor, "127.0.0.1", 7), timeout_s=3.0)
+        self.assertEqual(reactor.tcpClients[0][:2], ("127.0.0.1", 7))
+        reactor.advance(3)
+        error = self.failureResultOf(connecting, ConnectError).value
+        self.assertIn("the endpoint", str(error))
 
     def test_malformed(self) -> None:
         for target in (

@@ -204,6 +204,10 @@ class Answers(Case):
             "not asked": [answer(START, 200, HEAD, corr_id=7)],
             "id 0": [answer(START, 200, HEAD, corr_id=0)],
             "head that is no JSON": [answer(START, 200, b"{")],
+            "a message of no subscription": [
+                answer(START, 200, HEAD),
+                encode_frame(EVENT, 206, APP, 1, b"{}"),
+            ],
             "compressed": [answer(START | COMP, 200, HEAD)],
             "a request": [encode_frame(REQ | START, 0, APP, 1, HEAD)],
             "a chunk over the limit": [answer(START, 200, HEAD), answer(0, 206, bytes(4097))],
@@ -217,18 +221,18 @@ class Answers(Case):
                 self.assertIsInstance(last, ConnectionFailed)
                 self.assertEqual(self.receive(answer(END, 404, b"{}")), [])
 
-    def test_events_are_passed_over(self) -> None:
+    def test_control_events_of_no_meaning_are_passed_over(self) -> None:
         self.ask()
-        self.assertEqual(
-            self.receive(encode_frame(EVENT, 200, 0, 0, b"pong"), encode_frame(EVENT, 206, APP, 1, b"event")),
-            [FrameIgnored("event"), FrameIgnored("event")],
-        )
+        self.assertEqual(self.receive(encode_frame(EVENT, 200, 0, 0, b"pong")), [FrameIgnored("event")])
 
     def test_goaway(self) -> None:
         self.ask()
         self.assertEqual(
             self.receive(encode_frame(EVENT, 503, 0, 0, b'{"retry_after_ms":500}')), [GoawayReceived(500)]
         )
+        for said, last in (('"7"', 7), ("7", None), ('"x"', None), ('"' + "9" * 21 + '"', None)):
+            data = b'{"last_corr_id":%s}' % said.encode()
+            self.assertEqual(self.receive(encode_frame(EVENT, 503, 0, 0, data)), [GoawayReceived(None, last)])
         self.assertRaises(IllegalSendError, self.ask)
         self.assertEqual(self.receive(answer(END, 404, b"{}")), [CallFailed(1, 404, {})])
         self.assertEqual(
