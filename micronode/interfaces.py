@@ -72,6 +72,43 @@ class IResponseSink(Interface):
         """
 
 
+class IEventSink(IResponseSink):
+    """Where a subscribing operation answers: beside the body it may send messages, each one whole.
+
+    Only as much is written as there is room for, so that a facet asks its owner for no more than the
+    caller can take, and what waits, waits at the owner. A caller that takes nothing for long is not given
+    up for it: a subscription may stay quiet as long as it lives.
+
+    After the caller has gone, or the answer has ended, :meth:`write_event` does nothing, there is no room,
+    and :meth:`when_room` fails; that ends a loop which waits and writes. The Deferred of the relay is
+    cancelled then, too, and when the node stops: it hands back what the caller has not acknowledged, and
+    ends. By then the caller has been told.
+    """
+
+    max_event: int = Attribute("Bytes of the longest message that this caller can be sent, an int.")
+    event_room: int = Attribute(
+        "Bytes of messages that may be written now, in all: an int, 0 while it is not the answer's turn. It"
+        " changes with every write, and whenever the reactor runs."
+    )
+
+    def write_event(data: bytes) -> None:
+        """Send one message. Only after start().
+
+        :param bytes data: the message, as JSON: not empty, at most :attr:`max_event` bytes, and at most
+            :attr:`event_room`; else it is a ValueError.
+        """
+
+    def when_room(size: int) -> Deferred[None]:
+        """Wait until a message of *size* bytes fits.
+
+        :param int size: 1 to :attr:`max_event`; else it is a ValueError.
+        :return: a Deferred that fires (None) when there is room, at once if there is; first come, first
+            served. Who has waited writes before he waits for anything else, or has to ask again. It fails
+            with NodeError when the answer ends or the caller goes: with the sink's ``error``, or
+            ``cancelled``. It may be cancelled.
+        """
+
+
 class IReplyBody(Interface):
     """The body of a reply, not yet read: held by whoever got the reply, until relayed or aborted."""
 

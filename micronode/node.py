@@ -11,7 +11,7 @@ watched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from twisted.application.service import MultiService
@@ -27,11 +27,11 @@ from micronode.adapters.owner import OwnerClient
 from micronode.adapters.storage import StorageClient
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
-from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.listening import ListenError, bind, bound_address
 from micronode.config.address import ListenAddress
 from micronode.config.schema import Config
 from micronode.facets.graph import GraphFacet
+from micronode.facets.hosted import FacetSettings, Hosted, Served, make_bounds, serve_hosted
 from micronode.facets.media import MediaFacet
 from micronode.facets.search import SearchFacet
 from micronode.http.admin import ADMIN_ROUTES, make_admin_site
@@ -69,7 +69,7 @@ class NodeService(MultiService):
     :ivar state: where in its life it is.
     """
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, config: Config, reactor: Any, facets: Iterable[Hosted] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
         self.addresses: dict[str, str] = {}
@@ -82,21 +82,21 @@ class NodeService(MultiService):
         self._waiting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
 
-        facets = [name for name, facet in config.facets.items() if facet.enabled]
-        self.metrics = self._make_metrics(facets)
+        hosted = serve_hosted(facets, config.facets)
+        enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
+        self._facet_names = (*enabled, *hosted)
+        self.metrics = self._make_metrics()
         self._heartbeat = Heartbeat(reactor, self.metrics.reactor_lag)
         self._heartbeat.setServiceParent(self)  # type: ignore[no-untyped-call]
         self._owners = self._make_owners()
-        table = OperationTable(
-            operation for name in facets for operation in self._make_facet(name).operations()
-        )
-        self._dispatcher = Dispatcher(
-            table,
-            gates={name: Gate(config.facets[name].limit) for name in facets},
-            timeouts={name: config.facets[name].timeout for name in facets},
-            clock=reactor,
-            metrics=self.metrics,
-        )
+        served = {
+            name: Served(
+                FacetSettings(limit=facet.limit, timeout=facet.timeout), self._make_facet(name).operations()
+            )
+            for name, facet in enabled.items()
+        } | hosted
+        table = OperationTable(operation for each in served.values() for operation in each.operations)
+        self._dispatcher = Dispatcher(table, clock=reactor, metrics=self.metrics, **make_bounds(served))
         self.metrics.add_routes([*(operation.name for operation in table), *ADMIN_ROUTES])
         self.probes = self._make_probes()
         shared: dict[str, Any] = {"metrics": self.metrics, "timeouts": config.timeouts, "clock": reactor}
@@ -114,10 +114,10 @@ class NodeService(MultiService):
 
     # Building
 
-    def _make_metrics(self, facets: list[str]) -> Metrics:
+    def _make_metrics(self) -> Metrics:
         build = self._build
         return Metrics(
-            facets=facets,
+            facets=self._facet_names,
             owners=self.config.owners,
             states=[state.value for state in State],
             build={
@@ -158,7 +158,7 @@ class NodeService(MultiService):
         return Probes(
             state=lambda: self.state.value,
             checks=checks,
-            version=lambda: self._build | {"runtime": runtime_version(self.config)},
+            version=lambda: self._build | {"runtime": runtime_version(self.config, self._facet_names)},
             event_loop=lambda: self._heartbeat.on_time,
         )
 
@@ -226,9 +226,10 @@ class NodeService(MultiService):
         self._lifecycle.drain()
         await self._wait(drain.grace)
         await self._close("http", "oap")
+        # Before the subscriptions end, or their callers would come back on the same connection.
+        self._oap.goaway(GOAWAY_RETRY_MS)
         self._dispatcher.drain()
         self._http.close_idle()
-        self._oap.goaway(GOAWAY_RETRY_MS)
         deadline = self._reactor.seconds() + drain.deadline
         while self._busy() and not self._hurried and self._reactor.seconds() < deadline:
             await self._wait(_DRAIN_TICK_S)
@@ -289,9 +290,12 @@ def _admin_access(fields: Mapping[str, object]) -> None:
     _access_log.debug("access", **fields)
 
 
-def make_node(config: Config, reactor: Any) -> NodeService:
+def make_node(config: Config, reactor: Any, *, facets: Iterable[Hosted] = ()) -> NodeService:
     """Build a node; nothing is bound and nothing runs before it is started.
 
     :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime. The caller runs it.
+    :param facets: facets of the host's own, served beside the built-in ones: IFacet objects, each alone
+        or with its :class:`~micronode.facets.hosted.FacetSettings`.
+    :raises ValueError: a facet of *facets* has a name that is taken, or an operation that is.
     """
-    return NodeService(config, reactor)
+    return NodeService(config, reactor, facets)

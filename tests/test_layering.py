@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("concurrency",), ("security",), ("config",), ("lifecycle",)),
     (("adapters",),),
     (("facets",),),
-    (("calls.dispatcher",),),
+    (("calls.dispatcher", "calls.deadline"),),
     (("oap",), ("http",)),
     (("node",),),
     (("cli", "__main__"),),

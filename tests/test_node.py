@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs
@@ -16,9 +17,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode import Config, make_node
+from micronode.calls.call import Reply
 from micronode.concurrency.listening import ListenError
+from micronode.facets.hosted import FacetSettings
 from micronode.lifecycle import State
 from micronode.node import NodeService
+from tests.facets.test_hosted import OwnFacet
+from tests.facets.test_hosted import operation as own_operation
 
 
 class ListeningReactor(MemoryReactorClock):
@@ -207,3 +212,52 @@ class DrainTests(NodeCase):
         node = self.started(drain={"grace": "0s"})
         self.successResultOf(node.stopService())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class HostedFacetTests(NodeCase):
+    """Facets that the host brings along."""
+
+    def make(self, *facets: Any, **sections: Any) -> NodeService:
+        return make_node(Config.from_mapping(sections), self.reactor, facets=facets)
+
+    def test_is_served_beside_the_others(self) -> None:
+        node = self.make(OwnFacet())
+        runtime = node.probes.version()["runtime"]
+        self.assertEqual(runtime["facets"], ["graph", "search", "own"])
+        count = node.metrics.registry.get_sample_value
+        self.assertEqual(count("ron_facet_requests_total", {"facet": "own", "result": "ok"}), 0)
+        self.assertEqual(count("inflight_requests", {"route": "own.say"}), 0)
+
+    def test_is_called(self) -> None:
+        node = self.make(OwnFacet())
+        node.startService()
+        protocol, caller = self.connect(5310)
+        protocol.dataReceived(b"GET /app/own HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertTrue(caller.value().startswith(b"HTTP/1.1 200 "), caller.value())
+        count = node.metrics.registry.get_sample_value
+        self.assertEqual(count("ron_facet_requests_total", {"facet": "own", "result": "ok"}), 1)
+
+    def test_settings_hold(self) -> None:
+        waits = Deferred[Reply]()
+        facet = OwnFacet("own", own_operation(handler=lambda call: waits))
+        node = self.make((facet, FacetSettings(limit=1, timeout=0.5)))
+        node.startService()
+        first, second = (self.ask() for _ in range(2))
+        self.assertIn(b" 429 ", second.value()[:20])
+        self.assertEqual(first.value(), b"")
+        self.reactor.advance(0.5)
+        self.assertIn(b" 504 ", first.value()[:20])
+
+    def ask(self) -> StringTransport:
+        protocol, caller = self.connect(5310)
+        protocol.dataReceived(b"GET /app/own HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return caller
+
+    def test_names_and_operations_must_be_free(self) -> None:
+        for facet, said in (
+            (OwnFacet("media", own_operation()), "'media': a facet of the node's own"),
+            (OwnFacet("own", own_operation(path="/app/search")), "operation own.say is declared twice"),
+            (OwnFacet("own", own_operation(profile=0x0402, op="query")), "operation own.say is declared"),
+        ):
+            with self.assertRaisesRegex(ValueError, said):
+                self.make(facet)

@@ -33,7 +33,9 @@ class PackageTests(SynchronousTestCase):
         self.assertIs(micronode.make_node, make_node)
 
     def test_signature(self) -> None:
-        self.assertEqual(list(inspect.signature(micronode.make_node).parameters), ["config", "reactor"])
+        self.assertEqual(
+            list(inspect.signature(micronode.make_node).parameters), ["config", "reactor", "facets"]
+        )
 
     def test_version(self) -> None:
         self.assertRegex(micronode.__version__, r"^\d+\.\d+\.\d+([a-z]+\d+)?$")

@@ -10,13 +10,14 @@ wrong reaches the sink as exactly one :class:`~micronode.errors.NodeError`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from micronode.calls.call import Call
+from micronode.calls.deadline import Deadline
 from micronode.calls.operations import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.errors import ErrorCode, NodeError
@@ -45,17 +46,24 @@ class Dispatcher:
         timeouts: Mapping[str, float],
         clock: IReactorTime,
         metrics: Metrics,
+        slots: Mapping[str, Gate] | None = None,
     ) -> None:
         """:param gates: facet name -> its gate.
+        :param slots: facet name -> the gate of its subscriptions, which take no permit of the other one.
         :param timeouts: facet name -> seconds from dispatch to the head that the caller gets.
-        :raises ValueError: a facet of the table has no gate or no timeout.
+        :raises ValueError: a facet of the table has no gate or no timeout, or subscribes without slots.
         """
         for operation in table:
             if operation.facet not in gates or operation.facet not in timeouts:
                 raise ValueError(f"facet {operation.facet} has no gate or no timeout")
+            if operation.subscribes and operation.facet not in (slots or {}):
+                raise ValueError(f"facet {operation.facet} has no slots for subscriptions")
         self.table = table
         self.active = 0
         self._gates = gates
+        self._slots = slots or {}
+        #: The subscriptions that run, with what is needed to tell their callers of the end.
+        self._subscriptions: dict[_Running, tuple[Call, IResponseSink]] = {}
         self._timeouts = timeouts
         self._clock = clock
         self._metrics = metrics
@@ -70,21 +78,32 @@ class Dispatcher:
             and leaves the sink untouched; it fires when that is done, and the slot is free then.
         """
         operation = call.operation
-        gate = self._gates[operation.facet]
+        gate = (self._slots if operation.subscribes else self._gates)[operation.facet]
         if not gate.try_acquire():
-            message = f"facet {operation.facet} is serving {gate.limit} calls, its limit"
+            what = "subscriptions" if operation.subscribes else "calls"
+            message = f"facet {operation.facet} is serving {gate.limit} {what}, its limit"
             return self._refuse(call, sink, NodeError(ErrorCode.BUSY, message, retry_after_s=BUSY_RETRY_S))
         if self._draining:
             gate.release()
-            error = NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=DRAINING_RETRY_S)
-            return self._refuse(call, sink, error)
+            return self._refuse(call, sink, _draining())
         running = _Running()
+        if operation.subscribes:
+            self._subscriptions[running] = call, sink
         running.follow(Deferred.fromCoroutine(self._admitted(call, sink, gate, running)))
         return running
 
     def drain(self) -> None:
-        """Refuse every call from now on; those admitted go on."""
+        """Refuse every call from now on; those admitted go on.
+
+        Subscriptions would go on for ever, so they are ended: each relay is cancelled, which lets it hand
+        back what was not acknowledged, and its caller is told ``draining`` at once, however long that takes.
+        """
         self._draining = True
+        for running, (call, sink) in list(self._subscriptions.items()):
+            if not running.given_up:
+                error = _draining()
+                running.end(error)
+                _fail(call, sink, error)
 
     def when_idle(self) -> Deferred[None]:
         """Return a Deferred that fires (None) when no call is being worked on. Cancelling it is harmless."""
@@ -106,17 +125,18 @@ class Dispatcher:
         inflight.inc()
         self.active += 1
         result = "failed"
-        deadline = _Deadline(self._clock, self._timeouts[operation.facet], call, sink)
+        deadline = Deadline(self._clock, self._timeouts[operation.facet], call, sink)
         try:
             await deadline.keep(Deferred.fromCoroutine(_answer(call, sink, running, deadline)))
             # It may have ended badly on the caller's side of the sink.
             result = "ok" if sink.error is None else _result(sink.error)
         except Exception as error:
-            result = _tell(call, sink, error, caller_gone=running.caller_gone)
+            result = _tell(call, sink, error, running)
         finally:
             self._metrics.facet_requests(operation.facet, result).inc()
             inflight.dec()
             gate.release()
+            self._subscriptions.pop(running, None)
             self.active -= 1
             while self._idle_waiters and not self.active:
                 self._idle_waiters.pop(0).callback(None)
@@ -126,11 +146,13 @@ class _Running(Deferred[None]):
     """What :meth:`Dispatcher.dispatch` returns: it tells a caller that has gone from a stray CancelledError.
 
     :ivar caller_gone: it was cancelled.
+    :ivar ended: what the node itself ended it for.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.caller_gone = False
+        self.ended: NodeError | None = None
         self._work: Deferred[None] | None = None
 
     def follow(self, work: Deferred[None]) -> None:
@@ -146,13 +168,28 @@ class _Running(Deferred[None]):
         self.caller_gone = True
         self._work.cancel()
 
+    @property
+    def given_up(self) -> bool:
+        """Whether the work was aborted, by the caller or by the node."""
+        return self.caller_gone or self.ended is not None
 
-async def _answer(call: Call, sink: IResponseSink, running: _Running, deadline: _Deadline) -> None:
+    def end(self, error: NodeError) -> None:
+        """Abort the work on the node's behalf; the caller is to be told *error*."""
+        self.ended = error
+        if self._work is not None:
+            self._work.cancel()
+
+
+def _draining() -> NodeError:
+    return NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=DRAINING_RETRY_S)
+
+
+async def _answer(call: Call, sink: IResponseSink, running: _Running, deadline: Deadline) -> None:
     """Ask the facet and relay what it answers; an answer that fails is let go of."""
     reply = await call.operation.handler(call)
     body = reply.body
     try:
-        if running.caller_gone or deadline.error is not None:
+        if running.given_up or deadline.error is not None:
             # The handler kept an answer back although it was cancelled: too late is too late.
             raise CancelledError
         if body is None:
@@ -166,18 +203,20 @@ async def _answer(call: Call, sink: IResponseSink, running: _Running, deadline: 
         raise
 
 
-def _tell(call: Call, sink: IResponseSink, error: Exception, *, caller_gone: bool) -> str:
+def _tell(call: Call, sink: IResponseSink, error: Exception, running: _Running) -> str:
     """Tell the caller, if there still is one, of *error*; return the call's ``result``.
 
     Called while *error* is being handled, so that a defect is logged with its traceback.
     """
-    if caller_gone and isinstance(error, (CancelledError, NodeError)):
+    expected = isinstance(error, NodeError) or (running.given_up and isinstance(error, CancelledError))
+    if not expected:
+        _log.failure("call_failed", route=call.operation.name, request_id=call.request_id)
+    if running.ended is not None:
+        _fail(call, sink, running.ended)
+    if running.given_up:
         return "cancelled"
     if not isinstance(error, NodeError):
-        _log.failure("call_failed", route=call.operation.name, request_id=call.request_id)
         error = NodeError(ErrorCode.INTERNAL, "a defect of the node; its log has the request id")
-    if caller_gone:
-        return "cancelled"
     _fail(call, sink, error)
     return _result(error)
 
@@ -195,84 +234,3 @@ def _fail(call: Call, sink: IResponseSink, error: NodeError) -> None:
     except Exception:
         # A defect of a sink must not keep a permit or surface where nobody listens.
         _log.failure("sink_failed", route=call.operation.name, request_id=call.request_id)
-
-
-class _Deadline:
-    """The time there is until the head: the facet's from when the request was whole, and the caller's own.
-
-    Once *sink* was started it has nothing to say any more: a body has deadlines of its own.
-
-    :ivar error: why the call was cancelled, where it was too late.
-    """
-
-    def __init__(self, clock: IReactorTime, timeout_s: float, call: Call, sink: IResponseSink) -> None:
-        self.error: NodeError | None = None
-        self._sink = sink
-        self._clock = clock
-        self._timeout_s = timeout_s
-        self._call = call
-        self._timers: list[IDelayedCall] = []
-        self._whole = True
-        self._answering: Deferred[None] | None = None
-
-    async def keep(self, answering: Deferred[None]) -> None:
-        """Wait for *answering*, which is cancelled when the time is over.
-
-        :raises NodeError: ``owner_timeout`` when the time passed after the request was whole, ``timeout``
-            when it passed before.
-        """
-        self._guard(answering)
-        try:
-            await answering
-        except (CancelledError, NodeError):
-            if self.error is None:
-                raise
-        finally:
-            self._stop()
-        if self.error is not None:
-            raise self.error
-
-    def _guard(self, answering: Deferred[None]) -> None:
-        if answering.called:
-            return
-        self._answering = answering
-        body_done = self._call.body_done
-        if self._call.deadline_s is not None:
-            self._start(max(0.0, self._call.deadline_s))
-        if body_done is None:
-            self._start(self._timeout_s)
-        else:
-            # The body has deadlines of its own (stall, stream_idle); the facet's starts after it.
-            self._whole = False
-            body_done.addBoth(self._body_done)
-
-    def _stop(self) -> None:
-        self._answering = None
-        timers, self._timers = self._timers, []
-        for timer in timers:
-            if timer.active():
-                timer.cancel()
-
-    def _body_done(self, result: Any) -> Any:
-        self._whole = True
-        if self._answering is not None:
-            self._start(self._timeout_s)
-        return result
-
-    def _start(self, seconds: float) -> None:
-        self._timers.append(self._clock.callLater(seconds, self._expire))
-
-    def _expire(self) -> None:
-        answering = self._answering
-        # Once: a second timer must not interrupt a handler that is letting its owner go.
-        self._stop()
-        if self._sink.started:
-            return
-        if self._whole:
-            self.error = NodeError(
-                ErrorCode.OWNER_TIMEOUT, "the owner did not answer in time", retry_after_s=1.0
-            )
-        else:
-            self.error = NodeError(ErrorCode.TIMEOUT, "the request was not whole within its deadline")
-        if answering is not None:
-            answering.cancel()

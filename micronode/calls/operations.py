@@ -117,7 +117,15 @@ class Operation:
     body: BodyRule = BodyRule.NONE
     #: Largest request body in bytes over OAP; over HTTP 1 MiB counts if it is smaller.
     max_body: int = 0
+    #: Whether it answers with messages, for as long as the caller stays: its handler's Reply has a body
+    #: that relays to an :class:`~micronode.interfaces.IEventSink`. It holds a slot of its facet, not a
+    #: permit, and takes no request body. Over OAP its START needs ACK_REQ; over HTTP it is not served yet.
+    subscribes: bool = False
     summary: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if self.subscribes and self.body is not BodyRule.NONE:
+            raise ValueError(f"operation {self.name} subscribes, so it takes no request body")
 
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments checked, with defaults; unknown ones are ignored.

@@ -231,9 +231,11 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
 
 
 def operation_routes(dispatch: Dispatch, *, decompress_ratio: int = DECOMPRESS_RATIO) -> Routes:
-    """Return the application plane's routes, generated from the dispatcher's table.
+    """Return the application plane's routes, generated from the dispatcher's table but its subscriptions.
 
     :param decompress_ratio: see :class:`Routes`.
     """
-    table = (operation_route(operation, dispatch) for operation in dispatch.table)
+    # Subscriptions are server-sent events here, which no facet has yet.
+    served = (operation for operation in dispatch.table if not operation.subscribes)
+    table = (operation_route(operation, dispatch) for operation in served)
     return Routes(table, decompress_ratio=decompress_ratio)

@@ -12,7 +12,7 @@ import attrs
 from micronode.calls.call import Call, Ingress
 from micronode.calls.context import check_idempotency_key, read_traceparent
 from micronode.calls.operations import Operation, OperationTable
-from micronode.errors import NodeError
+from micronode.errors import ErrorCode, NodeError
 from micronode.oap.wire.events import StreamOpened
 from micronode.oap.wire.heads import CallHead, HeadError, parse_call_head
 
@@ -39,6 +39,9 @@ def read_start(table: OperationTable, opened: StreamOpened) -> Asked:
     except HeadError as error:
         raise NodeError(error.code, error.message) from None
     operation = table.by_op(opened.app, head.op)
+    if operation.subscribes and not opened.windowed:
+        message = f"{operation.name} subscribes: its START needs the flag ACK_REQ"
+        raise NodeError(ErrorCode.BAD_REQUEST, message)
     check_idempotency_key(head.idempotency_key, "'idempotency_key'")
     return Asked(operation, operation.bind(head.args), head)
 

@@ -22,6 +22,7 @@ from micronode.oap.outbox import Outbox
 from micronode.oap.request import make_call, read_start
 from micronode.oap.services import Reading, Services
 from micronode.oap.stream import GONE, Stream
+from micronode.oap.subscription import Subscription
 from micronode.oap.timers import Deadline
 from micronode.oap.uploads import Uploads
 from micronode.oap.wire.connection import NodeConnection
@@ -78,7 +79,8 @@ class Session:
             stream.upload = self.uploads.begin(stream, event)
         self.outbox.attach(corr_id, stream.waiting)
         call = make_call(asked, event, request_id=stream.request_id, peer=self._peer, body=stream.upload)
-        stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, stream))
+        sink = Subscription(stream, self, whole=event.ended) if asked.operation.subscribes else stream
+        stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, sink))
 
     def body(self, event: BodyReceived) -> None:
         """Pass a chunk of a request's body on."""
@@ -91,6 +93,8 @@ class Session:
         if upload is None or stream.operation is None:
             if data:
                 self._refuse(stream, ErrorCode.BAD_REQUEST, "this operation takes no request body")
+            elif event.ended and stream.subscription is not None:
+                stream.subscription.asked()
             return
         self._meter.bytes_in.inc(len(data))
         stream.received += len(data)
@@ -126,8 +130,12 @@ class Session:
         self.outbox.write_control(self._wire.send_refusal(event, error))
 
     def half_closed(self) -> None:
-        """No more input will come: requests that are not whole never will be."""
+        """No more input will come: requests that are not whole never will be, and nobody is subscribed."""
         self.uploads.half_closed()
+        for stream in list(self.streams.values()):
+            if stream.subscription is not None:
+                # Nothing else would ever end it: there will be neither CREDIT nor a cancel.
+                stream.abort(_CANCELLED)
 
     def close(self, error: NodeError = GONE) -> None:
         """The connection is gone, or is dropped for *error*: cancel every call and send nothing."""
@@ -179,6 +187,17 @@ class Session:
         begun = wire.send_head(corr_id, head)
         return self._write(begun + wire.send_body(corr_id, data, compress=compress))
 
+    @property
+    def max_event(self) -> int:
+        """How many bytes a message of a subscription may have."""
+        return self._wire.max_event
+
+    def write_event(self, stream: Stream, message: bytes) -> int:
+        """Write one message of a subscription; return its size."""
+        self._meter.bytes_out.inc(len(message))
+        self._meter.event_out.inc()
+        return self._write(self._wire.send_event(stream.corr_id, message, compress=stream.compressible))
+
     def write_end(self, stream: Stream) -> int:
         """Write the end of an answer that went well."""
         self._meter.end_out.inc()
@@ -204,8 +223,9 @@ class Session:
 
     def _began(self, stream: Stream) -> None:
         self._meter.start_out.inc()
-        route = stream.operation.name if stream.operation is not None else None
-        self._meter.began(route, self.clock.seconds() - stream.began_s)
+        if stream.subscription is None:
+            route = stream.operation.name if stream.operation is not None else None
+            self._meter.began(route, self.clock.seconds() - stream.began_s)
 
     def forget(self, stream: Stream) -> None:
         """Let go of a stream that is over: count it, log it, and read on if it was in the way."""
@@ -215,7 +235,8 @@ class Session:
         route = operation.name if operation is not None else None
         taken_s = self.clock.seconds() - stream.began_s
         self._meter.streams.dec()
-        self._meter.ended(route, taken_s)
+        if stream.subscription is None:
+            self._meter.ended(route, taken_s)
         fields: dict[str, object] = {
             "request_id": stream.request_id,
             "corr_id": str(stream.corr_id),
@@ -247,6 +268,8 @@ class Session:
         stream = self.streams.get(corr_id)
         if stream is not None:
             stream.credited()
+            if stream.subscription is not None:
+                stream.subscription.credited()
 
     def starve(self, stream: Stream) -> None:
         """Wait for CREDIT no longer than for a transport that takes nothing."""

@@ -29,6 +29,7 @@ from micronode.oap.waiting import Waiting
 if TYPE_CHECKING:
     from micronode.calls.operations import Operation
     from micronode.oap.session import Session
+    from micronode.oap.subscription import Subscription
     from micronode.oap.timers import Deadline
     from micronode.oap.upload import Upload
 
@@ -57,6 +58,7 @@ class Stream:
         self.began_s = began_s
         self.operation: Operation | None = None
         self.upload: Upload | None = None
+        self.subscription: Subscription | None = None
         self.idle: Deadline | None = None
         self.starving: Deadline | None = None
         self.received = 0
@@ -114,13 +116,17 @@ class Stream:
         if self._head is not None:
             self._head_due = True
             if self._session.outbox.busy:
-                self._offer()
+                self.offer()
             else:
                 self._write_head()
 
     def _write_head(self) -> int:
         head, self._head = self._head, None
         return 0 if head is None else self._session.write_head(self, head, ended=False)
+
+    def write_event(self, message: bytes) -> int:
+        """Write one message of its subscription, behind the head; return how long the frames are."""
+        return self._write_head() + self._session.write_event(self, message)
 
     def write(self, data: bytes) -> None:
         """Send body bytes, or hold them until the stream's turn.
@@ -139,13 +145,13 @@ class Stream:
         waiting = self.waiting
         if waiting or waiting.starved or self._session.outbox.busy:
             waiting.hold(data)
-            self._offer()
+            self.offer()
             return
         room = self._room(ALONE_BYTES)
         self._send(data[:room])
         if len(data) > room:
             waiting.hold(data[room:])
-            self._offer()
+            self.offer()
 
     def _room(self, limit: int) -> int:
         """Return how much may be sent, by the window and *limit*."""
@@ -161,7 +167,8 @@ class Stream:
             self._session.starve(self)
         return size
 
-    def _offer(self) -> None:
+    def offer(self) -> None:
+        """Ask for a turn, where there is something to send."""
         if self.ready:
             self._session.outbox.offer(self.corr_id, self)
 
@@ -196,7 +203,7 @@ class Stream:
         elif self.waiting or self._session.outbox.busy:
             finishing = self._finishing = Deferred()
             self._session.release_request(self)
-            self._offer()
+            self.offer()
             return finishing
         else:
             self._end()
@@ -235,7 +242,9 @@ class Stream:
         """
         if self.waiting:
             return not self.waiting.starved
-        return self._finishing is not None or (self._head_due and self._head is not None)
+        if self._finishing is not None or (self._head_due and self._head is not None):
+            return True
+        return self.subscription is not None and self.subscription.ready
 
     def take_turn(self, limit: int) -> int:
         """Send about *limit* bytes of what waits, and the end behind the last of them."""
@@ -248,6 +257,8 @@ class Stream:
             if self._head_due:
                 # A head that waited must not wait for what its producer may be long in sending.
                 size += self._write_head()
+            if self.subscription is not None:
+                size += self.subscription.take_turn(limit - size)
         waiting.regulate()
         return size
 
@@ -258,7 +269,7 @@ class Stream:
             waiting.starve(False)
             if self.starving is not None:
                 self.starving.stop()
-            self._offer()
+            self.offer()
 
     # The session's side
 
@@ -284,6 +295,8 @@ class Stream:
         """Let go of everything; the stream is over."""
         self._head = None
         self._session.forget(self)
+        if self.subscription is not None:
+            self.subscription.dismiss()
         self.waiting.close()
         finishing, self._finishing = self._finishing, None
         if finishing is not None:

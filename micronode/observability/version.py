@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -43,14 +44,17 @@ def build_version() -> dict[str, Any]:
     }
 
 
-def runtime_version(config: Config) -> dict[str, Any]:
-    """Return ``runtime`` of ``/version``: what is in force. What does not exist yet says so."""
+def runtime_version(config: Config, facets: Iterable[str]) -> dict[str, Any]:
+    """Return ``runtime`` of ``/version``: what is in force. What does not exist yet says so.
+
+    :param facets: the names of the facets that are served, a host's own among them.
+    """
     return {
         "config_sha": config.sha(),
         "profile": config.node.profile,
         "amnesia": {"enabled": False, "enforced": "none", "not_covered": []},
         "pq": {"mode": "off", "adapter": None, "kex": None, "sign": None},
-        "facets": [name for name, facet in config.facets.items() if facet.enabled],
+        "facets": list(facets),
         "limits": attrs.asdict(config.limits),
         "overrides": config.overrides(),
     }

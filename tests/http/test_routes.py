@@ -216,3 +216,20 @@ class BuildTests(SynchronousTestCase):
             for rule in operation_routes(dispatcher).app.url_map.iter_rules()
         }
         self.assertEqual(rules, {"a.b": ("/a/<c>", {"GET"}), "a.c": ("/a", {"POST"})})
+
+
+class SubscriptionTests(SynchronousTestCase):
+    """Operations that subscribe are not served over HTTP yet."""
+
+    def test_are_left_out(self) -> None:
+        dispatcher = StubDispatcher()
+        dispatcher.table = OperationTable(
+            [
+                *dispatcher.table,
+                operation("feed.subscribe", "GET", "/app/feed/{key}/events", "sub", subscribes=True),
+            ]
+        )
+        routes = operation_routes(dispatcher)
+        error = self.assertRaises(NodeError, routes.admit, request_of(get("/app/feed/jobs/events")))
+        self.assertEqual(error.code.value, "not_found")
+        routes.admit(request_of(get("/app/search?q=x")))

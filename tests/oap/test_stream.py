@@ -104,6 +104,15 @@ class Frames(SynchronousTestCase):
         self.assertEqual((data.flags, data.code, data.payload), (RESP, 206, b"abc"))
         self.assertEqual((end.flags, end.code, end.payload), (RESP | END, 200, b""))
 
+    def test_head_that_waits_is_not_sent_after_a_cancel_or_a_breach(self) -> None:
+        for corr_id, said in ((1, cancel(1)), (2, body(2, b"x", app=Profile.MEDIA))):
+            call = self.begin(corr_id)
+            call.sink.start(ResponseHead())
+            self.end.send(said)
+            [terminal] = self.end.heard()
+            self.assertEqual((terminal.corr_id, terminal.flags), (corr_id, RESP | END))
+            self.assertTrue(call.cancelled)
+
     def test_unknown_members_are_left_out(self) -> None:
         call = self.begin(1)
         call.sink.start(ResponseHead())

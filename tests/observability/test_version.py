@@ -148,7 +148,7 @@ class RuntimeVersionTests(SynchronousTestCase):
     """runtime_version()."""
 
     def test_shape(self) -> None:
-        runtime = runtime_version(Config())
+        runtime = runtime_version(Config(), [])
         self.assertEqual(
             list(runtime),
             ["config_sha", "profile", "amnesia", "pq", "facets", "limits", "overrides"],
@@ -161,7 +161,7 @@ class RuntimeVersionTests(SynchronousTestCase):
 
     def test_it_is_the_configuration_s(self) -> None:
         config = Config()
-        runtime = runtime_version(config)
-        self.assertEqual(runtime["facets"], [name for name, facet in config.facets.items() if facet.enabled])
+        runtime = runtime_version(config, ("search", "own"))
+        self.assertEqual(runtime["facets"], ["search", "own"])
         self.assertEqual(runtime["limits"]["max_frame"], config.limits.max_frame)
         self.assertIn("decompress_ratio", runtime["limits"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.vector_compression import chunks, heads, places
+from tests.support.vector_events import subscriptions
 from tests.support.vector_flow import flow
 from tests.support.vector_frames import Vector, bad_frames, detected_after, good_frames
 from tests.support.vector_script import HELLO_REPLY, REQUEST_ID
@@ -47,8 +48,9 @@ def vectors(shared: list[Vector]) -> Iterator[Vector]:
     for family in _SESSIONS:
         for session in family():
             yield {"family": "session", **session.vector()}
-    for session in flow():
-        yield {"family": "flow", **session.vector()}
+    for family in (flow, subscriptions):
+        for session in family():
+            yield {"family": "flow", **session.vector()}
     for family in (chunks, heads, places):
         for session in family():
             yield {"family": "compression", **session.vector()}

@@ -21,7 +21,7 @@ from micronode.interfaces import IResponseSink
 from micronode.oap.factory import OAPFactory
 from micronode.oap.protocol import OAPProtocol
 from micronode.oap.wire.decoder import FrameDecoder
-from micronode.oap.wire.frames import END, NO_TENANT, REQ, START, Code, encode_frame
+from micronode.oap.wire.frames import ACK_REQ, END, NO_TENANT, REQ, START, Code, encode_frame
 from micronode.oap.wire.profiles import Profile
 from tests.support.measures import make_metrics
 
@@ -92,6 +92,12 @@ def put(corr_id: int, *, ended: bool = False, **head: Any) -> bytes:
     return start(corr_id, Profile.MEDIA, "put", ended=ended, **head)
 
 
+def subscribe(corr_id: int, *, ended: bool = True, **head: Any) -> bytes:
+    """Return a START of ``feed.subscribe``."""
+    head.setdefault("flags", ACK_REQ)
+    return start(corr_id, Profile.FEED, "subscribe", {"topic": "jobs"}, ended=ended, **head)
+
+
 def body(corr_id: int, data: bytes, *, ended: bool = False, app: int = Profile.MEDIA) -> bytes:
     """Return a frame of request body."""
     return encode_frame(REQ | (END if ended else 0), Code.REQUEST, app, corr_id, data)
@@ -127,6 +133,7 @@ TABLE = OperationTable(
     [
         _operation("search", "query", Profile.SEARCH, arguments=(Argument(name="q", required=True),)),
         _operation("media", "head", Profile.MEDIA, method="HEAD"),
+        _operation("feed", "subscribe", Profile.FEED, subscribes=True),
         _operation("media", "put", Profile.MEDIA, method="POST", body=BodyRule.STREAMED, max_body=4 << 20),
     ]
 )

@@ -12,7 +12,7 @@ from typing import Any
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.errors import ErrorCode, error_object
 from micronode.oap.wire.events import HelloReceived, PingReceived
-from micronode.oap.wire.frames import END, EVENT, REQ, START, Control, encode_frame
+from micronode.oap.wire.frames import ACK_REQ, END, EVENT, REQ, START, Control, encode_frame
 from micronode.oap.wire.profiles import Profile
 from micronode.oap.wire.states import (
     CONNECTION,
@@ -22,6 +22,7 @@ from micronode.oap.wire.states import (
     StreamInput,
     StreamState,
 )
+from micronode.oap.wire.windows import credit_frame
 
 #: Where the fields of a header end.
 _FIELDS = (4, 6, 8, 10, 12, 28, 30, 38)
@@ -82,6 +83,14 @@ def examples() -> dict[str, bytes]:
     list(node.receive(encode_frame(REQ | START | END, 0, Profile.MEDIA, 4, b'{"op":"get","args":{}}')))
     error = error_object(ErrorCode.NOT_FOUND, "no such object", request_id="5f3a", corr_id=4)
     said["a failure"] = node.send_error(4, ErrorCode.NOT_FOUND, error)
+    topic = b'{"op":"subscribe","args":{"topic":"jobs"}}'
+    said["a subscription"] = encode_frame(REQ | START | END | ACK_REQ, 0, Profile.FEED, 5, topic)
+    list(node.receive(said["a subscription"]))
+    node.send_head(5, {"status": 200, "content_type": "application/json"})
+    message = b'{"msg_id":"7","ts":1767225600.5,"attempt":1,"attrs":{},"payload_b64":"aGVsbG8="}'
+    said["a message of it"] = node.send_event(5, message)
+    said["CREDIT for it"] = credit_frame(5, len(message))
+    list(node.receive(said["CREDIT for it"]))
     said["PING"] = encode_frame(EVENT, Control.PING, 0, 0, b"abc")
     said["its echo"] = node.send_pong(PingReceived(0, b"abc"))
     said["GOAWAY"] = node.send_goaway(1000)

@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
-from micronode.interfaces import IResponseSink
+from micronode.interfaces import IEventSink, IResponseSink
 
 
 @implementer(IResponseSink)
@@ -126,3 +126,90 @@ class MemorySink:
         producer, self.producer = self.producer, None
         if producer is not None:
             producer.stopProducing()
+
+
+@implementer(IEventSink)
+class MemoryEventSink(MemorySink):
+    """The same for a subscription.
+
+    :ivar messages: what was written.
+    :param window: bytes of messages that may be written beyond what the caller took.
+    """
+
+    def __init__(self, *, window: int = 131_072) -> None:
+        super().__init__()
+        self.messages: list[bytes] = []
+        self.max_event = window // 2
+        self._window = window
+        self._taken = 0
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+
+    @property
+    def event_room(self) -> int:
+        """See IEventSink."""
+        if self._is_over or self._is_paused:
+            return 0
+        return self._window + self._taken - sum(map(len, self.messages))
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_gone or self.outcome is not None
+
+    def write_event(self, data: bytes) -> None:
+        """See IEventSink."""
+        if self._is_over:
+            return
+        if not self.started:
+            raise RuntimeError("write_event() before start()")
+        if not 0 < len(data) <= min(self.max_event, self.event_room):
+            raise ValueError("a message of a wrong size")
+        self.messages.append(data)
+
+    def when_room(self, size: int) -> Deferred[None]:
+        """See IEventSink."""
+        if not 0 < size <= self.max_event:
+            raise ValueError("a message of a wrong size")
+        waiter: Deferred[None] = Deferred(self._forget)
+        self._waiting.append((size, waiter))
+        self._wake()
+        return waiter
+
+    def _forget(self, waiter: Deferred[None]) -> None:
+        self._waiting = [each for each in self._waiting if each[1] is not waiter]
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting and (self._is_over or self._waiting[0][0] <= self.event_room):
+            waiter = self._waiting.pop(0)[1]
+            if self._is_over:
+                waiter.errback(self.error or NodeError(ErrorCode.CANCELLED, "the answer is over"))
+            else:
+                waiter.callback(None)
+
+    def finish(self) -> Deferred[None]:
+        """See IResponseSink."""
+        finished = super().finish()
+        self._wake()
+        return finished
+
+    def fail(self, error: NodeError) -> None:
+        """See IResponseSink."""
+        super().fail(error)
+        self._wake()
+
+    # The caller's side
+
+    def take(self, size: int) -> None:
+        """Take *size* bytes of messages."""
+        self._taken += size
+        self._wake()
+
+    def resume(self) -> None:
+        """Read again."""
+        super().resume()
+        self._wake()
+
+    def go(self) -> None:
+        """Go away."""
+        super().go()
+        self._wake()

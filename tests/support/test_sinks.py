@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.contracts.events import EventSinkContract
 from tests.contracts.sink import Outcome, Seen, SinkContract
-from tests.support.sinks import MemorySink
+from tests.support.sinks import MemoryEventSink, MemorySink
 
 OUTCOMES = {None: Outcome.OPEN, "finished": Outcome.WHOLE, "void": Outcome.VOID}
 
 
-class MemorySinkTests(SinkContract, SynchronousTestCase):
-    def make_sink(self) -> MemorySink:
-        self.sink = MemorySink()
-        return self.sink
+class Seeing:
+    """The suite's way to a MemorySink."""
+
+    sink: MemorySink
 
     def seen(self) -> Seen:
         sink = self.sink
@@ -34,3 +35,23 @@ class MemorySinkTests(SinkContract, SynchronousTestCase):
 
     def disconnect(self) -> None:
         self.sink.go()
+
+
+class MemorySinkTests(Seeing, SinkContract, SynchronousTestCase):
+    def make_sink(self) -> MemorySink:
+        self.sink = MemorySink()
+        return self.sink
+
+
+class MemoryEventSinkTests(Seeing, EventSinkContract, SynchronousTestCase):
+    sink: MemoryEventSink
+
+    def make_sink(self) -> MemoryEventSink:
+        self.sink = MemoryEventSink()
+        return self.sink
+
+    def messages(self) -> list[bytes]:
+        return self.sink.messages
+
+    def take(self, size: int) -> None:
+        self.sink.take(size)

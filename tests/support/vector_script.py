@@ -13,7 +13,7 @@ from tests.support.vector_frames import COMP, END, EVENT, RESP, START, Vector, c
 #: What the node of the vectors says of itself in its answer to HELLO, beside its limits.
 HELLO_REPLY = {"flags_supported": 255, "versions": [1], "transports": ["tcp"], "server": "micronode/vector"}
 REQUEST_ID = "vector"
-GET, MEDIA, SEARCH = b'{"op":"get","args":{}}', 0x0101, 0x0402
+GET, MEDIA, FEED, SEARCH = b'{"op":"get","args":{}}', 0x0101, 0x0201, 0x0402
 
 _STATUS = {
     "bad_request": 400,
@@ -178,6 +178,11 @@ class Session:
         self._says("body", corr_id, data.hex())
         for at in range(0, len(data), self._max_chunk):
             self._send(RESP, 206, corr_id, data[at : at + self._max_chunk])
+
+    def tells(self, corr_id: int, message: bytes) -> None:
+        """Let the node send a message of a subscription."""
+        self._says("event", corr_id, message.hex())
+        self._send(EVENT, 206, corr_id, message)
 
     def takes(self, corr_id: int, size: int, *credit: tuple[int, int]) -> None:
         """Let the node's owner take body bytes; *credit*: the CREDITs that this makes due."""

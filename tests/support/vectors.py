@@ -157,6 +157,8 @@ class Playback:
             return node.send_head(corr_id, head, ended=ended)
         if verb == "body":
             return node.send_body(words[0], bytes.fromhex(words[1]))
+        if verb == "event":
+            return node.send_event(words[0], bytes.fromhex(words[1]))
         if verb == "end":
             return node.send_end(words[0])
         if verb == "taken":

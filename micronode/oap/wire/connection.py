@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from micronode.oap.wire.answers import body_frames, error_frame, event_frame
 from micronode.oap.wire.compression import ZSTD, Deflate, Inflate
 from micronode.oap.wire.control import receive_control, receive_hello
 from micronode.oap.wire.decoder import FrameDecoder, FrameError
@@ -23,7 +24,6 @@ from micronode.oap.wire.events import (
     StreamRefused,
 )
 from micronode.oap.wire.frames import (
-    COMP,
     END,
     EVENT,
     NO_TENANT,
@@ -105,6 +105,15 @@ class NodeConnection:
     def max_head(self) -> int:
         """How many bytes the head of an answer may have, as JSON."""
         return min(MAX_HEAD_BYTES, self.max_frame - HEADER_BYTES)
+
+    @property
+    def max_event(self) -> int:
+        """How many bytes a message may have that is sure to fit some time.
+
+        A caller may hold its CREDIT back until half of a window is used; more than the other half could be
+        waited for in vain.
+        """
+        return min(self.max_chunk, self._streams.windows.ack_window // 2)
 
     @property
     def open_streams(self) -> int:
@@ -237,32 +246,39 @@ class NodeConnection:
             not opaque.
         :raises IllegalSendError: also where *data* is more than the stream's window has :meth:`room` for.
         """
-        room = self._streams.room(corr_id)
-        if room is not None and len(data) > room:
-            raise IllegalSendError(f"{len(data)} bytes on stream {corr_id}, whose window has {room}")
+        self._fits(corr_id, data)
         stream = self._sending(corr_id, StreamInput.SEND_BODY)
         if stream.outflow is not None:
             stream.outflow.sent += len(data)
-        step, app, tenant = self.max_chunk, stream.app, stream.tenant
-        if compress and self._deflate is not None and not stream.opaque:
-            return self._compressed(self._deflate, stream, corr_id, data)
-        if 0 < len(data) <= step:
-            return encode_frame(RESP, Code.PARTIAL, app, corr_id, data, tenant=tenant)
-        return b"".join(
-            encode_frame(RESP, Code.PARTIAL, app, corr_id, data[at : at + step], tenant=tenant)
-            for at in range(0, len(data), step)
-        )
+        deflate = self._deflates(stream, compress)
+        if deflate is None and 0 < len(data) <= self.max_chunk:
+            return encode_frame(RESP, Code.PARTIAL, stream.app, corr_id, data, tenant=stream.tenant)
+        return body_frames(stream, corr_id, data, self.max_chunk, deflate)
 
-    def _compressed(self, deflate: Deflate, stream: Stream, corr_id: int, data: bytes) -> bytes:
-        frames, step = [], self.max_chunk
-        for at in range(0, len(data), step):
-            chunk = data[at : at + step]
-            packed = deflate(chunk)
-            flags, payload = (RESP, chunk) if packed is None else (RESP | COMP, packed)
-            frames.append(
-                encode_frame(flags, Code.PARTIAL, stream.app, corr_id, payload, tenant=stream.tenant)
-            )
-        return b"".join(frames)
+    def send_event(self, corr_id: int, message: bytes, *, compress: bool = False) -> bytes:
+        """Send one message of a subscription, as one frame: after the head, where the request is whole.
+
+        :param compress: as :meth:`send_body` has it.
+        :raises IllegalSendError: also where the stream has no windows, and where *message* is empty, over
+            ``max_chunk``, or more than there is :meth:`room` for.
+        """
+        if not 0 < len(message) <= self.max_chunk:
+            raise IllegalSendError(f"a message of {len(message)} bytes, where {self.max_chunk} may be")
+        self._fits(corr_id, message)
+        stream = self._sending(corr_id, StreamInput.SEND_EVENT)
+        if stream.outflow is None:
+            raise IllegalSendError(f"a message on stream {corr_id}, which has no windows")
+        stream.outflow.sent += len(message)
+        return event_frame(stream, corr_id, message, self._deflates(stream, compress))
+
+    def _fits(self, corr_id: int, data: bytes) -> None:
+        """Refuse to send more than a stream's window has room for."""
+        room = self._streams.room(corr_id)
+        if room is not None and len(data) > room:
+            raise IllegalSendError(f"{len(data)} bytes on stream {corr_id}, whose window has {room}")
+
+    def _deflates(self, stream: Stream, compress: bool) -> Deflate | None:
+        return self._deflate if compress and not stream.opaque else None
 
     def send_end(self, corr_id: int) -> bytes:
         """End a begun answer well."""
@@ -272,11 +288,11 @@ class NodeConnection:
     def send_error(self, corr_id: int, code: ErrorCode, error: Mapping[str, Any]) -> bytes:
         """End a stream with the error object *error*; ``cancelled`` has no payload."""
         stream = self._sending(corr_id, StreamInput.SEND_ERROR)
-        return _error_frame(code, error, stream.app, corr_id, stream.tenant)
+        return error_frame(code, error, stream.app, corr_id, stream.tenant)
 
     def send_refusal(self, refused: StreamRefused, error: Mapping[str, Any]) -> bytes:
         """Answer a frame that opened nothing."""
-        return _error_frame(refused.code, error, refused.app, refused.corr_id, refused.tenant)
+        return error_frame(refused.code, error, refused.app, refused.corr_id, refused.tenant)
 
     def send_failure(self, failed: ConnectionFailed, error: Mapping[str, Any]) -> bytes:
         """Say why the connection ends; after it, shut down the writing side.
@@ -285,7 +301,7 @@ class NodeConnection:
         """
         if failed.code is ErrorCode.BAD_VERSION:
             error = {**error, "versions": [VERSION]}
-        return _error_frame(failed.code, error, 0, 0, NO_TENANT)
+        return error_frame(failed.code, error, 0, 0, NO_TENANT)
 
     def send_pong(self, ping: PingReceived) -> bytes:
         """Echo a PING."""
@@ -312,11 +328,6 @@ class NodeConnection:
         if after is None:
             raise IllegalSendError(f"{given.name} on a connection that is {self.state.name}")
         self.state = after
-
-
-def _error_frame(code: ErrorCode, error: Mapping[str, Any], app: int, corr_id: int, tenant: bytes) -> bytes:
-    payload = b"" if code is ErrorCode.CANCELLED else dump_object(dict(error))
-    return encode_frame(RESP | END, code.status, app, corr_id, payload, tenant=tenant)
 
 
 # Looked up once: attribute access on an Enum class is slow before Python 3.12, and these run once a frame.

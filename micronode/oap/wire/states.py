@@ -88,6 +88,8 @@ class StreamInput(Enum):
     RECEIVE_BREACH = auto()
     SEND_HEAD = auto()
     SEND_BODY = auto()
+    #: A message of a subscription.
+    SEND_EVENT = auto()
     SEND_END = auto()
     #: Head and end in one frame.
     SEND_WHOLE = auto()
@@ -108,6 +110,8 @@ def _stream_table() -> dict[tuple[StreamState, StreamInput], StreamState]:
         (state.OPEN_ANSWERING, given.SEND_BODY): state.OPEN_ANSWERING,
         (state.OPEN_ANSWERING, given.SEND_END): state.CLOSED,
         (state.ANSWERING, given.SEND_BODY): state.ANSWERING,
+        # Beside this, only where the stream has windows.
+        (state.ANSWERING, given.SEND_EVENT): state.ANSWERING,
         (state.ANSWERING, given.SEND_END): state.CLOSED,
         (state.OWED, given.SEND_ERROR): state.CLOSED,
     }

@@ -254,7 +254,8 @@ class Streams:
         code: ErrorCode,
         message: str,
     ) -> StreamFailed:
-        if stream.inflow is not None and not flags & START:
+        # What is no request counts nothing, as its sender knows; the same as where it is dropped.
+        if stream.inflow is not None and flags & REQ and not flags & START:
             self.windows.received(corr_id, stream.inflow, self._size(flags, payload), asking=False)
         self._over(corr_id, stream, asking=stream.asking and not flags & END)
         stream.state = STREAM[stream.state, StreamInput.RECEIVE_BREACH]

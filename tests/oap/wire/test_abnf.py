@@ -223,7 +223,7 @@ class SessionTests(SynchronousTestCase):
             [
                 *("hello", "hello-answer", "request-whole", "answer-head", "answer-chunk", "answer-end"),
                 *("request-start", "request-chunk", "request-last", "cancel", "cancelled", "failure"),
-                *("ping", "extension", "goaway", "connection-error"),
+                *("request-whole", "message", "credit", "ping", "extension", "goaway", "connection-error"),
             ],
         )
         for name, kind in (("its echo", "pong"), ("GOAWAY", "node-goaway")):  # either side may say them

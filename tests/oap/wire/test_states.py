@@ -17,7 +17,7 @@ from micronode.oap.wire.events import (
     StreamFailed,
     StreamOpened,
 )
-from micronode.oap.wire.frames import END, REQ, RESP, START, encode_frame
+from micronode.oap.wire.frames import ACK_REQ, END, REQ, RESP, START, encode_frame
 from micronode.oap.wire.states import (
     CONNECTION,
     STREAM,
@@ -59,6 +59,8 @@ def _send(node: NodeConnection, given: StreamInput) -> bytes:
         return node.send_head(1, {"status": 200}, ended=True)
     if given is StreamInput.SEND_BODY:
         return node.send_body(1, b"x")
+    if given is StreamInput.SEND_EVENT:
+        return node.send_event(1, b"{}")
     if given is StreamInput.SEND_END:
         return node.send_end(1)
     return node.send_error(1, ErrorCode.INTERNAL, {})
@@ -66,7 +68,7 @@ def _send(node: NodeConnection, given: StreamInput) -> bytes:
 
 def _opened() -> NodeConnection:
     node = NodeConnection()
-    for event in node.receive(HELLO + encode_frame(REQ | START, 0, APP, 1, b"{}")):
+    for event in node.receive(HELLO + encode_frame(REQ | START | ACK_REQ, 0, APP, 1, b"{}")):
         if isinstance(event, HelloReceived):
             node.send_hello(event, {})
         else:

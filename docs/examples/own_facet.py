@@ -1,0 +1,100 @@
+"""A facet of your own beside the node's: one class, reached through both doors.
+
+Run it::
+
+    python docs/examples/own_facet.py Ada
+
+What it shows: an operation is one row that both HTTP and OAP/1 are generated from, its handler returns a
+head and a body and never sees a socket, errors are names of the protocol, and the node gates, times and
+counts it like its own. ``docs/architecture.rst`` has the rest, "Facets of your own".
+"""
+
+import json
+import sys
+
+import attrs
+import treq
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from zope.interface import implementer
+
+from micronode import Config, make_node
+from micronode.calls.call import Call, Reply, ResponseHead
+from micronode.calls.operations import Access, Argument, Operation
+from micronode.errors import ErrorCode, NodeError
+from micronode.facets.hosted import FacetSettings
+from micronode.interfaces import IFacet, IReplyBody, IResponseSink
+from micronode.oap.client import connect
+
+#: A profile (app_proto_id) that the protocol does not use.
+PROFILE = 0x7001
+
+
+@implementer(IReplyBody)
+@attrs.frozen
+class Text:
+    """A body that is all there."""
+
+    data: bytes
+
+    def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred:
+        """Send it."""
+        sink.start(head)
+        sink.write(self.data)
+        return sink.finish()
+
+    def abort(self) -> None:
+        """There is nothing to let go of."""
+
+
+@implementer(IFacet)
+class Greetings:
+    """``greetings.hello``: ``GET /app/greetings/{name}``, or profile 0x7001, op ``hello``."""
+
+    name = "greetings"
+
+    def operations(self) -> tuple[Operation, ...]:
+        """See IFacet."""
+        return (
+            Operation(
+                name="greetings.hello",
+                facet=self.name,
+                method="GET",
+                path="/app/greetings/{name}",
+                profile=PROFILE,
+                op="hello",
+                access=Access.READ,
+                handler=self.hello,
+                arguments=(Argument(name="name", required=True, max_length=40),),
+            ),
+        )
+
+    async def hello(self, call: Call) -> Reply:
+        """Greet whom the caller names."""
+        name = call.args["name"]
+        if not name.isprintable():
+            raise NodeError(ErrorCode.BAD_REQUEST, "that is no name to greet")
+        data = json.dumps({"greeting": f"Hello, {name}!"}).encode()
+        return Reply(head=ResponseHead(content_type="application/json", length=len(data)), body=Text(data))
+
+
+async def main(reactor, name="you"):
+    """Serve the facet, and ask it by both doors."""
+    loopback = {"listen": "127.0.0.1:0"}
+    config = {"http": loopback, "admin": loopback, "oap": loopback, "drain": {"grace": "0s"}}
+    facets = [(Greetings(), FacetSettings(limit=8, timeout=1.0))]
+    node = make_node(Config.from_mapping(config), reactor, facets=facets)
+    node.startService()
+    try:
+        response = await treq.get(f"http://{node.addresses['http']}/app/greetings/{name}", timeout=10)
+        print("HTTP: ", (await response.json())["greeting"])
+        client = await connect(reactor, f"oap://{node.addresses['oap']}")
+        answer = await client.call(PROFILE, "hello", {"name": name})
+        print("OAP/1:", json.loads(await answer.read(4096))["greeting"])
+        await client.close()
+    finally:
+        await node.stopService()
+
+
+if __name__ == "__main__":
+    react(main, sys.argv[1:])

@@ -1,0 +1,97 @@
+"""Facets that a host program brings along, and what any facet is served with.
+
+A host that embeds a node hands its own :class:`~micronode.interfaces.IFacet` objects to ``make_node``; they
+are routed, gated, measured and drained as the built-in ones are. ``docs/architecture.rst``, "Facets of
+your own".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+import attrs
+from zope.interface.exceptions import Invalid
+from zope.interface.verify import verifyObject
+
+from micronode.calls.operations import Operation
+from micronode.concurrency.backpressure import Gate
+from micronode.interfaces import IFacet
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+@attrs.frozen(kw_only=True)
+class FacetSettings:
+    """How a facet is served; for the built-in ones this is configured, for a host's own given along.
+
+    :raises ValueError: a number is not positive.
+    """
+
+    #: Calls it serves at a time; one more is refused with 429.
+    limit: int = attrs.field(default=64, validator=attrs.validators.ge(1))
+    #: Seconds from dispatch to the head of the answer.
+    timeout: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
+    #: Subscriptions it holds at a time, beside the calls.
+    subscriptions: int = attrs.field(default=1024, validator=attrs.validators.ge(1))
+
+
+#: A facet, or one with its settings.
+Hosted: TypeAlias = IFacet | tuple[IFacet, FacetSettings]
+
+
+@attrs.frozen
+class Served:
+    """A facet as it is served."""
+
+    settings: FacetSettings
+    operations: tuple[Operation, ...]
+
+
+def make_bounds(served: Mapping[str, Served]) -> dict[str, Any]:
+    """Return what bounds the calls of these facets: ``gates``, ``slots`` and ``timeouts``, each by facet."""
+    settings = {name: each.settings for name, each in served.items()}
+    return {
+        "gates": {name: Gate(each.limit) for name, each in settings.items()},
+        "slots": {name: Gate(each.subscriptions) for name, each in settings.items()},
+        "timeouts": {name: each.timeout for name, each in settings.items()},
+    }
+
+
+def serve_hosted(facets: Iterable[Hosted], taken: Collection[str]) -> dict[str, Served]:
+    """Return a host's *facets* by name, checked.
+
+    :param taken: the names of the built-in and the configured facets, switched on or not.
+    :raises ValueError: one is no IFacet, its name is taken, or no name for metrics and paths, or its
+        operations are not its own.
+    """
+    served: dict[str, Served] = {}
+    for each in facets:
+        facet, settings = each if isinstance(each, tuple) else (each, FacetSettings())
+        try:
+            verifyObject(IFacet, facet)
+        except Invalid as error:
+            raise ValueError(f"{facet!r} is no IFacet: {error}") from None
+        name = facet.name
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"facet {name!r}: a name is a lower-case letter, then letters, digits and _")
+        if name in taken:
+            raise ValueError(f"facet {name!r}: a facet of the node's own has that name; choose another")
+        if name in served:
+            raise ValueError(f"facet {name!r} is given twice")
+        operations = tuple(facet.operations())
+        for operation in operations:
+            _check(name, operation)
+        served[name] = Served(settings, operations)
+    return served
+
+
+def _check(name: str, operation: Operation) -> None:
+    """Refuse an operation that would be gated or measured as another facet's."""
+    if operation.facet != name:
+        raise ValueError(f"facet {name!r}: operation {operation.name} says that it is of {operation.facet!r}")
+    if not operation.name.startswith(f"{name}."):
+        raise ValueError(f"facet {name!r}: operation {operation.name!r} must be named {name}.<op>")
+    if not 0 < operation.profile <= 0xFFFF:
+        raise ValueError(f"facet {name!r}: {operation.name} has profile {operation.profile}, not 1 to 65535")
