@@ -3,8 +3,8 @@
 A Twisted transport that does not read looks at its socket for nothing at all, so it sees no reset behind
 what it does not read, and a caller that has gone would keep its slot until something is written to it.
 So while reading is stopped the descriptor is asked, ten times a second. A FIN alone is no end: such a
-caller may still read, and what it asked whole is owed to it. Only writing to it would tell: the kernel of one
-that has gone answers with a reset.
+caller may still read, and what it asked whole is owed to it. Nor does one come that waits behind data which
+is not read. Only writing tells: the kernel of a caller that has gone answers with a reset.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Seconds between two looks.
 LOOK_S: Final = 0.1
+#: Looks between two questions: whoever goes is then found out within 300 ms.
+ASK_LOOKS: Final = 2
 #: The connection is gone both ways: a reset, an error, or a Unix socket whose other end is closed.
 _GONE: Final = select.POLLHUP | select.POLLERR
-#: The other end sends no more; what it sent may still have to be read. Linux alone tells.
-_FINISHED: Final = getattr(select, "POLLRDHUP", 0)
 
 
 class Intake:
@@ -29,11 +29,11 @@ class Intake:
     :param clock: times the looks.
     :param lost: called without arguments when the connection is gone; only while reading is stopped. It
         may start it or end the connection.
-    :param finished: called without arguments, at most once and only while reading is stopped, when the caller
-        was seen to send no more. It may write something, to learn whether anybody reads.
+    :param ask: called without arguments every :data:`ASK_LOOKS` looks of one stop; it may write something,
+        which a caller that has gone resets.
     """
 
-    __slots__ = ("_call", "_clock", "_finished", "_lost", "_transport", "paused")
+    __slots__ = ("_ask", "_call", "_clock", "_looks", "_lost", "_transport", "paused")
 
     def __init__(
         self,
@@ -41,10 +41,11 @@ class Intake:
         transport: Any,
         *,
         lost: Callable[[], None],
-        finished: Callable[[], None] | None = None,
+        ask: Callable[[], None] | None = None,
     ) -> None:
         self.paused = False
-        self._finished = finished
+        self._ask = ask
+        self._looks = 0
         self._clock = clock
         self._transport = transport
         self._lost = lost
@@ -65,6 +66,7 @@ class Intake:
         """
         if self.paused:
             self.paused = False
+            self._looks = 0
             self._transport.resumeProducing()
 
     def close(self) -> None:
@@ -81,21 +83,20 @@ class Intake:
         self._call = None
         if not self.paused:
             return
-        events = self._events()
-        if events & _GONE:
+        self._looks += 1
+        if self._gone():
             self._lost()
-        elif events & _FINISHED and self._finished is not None:
-            finished, self._finished = self._finished, None
-            finished()
+        elif self._ask is not None and self._looks % ASK_LOOKS == 0:
+            self._ask()
         if self.paused and self._call is None:
             self._schedule()
 
-    def _events(self) -> int:
-        """Ask the descriptor; 0 where there is none."""
+    def _gone(self) -> bool:
+        """Ask the descriptor; False where there is none."""
         poll = select.poll()
         try:
-            # An error and a hang-up are told in any case.
-            poll.register(self._transport.fileno(), _FINISHED)
+            # No event is asked for: these two are always told.
+            poll.register(self._transport.fileno(), 0)
         except (AttributeError, ValueError):
-            return 0
-        return sum(events for _, events in poll.poll(0))
+            return False
+        return any(events & _GONE for _, events in poll.poll(0))

@@ -113,6 +113,15 @@ class Liveness:
         else:
             self._meter.dropped("ping")
 
+    def ask(self) -> None:
+        """PING a caller that may have gone: the kernel of one that has answers with a reset.
+
+        Not where output waits already: the caller does not read, and has the outbox's deadline.
+        """
+        if not self._outbox.full:
+            self._meter.event_out.inc()
+            self._outbox.write_control(self._wire.send_ping())
+
     # Deadlines
 
     def _hello_late(self) -> None:
@@ -129,8 +138,7 @@ class Liveness:
         self._idle.start()
         # A caller that sends no more answers no PING; one that does not read has its own deadline.
         if not (self._line.input_ended or self._outbox.full):
-            self._meter.event_out.inc()
-            self._outbox.write_control(self._wire.send_ping())
+            self.ask()
             self._unsent = unacknowledged(self._line.transport)
             self._echo.start()
 

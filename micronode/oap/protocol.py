@@ -81,7 +81,7 @@ class OAPProtocol(Protocol):
             relieved=lambda: self.go_on_reading(OUTPUT),
         )
         # A caller that sends no more may still read: its answers are owed, and so is what it asked unread.
-        self._intake = Intake(clock, transport, lost=self.abort)
+        self._intake = Intake(clock, transport, lost=self.abort, ask=self._ask)
         self._farewell = Farewell(transport, clock, stall_s=timeouts.write_stall)
         peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._session = Session(self._services, self._wire, self._outbox, self, peer=peer)
@@ -190,6 +190,11 @@ class OAPProtocol(Protocol):
         self._run()
         if not (reasons or self._closing):
             self._intake.resume()
+
+    def _ask(self) -> None:
+        """Learn whether the caller has gone, while nothing of it is read."""
+        if not self._closing:
+            self._liveness.ask()
 
     def stream_ended(self) -> None:
         """Close when this was the last stream of a connection that has no future."""

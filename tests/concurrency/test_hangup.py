@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.concurrency.hangup import LOOK_S, Intake
+from micronode.concurrency.hangup import ASK_LOOKS, LOOK_S, Intake
 
 
 class Socket(StringTransport):
@@ -25,7 +25,7 @@ class Socket(StringTransport):
 
 
 class IntakeTests(SynchronousTestCase):
-    def make(self, *, over_tcp: bool = True, finished: Callable[[], None] | None = None) -> None:
+    def make(self, *, over_tcp: bool = True, ask: Callable[[], None] | None = None) -> None:
         if over_tcp:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 self.far = socket.create_connection(listener.getsockname())
@@ -37,9 +37,7 @@ class IntakeTests(SynchronousTestCase):
         self.clock = Clock()
         self.heard: list[str] = []
         self.transport = Socket(near)
-        self.intake = Intake(
-            self.clock, self.transport, lost=lambda: self.heard.append("lost"), finished=finished
-        )
+        self.intake = Intake(self.clock, self.transport, lost=lambda: self.heard.append("lost"), ask=ask)
 
     def reset(self) -> None:
         """End the far side with a reset."""
@@ -137,23 +135,28 @@ class IntakeTests(SynchronousTestCase):
             self.assertEqual(self.heard, [])
             intake.close()
 
-    def test_half_close_is_told_once(self) -> None:
-        self.make(finished=lambda: self.heard.append("finished"))
+    def test_asks_while_it_is_stopped(self) -> None:
+        self.make(ask=lambda: self.heard.append("asked"))
         self.intake.pause()
-        self.far.send(b"unread")
-        self.far.shutdown(socket.SHUT_WR)
+        self.clock.advance(LOOK_S)
+        self.assertEqual(self.heard, [])
         self.clock.pump([LOOK_S] * 3)
-        self.intake.resume()
-        self.intake.pause()
-        self.clock.pump([LOOK_S] * 3)
-        self.assertEqual(self.heard, ["finished"])
+        self.assertEqual(self.heard, ["asked"] * 2)
 
-    def test_whoever_closed_is_found_out_by_writing(self) -> None:
-        self.make(finished=lambda: self.transport.near.sendall(b"anybody there?"))
+    def test_short_stops_ask_nothing(self) -> None:
+        self.make(ask=lambda: self.heard.append("asked"))
+        for _ in range(50):
+            self.intake.pause()
+            self.clock.advance(LOOK_S)
+            self.intake.resume()
+        self.assertEqual(self.heard, [])
+
+    def test_whoever_closed_is_found_out_by_asking(self) -> None:
+        self.make(ask=lambda: self.transport.near.sendall(b"anybody there?"))
         self.intake.pause()
         self.far.send(b"unread")
         self.far.close()
-        self.clock.advance(LOOK_S)
+        self.clock.pump([LOOK_S] * ASK_LOOKS)
         self.assertEqual(self.heard, [])
         self.clock.advance(LOOK_S)
         self.assertEqual(self.heard, ["lost"])
