@@ -18,7 +18,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from micronode.oap.wire.states import CONNECTION, STREAM, ConnectionState, StreamState
+from micronode.oap.wire.states import (
+    CALL,
+    CALLER,
+    CONNECTION,
+    STREAM,
+    CallState,
+    ConnectionState,
+    StreamState,
+)
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "diagrams"
 
@@ -69,7 +77,21 @@ DIAGRAMS = (
         "OAP/1: a stream, at the node",
         StreamState,
         STREAM,
-        {StreamState.OPEN: "START", StreamState.ASKED: "START with END"},
+        {StreamState.IDLE: "an id"},
+    ),
+    Diagram(
+        "oap-caller",
+        "OAP/1: a connection, at the caller",
+        ConnectionState,
+        CALLER,
+        {ConnectionState.FRESH: "connected"},
+    ),
+    Diagram(
+        "oap-call",
+        "OAP/1: a stream, at the caller",
+        CallState,
+        CALL,
+        {CallState.ASKING: "START", CallState.WAITING: "START with END"},
     ),
 )
 

@@ -7,7 +7,7 @@ caller: an answer that breaks the protocol is :class:`ConnectionFailed`. ``specs
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from micronode.oap.wire.caller_events import (
     CallerEvent,
@@ -49,7 +49,7 @@ from micronode.oap.wire.limits import (
     MAX_PING_BYTES,
     VERSION,
 )
-from micronode.oap.wire.states import ConnectionState, IllegalSendError
+from micronode.oap.wire.states import CALLER, DEAF, CallerInput, CallInput, ConnectionState, IllegalSendError
 from micronode.oap.wire.windows import CREDIT_BYTES
 
 #: The events stand beside it; who uses one uses the other.
@@ -66,8 +66,6 @@ __all__ = [
     "NodeFailed",
     "NodePinged",
 ]
-
-_DEAF = frozenset((ConnectionState.FAILED, ConnectionState.CLOSED))
 
 
 class CallerConnection:
@@ -131,9 +129,7 @@ class CallerConnection:
 
     def hello(self, ua: str | None) -> bytes:
         """Return the first frame."""
-        if self.state is not ConnectionState.FRESH:
-            raise IllegalSendError("HELLO was sent")
-        self.state = ConnectionState.GREETED
+        self._advance(CallerInput.SEND_HELLO)
         accepts: dict[str, Any] = {} if self._inflate is None else {"accept": [ZSTD]}
         return encode_frame(
             REQ, Code.REQUEST, 0, 0, dump_object({"ua": ua, "versions": [VERSION], **accepts})
@@ -156,8 +152,7 @@ class CallerConnection:
         :return: its corr_id, and the START to send.
         :raises ValueError: the head or the capability is over its limit.
         """
-        if self.state is not ConnectionState.OPEN:
-            raise IllegalSendError(f"START on a connection that is {self.state.name}")
+        self._advance(CallerInput.SEND_START)
         if subscribed and not self.windowed:
             raise IllegalSendError("a subscription without windows")
         payload = encode_request(head, cap)
@@ -182,9 +177,8 @@ class CallerConnection:
 
     def end(self, corr_id: int) -> bytes:
         """End a request: its body is whole."""
-        asked = self._streams.asking(corr_id)
-        asked.asking = False
-        return encode_frame(REQ | END, Code.REQUEST, asked.app, corr_id)
+        app = self._streams.sending(corr_id, CallInput.SEND_END).app
+        return encode_frame(REQ | END, Code.REQUEST, app, corr_id)
 
     def cancel(self, corr_id: int) -> bytes:
         """Give a call up; what still comes of its answer is dropped, up to the terminal frame."""
@@ -203,23 +197,32 @@ class CallerConnection:
         Lazy, as the node's side is: a shell that stops reading does not ask for the next event. The
         iterator must be exhausted before the next call.
         """
-        if self.state in _DEAF:
+        if self.state in DEAF:
             return
         try:
             for flags, code, app, _, corr_id, _, payload in self._decoder.feed(data):
                 yield self._frame(flags, code, app, corr_id, payload)
-                if self.state in _DEAF:
+                if self.state in DEAF:
                     return
         except FrameError as error:
             yield self._fail(error.code, error.message)
 
     def close(self) -> None:
         """Note that the transport is gone."""
-        self.state = ConnectionState.CLOSED
+        self._advance(CallerInput.CLOSE)
         self._streams.clear()
 
+    def _advance(self, given: CallerInput) -> None:
+        after = CALLER.get((self.state, given))
+        if after is None:
+            raise IllegalSendError(f"{given.name} on a connection that is {self.state.name}")
+        self.state = after
+
+    def _takes(self, given: CallerInput) -> bool:
+        return (self.state, given) in CALLER
+
     def _fail(self, code: ErrorCode, message: str) -> ConnectionFailed:
-        self.state = ConnectionState.FAILED
+        self._advance(CallerInput.FAIL)
         return ConnectionFailed(code, message)
 
     def _frame(self, flags: int, code: int, app: int, corr_id: int, payload: bytes | None) -> CallerEvent:
@@ -231,22 +234,22 @@ class CallerConnection:
             if flags & COMP:
                 return self._fail(ErrorCode.BAD_COMPRESSION, "COMP on app 0")
             return self._control(flags, code, corr_id, payload)
-        if self.state is ConnectionState.GREETED:
+        if not self._takes(_FRAME):
             return self._fail(ErrorCode.BAD_HELLO, "HELLO was not answered first")
         return self._streams.receive(flags, code, app, corr_id, payload)
 
     def _control(self, flags: int, code: int, corr_id: int, payload: bytes) -> CallerEvent:
         if flags & RESP:
             if code >= 400 and flags & END:
-                self.state = ConnectionState.FAILED
+                self._advance(CallerInput.FAIL)
                 return NodeFailed(code, error_object(payload))
-            if self.state is ConnectionState.GREETED and flags == RESP and code == Code.OK and not corr_id:
+            if self._takes(CallerInput.RECEIVE_HELLO) and flags == RESP and code == Code.OK and not corr_id:
                 return self._greeted(payload)
             return self._fail(ErrorCode.BAD_SEQUENCE, "a control answer to what was not asked")
-        if self.state is ConnectionState.GREETED:
+        if not self._takes(_FRAME):
             return self._fail(ErrorCode.BAD_HELLO, "HELLO was not answered first")
         if code == Control.GOAWAY:
-            self.state = ConnectionState.LEAVING
+            self._advance(CallerInput.RECEIVE_GOAWAY)
             return read_goaway(payload)
         if code == Control.PING:
             if len(payload) > MAX_PING_BYTES:
@@ -270,5 +273,9 @@ class CallerConnection:
         self._streams.agree(agreed.ack_window, agreed.conn_window, agreed.max_chunk, windowed=windowed)
         self._decoder.max_frame, self._decoder.max_chunk = agreed.max_frame, agreed.max_chunk
         self.max_frame, self.max_inflight = agreed.max_frame, agreed.max_inflight
-        self.state = ConnectionState.OPEN
+        self._advance(CallerInput.RECEIVE_HELLO)
         return HelloAnswered(reply)
+
+
+# Looked up once: attribute access on an Enum class is slow before Python 3.12, and this runs once a frame.
+_FRAME: Final = CallerInput.RECEIVE_FRAME

@@ -30,9 +30,19 @@ from micronode.oap.wire.limits import (
     MAX_HEAD_BYTES,
     STREAM_WINDOW_BYTES,
 )
-from micronode.oap.wire.states import IllegalSendError
+from micronode.oap.wire.states import CALL, GIVEN_UP, CallInput, CallState, IllegalSendError
 from micronode.oap.wire.windows import Inflow, Outflow, credit_frame, read_credit
 
+# Looked up once: attribute access on an Enum class is slow before Python 3.12, and these run once a frame.
+_SEND_BODY: Final = CallInput.SEND_BODY
+_ERROR: Final = CallInput.RECEIVE_ERROR
+#: What a frame of a good answer is, by whether it has START and END.
+_ANSWER: Final = {
+    (True, False): CallInput.RECEIVE_HEAD,
+    (False, False): CallInput.RECEIVE_BODY,
+    (False, True): CallInput.RECEIVE_END,
+    (True, True): CallInput.RECEIVE_WHOLE,
+}
 #: Digits of the largest corr_id, of 64 bits.
 _ID_DIGITS: Final = 20
 
@@ -40,23 +50,30 @@ _ID_DIGITS: Final = 20
 class Asked:
     """What the caller remembers of an open stream.
 
-    :ivar asking: whether the request's body is not whole.
-    :ivar answering: whether a head has come.
+    :ivar state: where it is; moved by :meth:`sent` and what is received.
     :ivar subscribed: whether messages may come.
     :ivar inflow: the window of the answer, where there is one.
     :ivar outflow: the window of the request's body, likewise.
     """
 
-    __slots__ = ("answering", "app", "asking", "cancelled", "inflow", "outflow", "subscribed")
+    __slots__ = ("app", "inflow", "outflow", "state", "subscribed")
 
     def __init__(self, app: int, *, asking: bool, subscribed: bool) -> None:
         self.app = app
-        self.asking = asking
+        self.state = CallState.ASKING if asking else CallState.WAITING
         self.subscribed = subscribed
-        self.answering = False
-        self.cancelled = False
         self.inflow: Inflow | None = None
         self.outflow: Outflow | None = None
+
+    @property
+    def asking(self) -> bool:
+        """Whether the request's body is not whole."""
+        return (self.state, _SEND_BODY) in CALL
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nothing of its answer but the end is of interest."""
+        return self.state in GIVEN_UP
 
 
 class CallerStreams:
@@ -103,22 +120,25 @@ class CallerStreams:
             asked.inflow, asked.outflow = Inflow(self._ack_window), Outflow(self._ack_window)
         return self._last
 
-    def asking(self, corr_id: int) -> Asked:
-        """Return a stream whose request is not whole.
+    def sending(self, corr_id: int, given: CallInput) -> Asked:
+        """Move a stream on by what is about to be sent.
 
-        :raises IllegalSendError: it is.
+        :raises IllegalSendError: its state forbids it.
         """
         asked = self._asked.get(corr_id)
-        if asked is None or not asked.asking:
-            raise IllegalSendError(f"body on stream {corr_id}, whose request is whole or over")
+        after = None if asked is None else CALL.get((asked.state, given))
+        if asked is None or after is None:
+            where = "over" if asked is None else asked.state.name
+            raise IllegalSendError(f"{given.name} on stream {corr_id}, which is {where}")
+        asked.state = after
         return asked
 
     def send(self, corr_id: int, size: int) -> Asked:
         """Count body bytes that are sent now.
 
-        :raises IllegalSendError: they are more than there is :meth:`room` for.
+        :raises IllegalSendError: they are more than there is :meth:`room` for, or as :meth:`sending`.
         """
-        asked = self.asking(corr_id)
+        asked = self.sending(corr_id, _SEND_BODY)
         if asked.outflow is not None:
             room = min(asked.outflow.room, self._connection.room)
             if size > room:
@@ -132,10 +152,7 @@ class CallerStreams:
 
         :raises IllegalSendError: it is over, or was given up before.
         """
-        asked = self._asked.get(corr_id)
-        if asked is None or asked.cancelled:
-            raise IllegalSendError(f"cancel of stream {corr_id}, which is over")
-        asked.asking, asked.cancelled = False, True
+        asked = self.sending(corr_id, CallInput.SEND_CANCEL)
         self._due.pop(corr_id, None)
         return asked
 
@@ -151,7 +168,7 @@ class CallerStreams:
     def taken(self, corr_id: int, size: int) -> None:
         """Note that *size* bytes of an answer left our buffers."""
         asked = self._asked.get(corr_id)
-        if asked is None or asked.inflow is None or asked.cancelled:
+        if asked is None or asked.inflow is None or asked.given_up:
             return
         if asked.inflow.take(size):
             self._due[corr_id] = asked.inflow
@@ -195,23 +212,22 @@ class CallerStreams:
         return self._answer(asked, flags, code, corr_id, payload)
 
     def _answer(self, asked: Asked, flags: int, code: int, corr_id: int, payload: bytes) -> CallerEvent:
-        ended = flags & END != 0
+        ended, starts = flags & END != 0, flags & START != 0
         failed = code >= 400
-        starts = flags & START != 0
-        if (failed and (starts or not ended)) or (not failed and starts == asked.answering):
+        after = CALL.get((asked.state, _ERROR if failed else _ANSWER[starts, ended]))
+        if after is None or (failed and (starts or not ended)):
             raise FrameError(ErrorCode.BAD_SEQUENCE, "an answer out of sequence")
         if flags & COMP:
             payload = self._inflated(payload, MAX_HEAD_BYTES if starts else self.max_chunk)
         if not (failed or starts):
             self._count(corr_id, asked, len(payload))
+        dropped, asked.state = asked.given_up, after
         if ended:
             del self._asked[corr_id]
             self._due.pop(corr_id, None)
         if failed:
             return CallFailed(corr_id, code, error_object(payload))
-        if starts:
-            asked.answering = True
-        if asked.cancelled:
+        if dropped:
             return CallFailed(corr_id, Code.CANCEL, {}) if ended else FrameIgnored("closed")
         if not starts:
             return ChunkReceived(corr_id, payload, ended)
@@ -221,13 +237,13 @@ class CallerStreams:
             raise FrameError(error.code, error.message) from None
 
     def _message(self, asked: Asked, flags: int, code: int, corr_id: int, payload: bytes) -> CallerEvent:
-        legal = asked.subscribed and asked.answering and code == Code.PARTIAL
-        if not legal or not payload or flags & (START | END):
+        legal = asked.subscribed and (asked.state, CallInput.RECEIVE_EVENT) in CALL
+        if not legal or code != Code.PARTIAL or not payload or flags & (START | END):
             raise FrameError(ErrorCode.BAD_SEQUENCE, "a message out of sequence")
         if flags & COMP:
             payload = self._inflated(payload, self.max_chunk)
         self._count(corr_id, asked, len(payload))
-        return FrameIgnored("closed") if asked.cancelled else MessageReceived(corr_id, payload)
+        return FrameIgnored("closed") if asked.given_up else MessageReceived(corr_id, payload)
 
     def _count(self, corr_id: int, asked: Asked, size: int) -> None:
         flow = asked.inflow
@@ -235,7 +251,7 @@ class CallerStreams:
             return
         if not flow.receive(size):
             raise FrameError(ErrorCode.CREDIT_VIOLATION, "more of an answer than its window takes")
-        if flow.due and not asked.cancelled:
+        if flow.due and not asked.given_up:
             self._due[corr_id] = flow
 
     def _inflated(self, payload: bytes, limit: int) -> bytes:

@@ -45,7 +45,9 @@ from micronode.oap.wire.limits import (
     VERSION,
 )
 from micronode.oap.wire.states import (
+    AWAITS_HELLO,
     CONNECTION,
+    DEAF,
     ConnectionInput,
     ConnectionState,
     IllegalSendError,
@@ -139,12 +141,12 @@ class NodeConnection:
         next event is asked for. The iterator must be exhausted before the next call. After
         :class:`ConnectionFailed` or :meth:`close` it yields nothing, whatever comes.
         """
-        if self.state in _DEAF:
+        if self.state in DEAF:
             return
         take = self._streams.receive
         try:
             for flags, code, app, tenant, corr_id, cap, payload in self._decoder.feed(data):
-                if self.state is _FRESH:
+                if self.state is AWAITS_HELLO:
                     yield self._greeted(receive_hello(flags, code, app, corr_id, payload))
                 elif app:
                     yield take(flags, code, app, tenant, corr_id, cap, payload)
@@ -153,7 +155,7 @@ class NodeConnection:
                     if type(event) is CreditReceived:
                         event = self._streams.credited(corr_id, event.up_to)
                     yield event
-                if self.state in _DEAF:
+                if self.state in DEAF:
                     return
         except FrameError as error:
             yield self._failed(error.code, error.message)
@@ -173,7 +175,7 @@ class NodeConnection:
 
     def fail(self, code: ErrorCode, message: str) -> ConnectionFailed | None:
         """Fail the connection for a reason outside its bytes (a timeout); None where it is over already."""
-        if self.state in _DEAF:
+        if self.state in DEAF:
             return None
         return self._failed(code, message)
 
@@ -182,7 +184,7 @@ class NodeConnection:
 
         :return: whether the input ended inside a frame (``truncated``).
         """
-        truncated = self.state not in _DEAF and self._decoder.mid_frame
+        truncated = self.state not in DEAF and self._decoder.mid_frame
         self._advance(ConnectionInput.CLOSE)
         self._streams.clear()
         return truncated
@@ -314,7 +316,7 @@ class NodeConnection:
     def send_goaway(self, retry_after_ms: int) -> bytes:
         """Take no new streams from now on; the open ones finish. Once, and only after HELLO."""
         self._advance(ConnectionInput.SEND_GOAWAY)
-        self._streams.leaving = True
+        self._streams.leaving = (self.state, ConnectionInput.RECEIVE_START) not in CONNECTION
         payload = {"retry_after_ms": retry_after_ms, "last_corr_id": str(self.highest)}
         return encode_frame(EVENT, Control.GOAWAY, 0, 0, dump_object(payload))
 
@@ -330,7 +332,5 @@ class NodeConnection:
         self.state = after
 
 
-# Looked up once: attribute access on an Enum class is slow before Python 3.12, and these run once a frame.
-_FRESH: Final = ConnectionState.FRESH
+# Looked up once: attribute access on an Enum class is slow before Python 3.12, and this runs once a frame.
 _SEND_STREAM: Final = ConnectionInput.SEND_STREAM
-_DEAF: Final = frozenset((ConnectionState.FAILED, ConnectionState.CLOSED))

@@ -29,7 +29,7 @@ from micronode.oap.wire.limits import (
     MAX_INFLIGHT,
     STREAM_WINDOW_BYTES,
 )
-from micronode.oap.wire.states import STREAM, IllegalSendError, StreamInput, StreamState
+from micronode.oap.wire.states import ASKING, DROPPING, STREAM, IllegalSendError, StreamInput, StreamState
 from micronode.oap.wire.windows import Inflow, Outflow, RequestWindows
 
 
@@ -51,7 +51,7 @@ class Stream:
     @property
     def asking(self) -> bool:
         """Whether more of its request may come."""
-        return self.state is _OPEN or self.state is _OPEN_ANSWERING
+        return self.state in ASKING
 
 
 class Streams:
@@ -102,7 +102,7 @@ class Streams:
         """
         stream = self._open.get(corr_id)
         if flags & START:
-            if stream is not None and stream.state is not _OWED:
+            if stream is not None and stream.state not in DROPPING:
                 message = "a second START on an open stream"
                 return self._breach(corr_id, stream, flags, payload, ErrorCode.CONFLICT, message)
             return self._start(flags, code, app, tenant, corr_id, cap, payload)
@@ -112,7 +112,7 @@ class Streams:
                 return FrameIgnored("closed", _kind(flags))
             message = "no stream has that corr_id"
             return StreamRefused(corr_id, app, tenant, ErrorCode.BAD_SEQUENCE, message, _kind(flags))
-        if stream.state is _OWED:
+        if stream.state in DROPPING:
             self._drop(corr_id, flags, code, payload)
             return FrameIgnored("closed", _kind(flags))
         if app != stream.app or tenant != stream.tenant:
@@ -169,7 +169,7 @@ class Streams:
                 self.windows.remember(corr_id)
             return StreamRefused(corr_id, app, tenant, *fault)
         assert payload is not None  # else it had a fault
-        stream = Stream(app, tenant, StreamState.ASKED if ended else StreamState.OPEN, opaque)
+        stream = Stream(app, tenant, _WHOLE if ended else _BEGUN, opaque)
         self._open[corr_id] = stream
         if windowed:
             stream.inflow = Inflow(self.windows.ack_window)
@@ -217,7 +217,7 @@ class Streams:
         :raises FrameError: ``credit_violation``, where it names no stream that there ever was.
         """
         stream = self._open.get(corr_id)
-        if stream is None or stream.state is _OWED:
+        if stream is None or stream.state in DROPPING:
             if 0 < corr_id <= self.highest:
                 return FrameIgnored("credit")
             what = (
@@ -307,9 +307,8 @@ def _fault(flags: int, code: int, payload: bytes | None) -> tuple[ErrorCode, str
 
 _CANCEL: Final = int(Code.CANCEL)
 # Looked up once: attribute access on an Enum class is slow before Python 3.12, and these run once a frame.
-_OPEN: Final = StreamState.OPEN
-_OPEN_ANSWERING: Final = StreamState.OPEN_ANSWERING
-_OWED: Final = StreamState.OWED
+_BEGUN: Final = STREAM[StreamState.IDLE, StreamInput.RECEIVE_START]
+_WHOLE: Final = STREAM[StreamState.IDLE, StreamInput.RECEIVE_WHOLE]
 _CLOSED: Final = StreamState.CLOSED
 _RECEIVE_BODY: Final = StreamInput.RECEIVE_BODY
 _RECEIVE_END: Final = StreamInput.RECEIVE_END

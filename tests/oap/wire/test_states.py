@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.oap.wire.caller import CallerConnection
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import (
     BodyReceived,
+    ConnectionFailed,
     Event,
     FrameIgnored,
     HelloReceived,
     StreamCancelled,
     StreamFailed,
     StreamOpened,
+    StreamRefused,
 )
-from micronode.oap.wire.frames import ACK_REQ, END, REQ, RESP, START, encode_frame
+from micronode.oap.wire.frames import ACK_REQ, END, EVENT, REQ, RESP, START, Control, encode_frame
 from micronode.oap.wire.states import (
+    ASKING,
+    CALL,
+    CALLER,
     CONNECTION,
+    DEAF,
+    DROPPING,
+    GIVEN_UP,
     STREAM,
+    CallerInput,
+    CallInput,
+    CallState,
     ConnectionInput,
     ConnectionState,
     IllegalSendError,
@@ -33,12 +47,16 @@ HELLO = encode_frame(REQ, 0, 0, 1, b"{}")
 
 #: What the caller says to give a stream one of its inputs.
 _SAID = {
+    StreamInput.RECEIVE_START: (REQ | START | ACK_REQ, 0),
+    StreamInput.RECEIVE_WHOLE: (REQ | START | END | ACK_REQ, 0),
     StreamInput.RECEIVE_BODY: (REQ, 0),
     StreamInput.RECEIVE_END: (REQ | END, 0),
     StreamInput.RECEIVE_CANCEL: (REQ | END, 499),
     StreamInput.RECEIVE_BREACH: (RESP, 0),
 }
 _EVENT = {
+    StreamInput.RECEIVE_START: StreamOpened,
+    StreamInput.RECEIVE_WHOLE: StreamOpened,
     StreamInput.RECEIVE_BODY: BodyReceived,
     StreamInput.RECEIVE_END: BodyReceived,
     StreamInput.RECEIVE_CANCEL: StreamCancelled,
@@ -46,9 +64,12 @@ _EVENT = {
 }
 
 
+_STARTS = (StreamInput.RECEIVE_START, StreamInput.RECEIVE_WHOLE)
+
+
 def _receive(node: NodeConnection, given: StreamInput) -> Event:
     flags, code = _SAID[given]
-    [event] = node.receive(encode_frame(flags, code, APP, 1, b"x"))
+    [event] = node.receive(encode_frame(flags, code, APP, 1, b"{}" if given in _STARTS else b"x"))
     return event
 
 
@@ -66,24 +87,23 @@ def _send(node: NodeConnection, given: StreamInput) -> bytes:
     return node.send_error(1, ErrorCode.INTERNAL, {})
 
 
-def _opened() -> NodeConnection:
+def _greeted() -> NodeConnection:
     node = NodeConnection()
-    for event in node.receive(HELLO + encode_frame(REQ | START | ACK_REQ, 0, APP, 1, b"{}")):
-        if isinstance(event, HelloReceived):
-            node.send_hello(event, {})
-        else:
-            assert isinstance(event, StreamOpened)
+    [hello] = node.receive(HELLO)
+    assert isinstance(hello, HelloReceived)
+    node.send_hello(hello, {})
     return node
 
 
-#: A way into each state from OPEN, in which a stream begins.
+#: A way into each state from IDLE, in which a stream begins.
 _WAYS: dict[StreamState, tuple[StreamInput, ...]] = {
-    StreamState.OPEN: (),
-    StreamState.ASKED: (StreamInput.RECEIVE_END,),
-    StreamState.OPEN_ANSWERING: (StreamInput.SEND_HEAD,),
-    StreamState.ANSWERING: (StreamInput.RECEIVE_END, StreamInput.SEND_HEAD),
-    StreamState.OWED: (StreamInput.RECEIVE_CANCEL,),
-    StreamState.CLOSED: (StreamInput.SEND_ERROR,),
+    StreamState.IDLE: (),
+    StreamState.OPEN: (StreamInput.RECEIVE_START,),
+    StreamState.ASKED: (StreamInput.RECEIVE_WHOLE,),
+    StreamState.OPEN_ANSWERING: (StreamInput.RECEIVE_START, StreamInput.SEND_HEAD),
+    StreamState.ANSWERING: (StreamInput.RECEIVE_START, StreamInput.RECEIVE_END, StreamInput.SEND_HEAD),
+    StreamState.OWED: (StreamInput.RECEIVE_START, StreamInput.RECEIVE_CANCEL),
+    StreamState.CLOSED: (StreamInput.RECEIVE_START, StreamInput.SEND_ERROR),
 }
 
 
@@ -96,26 +116,32 @@ class StreamTests(SynchronousTestCase):
             event = _receive(node, given)
             if after is not None:
                 self.assertIsInstance(event, _EVENT[given], where)
-            elif state in (StreamState.OWED, StreamState.CLOSED):
+            elif state is StreamState.IDLE or (state in DROPPING and given in _STARTS):
+                assert isinstance(event, StreamRefused), where
+                expected = ErrorCode.CONFLICT if given in _STARTS else ErrorCode.BAD_SEQUENCE
+                self.assertEqual(event.code, expected, where)
+                after = state
+            elif state in DROPPING:
                 self.assertEqual(event, FrameIgnored("closed"), where)
                 after = state
             else:
                 assert isinstance(event, StreamFailed), where
-                self.assertEqual(event.code, ErrorCode.BAD_SEQUENCE, where)
-                after = StreamState.OWED
+                expected = ErrorCode.CONFLICT if given in _STARTS else ErrorCode.BAD_SEQUENCE
+                self.assertEqual(event.code, expected, where)
+                after = STREAM[state, StreamInput.RECEIVE_BREACH]
         elif after is None:
             self.assertRaises(IllegalSendError, _send, node, given)
             after = state
         else:
             self.assertTrue(_send(node, given), where)
-        self.assertEqual(node.is_open(1), after is not StreamState.CLOSED, where)
+        self.assertEqual(node.is_open(1), after not in (StreamState.IDLE, StreamState.CLOSED), where)
         return after
 
     def test_every_pair(self) -> None:
         for state, way in _WAYS.items():
             for given_ in StreamInput:
-                node = _opened()
-                reached = StreamState.OPEN
+                node = _greeted()
+                reached = StreamState.IDLE
                 for step in way:
                     reached = self._assert_step(node, reached, step)
                 self.assertIs(reached, state)
@@ -124,11 +150,15 @@ class StreamTests(SynchronousTestCase):
     @settings(derandomize=True, database=None, deadline=None, max_examples=300)
     @given(st.lists(st.sampled_from(StreamInput), max_size=12))
     def test_every_history(self, inputs: list[StreamInput]) -> None:
-        node, state, ends = _opened(), StreamState.OPEN, 0
+        node, state, ends = _greeted(), StreamState.IDLE, 0
         for given_ in inputs:
             before, state = state, self._assert_step(node, state, given_)
             ends += before is not state and state is StreamState.CLOSED
         self.assertEqual(ends, int(state is StreamState.CLOSED))
+
+    def test_what_follows_from_the_table(self) -> None:
+        self.assertEqual(DROPPING, (StreamState.OWED, StreamState.CLOSED))
+        self.assertEqual(ASKING, (StreamState.OPEN, StreamState.OPEN_ANSWERING))
 
     def test_closed_is_final(self) -> None:
         self.assertEqual([pair for pair in STREAM if pair[0] is StreamState.CLOSED], [])
@@ -161,11 +191,13 @@ _CONNECTION_WAYS: dict[ConnectionState, tuple[ConnectionInput, ...]] = {
 
 
 class ConnectionTests(SynchronousTestCase):
-    def _give(self, node: NodeConnection, given_: ConnectionInput) -> list[Event] | bytes | bool | None:
+    def _give(self, node: NodeConnection, given_: ConnectionInput) -> Any:
         if given_ is ConnectionInput.RECEIVE_HELLO:
             return list(node.receive(HELLO))
+        if given_ is ConnectionInput.RECEIVE_START:
+            return list(node.receive(encode_frame(REQ | START, 0, APP, node.highest + 1, b"{}")))
         if given_ is ConnectionInput.RECEIVE_FRAME:
-            return list(node.receive(encode_frame(REQ | START, 0, APP, 1, b"{}")))
+            return list(node.receive(encode_frame(EVENT, Control.PING, 0, 0)))
         if given_ is ConnectionInput.SEND_HELLO:
             return node.send_hello(HelloReceived(1, {}), {})
         if given_ is ConnectionInput.SEND_STREAM:
@@ -184,7 +216,7 @@ class ConnectionTests(SynchronousTestCase):
                 for step in way:
                     self._give(node, step)
                     if step is ConnectionInput.RECEIVE_HELLO:  # so that there is a stream to answer
-                        self._give(node, ConnectionInput.RECEIVE_FRAME)
+                        self._give(node, ConnectionInput.RECEIVE_START)
                 self.assertIs(node.state, state)
                 self._assert_given(node, given_)
 
@@ -192,11 +224,13 @@ class ConnectionTests(SynchronousTestCase):
         before = node.state
         after = CONNECTION.get((before, given_))
         where = f"{given_.name} in {before.name}"
-        deaf = before in (ConnectionState.FAILED, ConnectionState.CLOSED)
         if given_.name.startswith("RECEIVE_"):
             events = self._give(node, given_)
-            if deaf:
+            if before in DEAF:
                 self.assertEqual(events, [], where)
+            elif (before, given_) == (ConnectionState.LEAVING, ConnectionInput.RECEIVE_START):
+                [refused] = events
+                self.assertEqual(refused.code, ErrorCode.DRAINING)
             elif after is None:
                 self.assertIs(node.state, ConnectionState.FAILED, where)
                 return
@@ -211,3 +245,122 @@ class ConnectionTests(SynchronousTestCase):
     def test_closed_is_final(self) -> None:
         leaving = {after for (state, _), after in CONNECTION.items() if state is ConnectionState.CLOSED}
         self.assertEqual(leaving, {ConnectionState.CLOSED})
+
+
+#: The node's answer to HELLO, and what it says to give a caller's stream one of its inputs.
+_REPLY = encode_frame(RESP, 200, 0, 0, b'{"flags_supported":255}')
+_HEARD = {
+    CallInput.RECEIVE_HEAD: encode_frame(RESP | START, 200, APP, 1, b"{}"),
+    CallInput.RECEIVE_BODY: encode_frame(RESP, 206, APP, 1, b"x"),
+    CallInput.RECEIVE_EVENT: encode_frame(EVENT, 206, APP, 1, b"{}"),
+    CallInput.RECEIVE_END: encode_frame(RESP | END, 200, APP, 1),
+    CallInput.RECEIVE_WHOLE: encode_frame(RESP | START | END, 200, APP, 1, b"{}"),
+    CallInput.RECEIVE_ERROR: encode_frame(RESP | END, 404, APP, 1, b"{}"),
+}
+#: A way into each state of a caller's stream, from ASKING.
+_CALL_WAYS: dict[CallState, tuple[CallInput, ...]] = {
+    CallState.ASKING: (),
+    CallState.WAITING: (CallInput.SEND_END,),
+    CallState.ASKING_READING: (CallInput.RECEIVE_HEAD,),
+    CallState.READING: (CallInput.SEND_END, CallInput.RECEIVE_HEAD),
+    CallState.GIVEN_UP: (CallInput.SEND_CANCEL,),
+    CallState.GIVEN_UP_READING: (CallInput.RECEIVE_HEAD, CallInput.SEND_CANCEL),
+    CallState.OVER: (CallInput.RECEIVE_ERROR,),
+}
+
+
+class CallTests(SynchronousTestCase):
+    def _step(self, caller: CallerConnection, state: CallState, given_: CallInput) -> CallState:
+        """Give a caller's stream in *state* an input; check what came of it; return its new state."""
+        after = CALL.get((state, given_))
+        where = f"{given_.name} in {state.name}"
+        send = {CallInput.SEND_BODY: lambda: caller.body(1, b"x"), CallInput.SEND_END: lambda: caller.end(1)}
+        send[CallInput.SEND_CANCEL] = lambda: caller.cancel(1)
+        if given_ in send:
+            if after is None:
+                self.assertRaises(IllegalSendError, send[given_])
+            else:
+                self.assertTrue(send[given_](), where)
+        else:
+            [event] = caller.receive(_HEARD[given_])
+            if state is CallState.OVER:
+                self.assertEqual(event, FrameIgnored("closed"), where)
+            elif after is None:
+                assert isinstance(event, ConnectionFailed), where
+                self.assertIs(event.code, ErrorCode.BAD_SEQUENCE, where)
+            elif state in GIVEN_UP and after is not CallState.OVER:
+                self.assertEqual(event, FrameIgnored("closed"), where)
+            else:
+                self.assertFalse(isinstance(event, (FrameIgnored, ConnectionFailed)), where)
+        if caller.state is ConnectionState.OPEN:
+            self.assertEqual(caller.is_open(1), (after or state) is not CallState.OVER, where)
+        return after or state
+
+    def test_every_pair(self) -> None:
+        for state, way in _CALL_WAYS.items():
+            for given_ in CallInput:
+                caller = CallerConnection(windows=True)
+                caller.hello(None)
+                list(caller.receive(_REPLY))
+                caller.open(APP, {}, ended=False, subscribed=True)
+                reached = CallState.ASKING
+                for step in way:
+                    reached = self._step(caller, reached, step)
+                self.assertIs(reached, state)
+                self._step(caller, state, given_)
+
+    def test_over_is_final(self) -> None:
+        self.assertEqual([pair for pair in CALL if pair[0] is CallState.OVER], [])
+
+
+_CALLER_WAYS: dict[ConnectionState, tuple[CallerInput, ...]] = {
+    ConnectionState.FRESH: (),
+    ConnectionState.GREETED: (CallerInput.SEND_HELLO,),
+    ConnectionState.OPEN: (CallerInput.SEND_HELLO, CallerInput.RECEIVE_HELLO),
+    ConnectionState.LEAVING: (
+        CallerInput.SEND_HELLO,
+        CallerInput.RECEIVE_HELLO,
+        CallerInput.RECEIVE_GOAWAY,
+    ),
+    ConnectionState.FAILED: (CallerInput.FAIL,),
+    ConnectionState.CLOSED: (CallerInput.CLOSE,),
+}
+
+
+class CallerTests(SynchronousTestCase):
+    def _give(self, caller: CallerConnection, given_: CallerInput) -> Any:
+        if given_ is CallerInput.SEND_HELLO:
+            return caller.hello(None)
+        if given_ is CallerInput.RECEIVE_HELLO:
+            return list(caller.receive(_REPLY))
+        if given_ is CallerInput.SEND_START:
+            return caller.open(APP, {}, ended=True)
+        if given_ is CallerInput.RECEIVE_GOAWAY:
+            return list(caller.receive(encode_frame(EVENT, Control.GOAWAY, 0, 0, b"{}")))
+        if given_ is CallerInput.RECEIVE_FRAME:
+            return list(caller.receive(encode_frame(EVENT, Control.PING, 0, 0)))
+        if given_ is CallerInput.FAIL:
+            return list(caller.receive(encode_frame(REQ, 0, 0, 0)))
+        return caller.close()
+
+    def test_every_pair(self) -> None:
+        for state, way in _CALLER_WAYS.items():
+            for given_ in CallerInput:
+                caller = CallerConnection()
+                for step in way:
+                    self._give(caller, step)
+                self.assertIs(caller.state, state)
+                after = CALLER.get((state, given_))
+                where = f"{given_.name} in {state.name}"
+                if given_.name.startswith("SEND_") and after is None:
+                    self.assertRaises(IllegalSendError, self._give, caller, given_)
+                elif given_.name.startswith("RECEIVE_") and after is None:
+                    said = self._give(caller, given_)
+                    self.assertEqual(
+                        [type(event) for event in said], [] if state in DEAF else [ConnectionFailed]
+                    )
+                    self.assertIs(caller.state, state if state in DEAF else ConnectionState.FAILED, where)
+                    continue
+                else:
+                    self._give(caller, given_)
+                self.assertIs(caller.state, after or state, where)
