@@ -1,0 +1,66 @@
+"""``micronode call`` and the client against a node that serves a feed: send, subscribe, ack, redelivery."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import tempfile
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.cli.processes import PATIENCE_S, Program
+
+SUBSCRIBE = ("feed", "subscribe", "--args", '{"topic": "jobs"}', "--subscribe")
+
+
+class FeedTests(SynchronousTestCase):
+    def start(self, *options: str) -> None:
+        self.node = Program(self, *options, python=("-m", "tests.support.feednode"))
+        self.address = self.node.until(r"(?m)^(oap://127\.0\.0\.1:[0-9]+)$").group(1)
+        self.addCleanup(self.node.process.terminate)
+
+    def call(self, *arguments: str, status: int = 0) -> list[str]:
+        """Return the lines that a call printed."""
+        program = Program(self, "call", self.address, *arguments)
+        self.assertEqual(program.end(), status, program.complained)
+        return program.printed.decode().splitlines()
+
+    def texts(self, lines: list[str]) -> list[str]:
+        messages: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        return [base64.b64decode(message["payload_b64"]).decode() for message in messages]
+
+    def test_events_of_a_topic_are_shown(self) -> None:
+        self.start("jobs=3", "other=1")
+        self.assertEqual(
+            self.texts(self.call(*SUBSCRIBE, "--count", "3")), ["message 1", "message 2", "message 3"]
+        )
+
+    def test_what_was_not_acked_comes_again(self) -> None:
+        self.start("jobs=3", "--close")
+        self.call(*SUBSCRIBE, "--count", "2", "--ack")
+        [line] = self.call(*SUBSCRIBE)
+        self.assertEqual(self.texts([line]), ["message 3"])
+
+    def test_a_message_that_is_sent_meanwhile(self) -> None:
+        self.start("jobs=1")
+        listener = Program(self, "call", self.address, *SUBSCRIBE)
+        listener.until("msg_id")
+        with tempfile.NamedTemporaryFile() as body:
+            body.write(b"news")
+            body.flush()
+            args = ("feed", "send", "--args", '{"topic": "jobs"}', "--idempotency-key", "k1")
+            self.call(*args, "--body", body.name)
+        listener.until(base64.b64encode(b"news").decode())
+        listener.process.send_signal(signal.SIGINT)
+        self.assertEqual(listener.process.wait(PATIENCE_S), 0)
+        self.assertEqual(listener.complained, "")
+
+    def test_a_node_that_goes_says_so(self) -> None:
+        self.start("jobs=1")
+        listener = Program(self, "call", self.address, *SUBSCRIBE)
+        listener.until("msg_id")
+        self.node.process.terminate()
+        self.assertEqual(listener.process.wait(PATIENCE_S), 1)
+        self.assertIn("draining", listener.complained)
