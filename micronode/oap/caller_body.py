@@ -148,11 +148,15 @@ class RequestBody:
     def _abandoned(self, waiter: Deferred[None]) -> None:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
-            self._broke(None)
+            if not self._over:
+                self._broke(None)
 
     def _release(self, failure: Failure | None) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        # Those who wait now, one at a time: what one of them does may cancel another, or wait anew.
+        for _ in range(len(self._waiters)):
+            if not self._waiters:
+                return
+            waiter = self._waiters.pop(0)
             waiter.callback(None) if failure is None else waiter.errback(failure)
 
     def _produced(self, _: object) -> None:
