@@ -40,7 +40,7 @@ from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import ConnectionFailed
 from micronode.oap.wire.states import ConnectionState
 
-#: How long close() waits for what is unsent, in seconds.
+#: How long a close waits for what is unsent, in seconds: a node need not read.
 _CLOSE_S: Final = 1.0
 _LOST: Final = "the connection was lost before the answer was whole"
 
@@ -178,8 +178,6 @@ class CallerProtocol(Protocol):
             self._closing = True
             self._exchanges.give_up(OAPError.from_code(ErrorCode.CANCELLED, "the connection was closed here"))
             self._lose()
-            late = self.clock.callLater(_CLOSE_S, self._abort)
-            self.lost.when().addCallback(lambda _: late.cancel() if late.active() else None)
         return self.lost.when()
 
     def _lose(self) -> None:
@@ -187,6 +185,8 @@ class CallerProtocol(Protocol):
             self._losing = True
             # A transport does not close while it has a producer that it paused.
             self._transport.unregisterProducer()
+            late = self.clock.callLater(_CLOSE_S, self._abort)
+            self.lost.when().addCallback(lambda _: late.cancel() if late.active() else None)
             self._transport.loseConnection()
 
     def _abort(self) -> None:

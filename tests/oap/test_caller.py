@@ -525,6 +525,16 @@ class Ending(Case):
         self.assertEqual(error.name, "bad_gateway")
         self.assertIn("broke OAP/1", error.message)
 
+    def test_node_that_breaks_the_protocol_and_does_not_read(self) -> None:
+        asked = self.put(StubBody(bytes(STREAM_WINDOW_BYTES)))
+        # Nothing of what is sent arrives, so that the connection cannot be closed in peace.
+        self.protocol.dataReceived(bytes(38))
+        self.assertNoResult(asked)
+        self.node.clock.advance(1)
+        self.assertTrue(self.pair.left.aborted)
+        self.pair.run()
+        self.assertEqual(self.failureResultOf(asked, OAPError).value.name, "bad_gateway")
+
 
 class Greeting(SynchronousTestCase):
     def test_http_server(self) -> None:
