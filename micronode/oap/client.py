@@ -151,11 +151,12 @@ class OAPClient:
         """Call operation *op* of *profile*, sending and taking the bodies piece by piece. Made once.
 
         :param sends: whether the request has a body; without one only the answer is taken in pieces.
+        :param deadline_ms: milliseconds to the head.
         :return: the call; it is opened at once. For the rest see :meth:`call`.
         :raises ValueError: as :meth:`call`.
         """
         request = _request(profile, op, args, deadline_ms, idempotency_key, capability)
-        return OAPStream(self._open(request, asking=sends))
+        return OAPStream(self._open(request, asking=sends), self._clock, deadline_ms)
 
     def subscribe(self, topic: str, *, capability: str | None = None) -> Subscription:
         """Take the messages of *topic* of the node's feed as they come; see :meth:`events`."""

@@ -29,6 +29,10 @@ class ErrorTests(SynchronousTestCase):
         )
         self.assertEqual(OAPError.from_object(599, {}).name, "unknown")
 
+    def test_nobody_comes_back_before_now(self) -> None:
+        self.assertIsNone(OAPError.from_object(429, {"retry_after_ms": -1}).retry_after_ms)
+        self.assertEqual(OAPError.from_object(429, {"retry_after_ms": 0}).retry_after_ms, 0)
+
     def test_own_errors_follow_the_table(self) -> None:
         error = OAPError.from_code(ErrorCode.DRAINING, "going", retry_after_ms=5)
         self.assertEqual((error.code, error.name, error.retryable), (503, "draining", True))
