@@ -23,7 +23,7 @@ from micronode.oap.wire.decoder import FrameError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import FrameIgnored
 from micronode.oap.wire.frames import COMP, END, EVENT, START, Code
-from micronode.oap.wire.heads import HeadError, parse_object
+from micronode.oap.wire.heads import HeadError, parse_answer_head, parse_object
 from micronode.oap.wire.limits import (
     CONNECTION_WINDOW_BYTES,
     MAX_CHUNK_BYTES,
@@ -232,7 +232,7 @@ class CallerStreams:
         if not starts:
             return ChunkReceived(corr_id, payload, ended)
         try:
-            return HeadReceived(corr_id, parse_object(payload), ended)
+            return HeadReceived(corr_id, parse_answer_head(payload), ended)
         except HeadError as error:
             raise FrameError(error.code, error.message) from None
 
