@@ -217,7 +217,8 @@ class Outbox:
         if self.on_room is not None:
             self.on_room()
         self._give_turns()
-        if crowded:
+        # It may be crowded anew by what came of the turns.
+        if crowded and not self.crowded:
             self._relieved()
 
     def stopProducing(self) -> None:

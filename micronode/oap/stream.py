@@ -266,9 +266,10 @@ class Stream:
         """Take note of CREDIT: there is room in the window."""
         waiting = self.waiting
         if waiting.starved and self._session.room(self):
-            waiting.starve(False)
             if self.starving is not None:
                 self.starving.stop()
+            # Its producer goes on, and may have filled the window again when this returns.
+            waiting.starve(False)
             self.offer()
 
     # The session's side

@@ -160,6 +160,24 @@ class OutboxTests(SynchronousTestCase):
         self.transport.drain()
         self.assertEqual((self.outbox.crowded, self.relieved, self.broken), (False, [True], []))
 
+    def test_crowded_anew_by_what_comes_of_the_turns(self) -> None:
+        self.transport.fill()
+        self.outbox.write_control(bytes(MAX_CONTROL_BYTES + 1))
+        outbox, transport = self.outbox, self.transport
+
+        class Refusing(_Talker):
+            def take_turn(self, limit: int) -> int:
+                self.left = 0
+                transport.fill()
+                outbox.write_control(bytes(MAX_CONTROL_BYTES + 1))
+                return 1
+
+        Refusing(outbox, 1, 1)
+        self.transport.drain()
+        self.assertEqual((self.outbox.crowded, self.relieved), (True, []))
+        self.transport.drain()
+        self.assertEqual((self.outbox.crowded, self.relieved), (False, [True]))
+
     def test_not_relieved_of_what_was_no_crowd(self) -> None:
         self.transport.fill()
         self.outbox.write_control(bytes(MAX_CONTROL_BYTES))
