@@ -16,6 +16,7 @@ PAGE: Final = SOURCE.parents[1] / "PERFORMANCE.rst"
 BEGIN: Final = ".. The figures begin: python -m tests.bench.page\n"
 END: Final = ".. The figures end.\n"
 _KINDS: Final = {
+    "ping": "micronode, PING",
     "node": "micronode, null facet",
     "logging": "the same, with its access log",
     "bare": "bare Twisted",
