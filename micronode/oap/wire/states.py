@@ -10,7 +10,13 @@ from enum import Enum, auto
 from typing import Final
 
 
-class ConnectionState(Enum):
+class _Key(Enum):
+    """What the tables are looked up by, once a frame: the hash of an Enum is a call of Python."""
+
+    __hash__ = object.__hash__
+
+
+class ConnectionState(_Key):
     """Where a connection is, as the node sees it."""
 
     #: Nothing but HELLO may come.
@@ -25,7 +31,7 @@ class ConnectionState(Enum):
     CLOSED = auto()
 
 
-class ConnectionInput(Enum):
+class ConnectionInput(_Key):
     """What happens to a connection; a frame that is taken changes nothing by itself."""
 
     RECEIVE_HELLO = auto()
@@ -61,7 +67,7 @@ def _connection_table() -> dict[tuple[ConnectionState, ConnectionInput], Connect
 CONNECTION: Final = _connection_table()
 
 
-class StreamState(Enum):
+class StreamState(_Key):
     """Where a stream is: its request side and its response side together."""
 
     #: The request body is open, nothing was answered.
@@ -78,7 +84,7 @@ class StreamState(Enum):
     CLOSED = auto()
 
 
-class StreamInput(Enum):
+class StreamInput(_Key):
     """What happens to a stream; RECEIVE_* is the caller's doing, SEND_* is ours."""
 
     RECEIVE_BODY = auto()
