@@ -154,12 +154,13 @@ class Outbox:
         self._control_size = 0
 
     def _flush(self) -> None:
-        pieces = self._pieces
+        pieces, size = self._pieces, self._size
         if pieces:
             self._pieces = []
             self._size = 0
-            if len(pieces) == 1:
-                self._transport.write(pieces[0])
+            if size < _BATCH_BYTES or len(pieces) == 1:
+                # A transport looks at every piece that it is given; to copy small ones costs less.
+                self._transport.write(b"".join(pieces))
             else:
                 self._transport.writeSequence(pieces)
 
