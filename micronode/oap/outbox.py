@@ -26,6 +26,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import INegotiated, IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from micronode.concurrency.nodelay import send_at_once
 from micronode.concurrency.stall import StallWatch
 from micronode.oap.fairness import Rounds, Sender, Source, Stock
 
@@ -91,6 +92,7 @@ class Outbox:
         #: Called when the transport takes bytes again, before the streams have their turns.
         self.on_room: Callable[[], None] | None = None
         keep_unsent_small(transport)
+        send_at_once(transport)
         transport.registerProducer(self, True)
 
     # Writing
