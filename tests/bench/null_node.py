@@ -5,8 +5,8 @@
 It is the node that ``make_node`` builds, with a facet of a host's own, and three things of this process
 alone: its timeouts are long, PINGs may come as fast as they like, and it has no access log unless KIND is
 ``logging``. It prints ``{"port": N}``, a port of 127.0.0.1, and answers each line on its standard input with
-one of JSON: ``memory`` (resident and traced bytes, CPU seconds) or ``go`` (the downloads begin). It ends
-with its input.
+one of JSON: ``memory`` (resident and traced bytes, CPU seconds), ``go`` (the downloads begin) or ``profile``
+(begin one; the second time: end it, with the shares of the parts). It ends with its input.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from micronode.oap.wire.frames import END, RESP, START
 from micronode.oap.wire.limits import HEADER_BYTES
 from micronode.oap.wire.profiles import Profile
 from micronode.observability.logging import start_logging
+from tests.bench.shares import Shares
 
 _CALLS: Final = 65_536
 _CHUNK_BYTES: Final = 65_536
@@ -207,10 +208,25 @@ class Control(LineOnlyReceiver):
 
     def __init__(self, facet: NullFacet) -> None:
         self._facet = facet
+        self._shares: Shares | None = None
 
     def lineReceived(self, line: bytes) -> None:
-        answer: Any = self._facet.go() if line == b"go" else measure()
+        answer: Any
+        if line == b"go":
+            answer = self._facet.go()
+        elif line == b"profile":
+            answer = self._profiled()
+        else:
+            answer = measure()
         self.sendLine(json.dumps(answer).encode())
+
+    def _profiled(self) -> dict[str, float]:
+        """Begin a profile, or end it and return it."""
+        shares, self._shares = self._shares, None
+        if shares is not None:
+            return shares.end()
+        self._shares = Shares()
+        return {}
 
     def connectionLost(self, reason: object = None) -> None:
         if _clock.running:
