@@ -209,13 +209,14 @@ class CallerProtocol(Protocol):
         self._pumping = True
         try:
             while not self._holders:
-                event = next(self._events, None)
-                if event is not None:
+                for event in self._events:
                     self._handle(event)
-                elif self._input:
-                    self._events = self._wire.receive(self._input.popleft())
+                    if self._holders:
+                        break
                 else:
-                    break
+                    if not self._input:
+                        break
+                    self._events = self._wire.receive(self._input.popleft())
         finally:
             self._pumping = False
         self._send_credits()
