@@ -14,6 +14,7 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from micronode import __version__
+from micronode.concurrency.nodelay import send_at_once
 from micronode.oap.answer import OAPResponse
 from micronode.oap.caller_error import OAPError
 from micronode.oap.caller_inbox import Inbox
@@ -88,6 +89,7 @@ class CallerProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Say HELLO."""
+        send_at_once(self._transport)
         self._transport.registerProducer(self, True)
         self._transport.write(self._wire.hello(f"micronode/{__version__}"))
 
@@ -207,13 +209,14 @@ class CallerProtocol(Protocol):
         self._pumping = True
         try:
             while not self._holders:
-                event = next(self._events, None)
-                if event is not None:
+                for event in self._events:
                     self._handle(event)
-                elif self._input:
-                    self._events = self._wire.receive(self._input.popleft())
+                    if self._holders:
+                        break
                 else:
-                    break
+                    if not self._input:
+                        break
+                    self._events = self._wire.receive(self._input.popleft())
         finally:
             self._pumping = False
         self._send_credits()

@@ -23,7 +23,7 @@ from micronode.interfaces import IResponseSink
 from micronode.oap.compression import is_compressible
 from micronode.oap.fairness import ALONE_BYTES
 from micronode.oap.head import BODILESS, head_fields
-from micronode.oap.running import Running
+from micronode.oap.running import Running, complain
 from micronode.oap.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ class Stream:
             finishing.callback(None)
 
     def _break_length(self) -> None:
-        self._running.complain("body_length")
+        complain(self, "body_length")
         self.fail(NodeError(ErrorCode.INTERNAL, "the body does not have the length its head says"))
         # Not now: this runs inside the call, which goes on when it returns.
         self._session.clock.callLater(0, self._running.cancel)
