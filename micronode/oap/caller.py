@@ -122,12 +122,11 @@ class CallerProtocol(Protocol):
         :raises OAPError: the connection takes no calls, or has no windows, which a subscription needs.
         :raises ValueError: the head or the capability is too large.
         """
-        subscribed = inbox is not None
         if not self.usable:
             raise self.refusal()
-        if subscribed and not self.windowed:
+        if inbox is not None and not self.windowed:
             raise OAPError.from_code(ErrorCode.UNKNOWN_OP, "the node has no windows, so no subscriptions")
-        corr_id, start = self._wire.open(profile, head, ended=not asking, cap=cap, subscribed=subscribed)
+        corr_id, start = self._wire.open(profile, head, ended=not asking, cap=cap)
         exchange = Exchange(self, corr_id, asking=asking, inbox=inbox)
         self._exchanges.add(exchange)
         self._transport.write(start)

@@ -34,6 +34,15 @@ class Way(Protocol):
         """Flush this body when there is room again; it goes to the end of the line."""
 
 
+def check_piece(data: object) -> None:
+    """Refuse what is no bytes before any of it is counted.
+
+    :raises TypeError: *data* is not bytes.
+    """
+    if not isinstance(data, bytes):
+        raise TypeError(f"a body is sent as bytes, not {type(data).__name__}")
+
+
 @implementer(IConsumer)
 class RequestBody:
     """The body of one request, written by a producer or piece by piece.
@@ -172,7 +181,11 @@ class RequestBody:
     # IConsumer, for the producer
 
     def write(self, data: bytes) -> None:
-        """Send body bytes, or hold them."""
+        """Send body bytes, or hold them.
+
+        :raises TypeError: *data* is not bytes; nothing of it was sent or held.
+        """
+        check_piece(data)
         if self._whole or not data:
             return
         if not self._held and not self._way.full:

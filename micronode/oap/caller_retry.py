@@ -111,7 +111,18 @@ class Attempts:
             producer = body
         else:
             producer = BytesBody(body) if isinstance(body, bytes) else body()
+            if not IBodyProducer.providedBy(producer):
+                raise TypeError(f"what body() returns must be a producer (IBodyProducer), not {producer!r}")
         return protocol.call(self.request.profile, head, self.request.cap, producer)
+
+
+def check_body(body: object) -> None:
+    """Refuse what is no :data:`Body`.
+
+    :raises TypeError: with what it must be.
+    """
+    if not (body is None or isinstance(body, bytes) or IBodyProducer.providedBy(body) or callable(body)):
+        raise TypeError(f"body must be bytes, a producer, or a callable, not {type(body).__name__}")
 
 
 def _late(_: object, seconds: float) -> OAPResponse:

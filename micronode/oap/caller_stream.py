@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from micronode.oap.answer import OAPResponse
-from micronode.oap.caller_body import RequestBody
+from micronode.oap.caller_body import RequestBody, check_piece
 from micronode.oap.caller_error import GRACE_S, too_late
 from micronode.oap.exchange import Exchange
 from micronode.oap.outcome import Outcome
@@ -36,10 +37,19 @@ class OAPStream:
     """
 
     def __init__(
-        self, opening: Deferred[Exchange], clock: IReactorTime, deadline_ms: int | None = None
+        self,
+        opening: Deferred[Exchange],
+        clock: IReactorTime,
+        deadline_ms: int | None = None,
+        *,
+        sends: bool = True,
     ) -> None:
-        """:param deadline_ms: milliseconds to the head; the node has a little more to say so itself."""
+        """:param deadline_ms: milliseconds to the head; the node has a little more to say so itself.
+        :param sends: whether the request has a body.
+        """
         self._opening = opening
+        #: Why no more may be sent; None: more may.
+        self._closed = None if sends else "the call was opened without a body (sends=False)"
         self._late: IDelayedCall | None = None
         self._expired = False
         if deadline_ms is not None:
@@ -79,15 +89,22 @@ class OAPStream:
         :return: a Deferred that fires (None) when all of it was sent and there is room for more. Fails with
             :class:`~micronode.oap.client.OAPError` when the call failed. Where the node has answered whole
             before the request was, the rest is dropped and all is well.
+        :raises TypeError: *data* is not bytes; nothing of it was sent.
+        :raises RuntimeError: the request has ended, or has no body.
         """
-        return self._when_open(lambda exchange: _body(exchange).send(data))
+        check_piece(data)
+        self._check_open()
+        return self._when_open(lambda body: body.send(data))
 
     def end(self) -> Deferred[None]:
         """End the request: its body is whole.
 
         :return: a Deferred that fires (None) when everything was sent; fails as :meth:`send` does.
+        :raises RuntimeError: the request has ended already, or has no body.
         """
-        return self._when_open(lambda exchange: _body(exchange).finish())
+        self._check_open()
+        self._closed = "the request was ended before"
+        return self._when_open(RequestBody.finish)
 
     def head(self) -> Deferred[dict[str, Any]]:
         """Return a Deferred that fires with the head of the answer, and fails as :meth:`send` does."""
@@ -116,10 +133,14 @@ class OAPStream:
         else:
             exchange.give_up()
 
-    def _when_open(self, act: Any) -> Deferred[Any]:
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise RuntimeError(self._closed)
+
+    def _when_open(self, act: Callable[[RequestBody], Deferred[None]]) -> Deferred[None]:
         if self._exchange is not None:
-            return act(self._exchange)  # type: ignore[no-any-return]
-        return self._opened.when().addCallback(act)
+            return act(_body(self._exchange))
+        return self._opened.when().addCallback(lambda exchange: act(_body(exchange)))
 
     def __aiter__(self) -> Self:
         return self
@@ -144,6 +165,5 @@ class OAPStream:
 
 
 def _body(exchange: Exchange) -> RequestBody:
-    if exchange.body is None:
-        raise RuntimeError("the call was opened without a body (sends=False)")
+    assert exchange.body is not None
     return exchange.body

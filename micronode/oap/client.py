@@ -21,7 +21,7 @@ from micronode.oap.backoff import Backoff
 from micronode.oap.caller import CallerProtocol
 from micronode.oap.caller_error import OAPError
 from micronode.oap.caller_inbox import Inbox
-from micronode.oap.caller_retry import Attempts, Body, Request
+from micronode.oap.caller_retry import Attempts, Body, Request, check_body
 from micronode.oap.caller_stream import OAPStream
 from micronode.oap.caller_subscription import Subscription
 from micronode.oap.exchange import Exchange
@@ -124,8 +124,11 @@ class OAPClient:
             It fails with :class:`OAPError` when the node fails the call or the connection is lost, with
             :class:`~twisted.internet.error.ConnectError` when none can be made, or with what *body* failed
             with. Cancelling it cancels the call at the node, or whatever else is under way for it.
-        :raises ValueError: the arguments or the capability are too large, or no JSON.
+        :raises ValueError: *profile* is not 1 to 65535, *deadline_ms* is negative, the arguments or the
+            capability are too large, or *args* is no JSON and *capability* no ASCII.
+        :raises TypeError: *op* is no str, *args* no mapping, or *body* none of the above.
         """
+        check_body(body)
         request = _request(profile, op, args, deadline_ms, idempotency_key, capability)
         return Attempts(
             self._clock,
@@ -153,10 +156,10 @@ class OAPClient:
         :param sends: whether the request has a body; without one only the answer is taken in pieces.
         :param deadline_ms: milliseconds to the head.
         :return: the call; it is opened at once. For the rest see :meth:`call`.
-        :raises ValueError: as :meth:`call`.
+        :raises ValueError: as :meth:`call`; and so TypeError.
         """
         request = _request(profile, op, args, deadline_ms, idempotency_key, capability)
-        return OAPStream(self._open(request, asking=sends), self._clock, deadline_ms)
+        return OAPStream(self._open(request, asking=sends), self._clock, deadline_ms, sends=sends)
 
     def subscribe(self, topic: str, *, capability: str | None = None) -> Subscription:
         """Take the messages of *topic* of the node's feed as they come; see :meth:`events`."""
@@ -222,6 +225,14 @@ def _request(
     idempotency_key: str | None,
     capability: str | None,
 ) -> Request:
+    if not isinstance(profile, int) or not 1 <= profile <= 0xFFFF:
+        raise ValueError(f"a profile is a whole number from 1 to 65535, not {profile!r}")
+    if not isinstance(op, str) or not isinstance(args, Mapping):
+        raise TypeError(f"op is a str and args a mapping of JSON values, not {op!r} and {args!r}")
+    if deadline_ms is not None and not (isinstance(deadline_ms, int) and deadline_ms >= 0):
+        raise ValueError(f"deadline_ms is a whole number from 0 on, not {deadline_ms!r}")
+    if capability is not None and not capability.isascii():
+        raise ValueError("a capability is ASCII")
     head: dict[str, Any] = {"op": op, "args": dict(args)}
     options = (("idempotency_key", idempotency_key), ("deadline_ms", deadline_ms))
     head.update((name, value) for name, value in options if value is not None)

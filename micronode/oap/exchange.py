@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -13,6 +13,12 @@ from micronode.oap.caller_body import RequestBody, Way
 from micronode.oap.caller_error import OAPError
 from micronode.oap.caller_inbox import Inbox
 from micronode.oap.wire.errors import ErrorCode
+
+
+#: What becomes of a call whose answer turns out to be messages.
+_MESSAGES: Final = (
+    "the operation answers with messages: use client.subscribe or client.events (micronode call: --subscribe)"
+)
 
 
 class Line(Way, Protocol):
@@ -86,6 +92,9 @@ class Exchange:
         """Take a message of a subscription."""
         if self.inbox is not None:
             self.inbox.receive(data)
+        else:
+            # It was called as if it answered with a body: this caller's mistake, so no other call's.
+            self.give_up(OAPError.from_code(ErrorCode.BAD_REQUEST, _MESSAGES))
 
     def ended(self, error: OAPError | None) -> None:
         """Take note of the terminal frame, or of the connection's end. A body still being sent stops."""

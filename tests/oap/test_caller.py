@@ -132,6 +132,36 @@ class Calling(Case):
         self.pair.run()
         self.assertEqual(self.failureResultOf(read, OAPError).value.name, "integrity_failed")
 
+    def test_what_cannot_be_asked_is_refused_here(self) -> None:
+        call = self.client.call
+        deep: dict[str, Any] = {}
+        for _ in range(100_000):
+            deep = {"x": deep}
+        for wrong, words in (
+            (lambda: call(0, "query", {}), "from 1 to 65535"),
+            (lambda: call(65_536, "query", {}), "from 1 to 65535"),
+            (lambda: call("search", "query", {}), "from 1 to 65535, not 'search'"),
+            (lambda: call(Profile.SEARCH, "query", {"q": object()}), "no JSON"),
+            (lambda: call(Profile.SEARCH, "query", deep), "no JSON"),
+            (lambda: call(Profile.SEARCH, "query", {}, capability="caf\u00e9"), "ASCII"),
+            (lambda: call(Profile.SEARCH, "query", {}, deadline_ms=-1), "from 0 on"),
+            (lambda: call(Profile.SEARCH, "query", {}, deadline_ms=1.5), "whole number"),
+            (lambda: self.client.stream(0, "query", {}), "from 1 to 65535"),
+            (lambda: self.client.events(0, "query", {}), "from 1 to 65535"),
+        ):
+            self.assertIn(words, str(self.assertRaises(ValueError, wrong)))
+        for wrong, words in (
+            (lambda: call(Profile.SEARCH, "query", ["q"]), "args a mapping"),
+            (lambda: call(Profile.SEARCH, 7, {}), "op is a str"),
+            (
+                lambda: call(Profile.MEDIA, "put", {}, body="text"),
+                "body must be bytes, a producer, or a callable",
+            ),
+        ):
+            self.assertIn(words, str(self.assertRaises(TypeError, wrong)))
+        made_wrong = call(Profile.MEDIA, "put", {}, body=lambda: b"bytes")
+        self.assertIn("what body() returns", str(self.failureResultOf(made_wrong, TypeError).value))
+
     def test_arguments_that_are_no_json_are_refused_here(self) -> None:
         self.assertRaises(ValueError, self.client.call, Profile.SEARCH, "query", {"q": float("nan")})
         self.assertRaises(ValueError, self.client.call, Profile.SEARCH, "query", {"q": "x" * 20_000})

@@ -68,8 +68,47 @@ class StreamTests(SynchronousTestCase):
         frames = self.end.heard()
         self.assertEqual(sum(len(frame.payload) for frame in frames), WINDOW + 10)
         self.assertEqual([frame.ends for frame in frames], [False] * (len(frames) - 1) + [True])
-        self.successResultOf(stream.end())
         self.assertEqual(self.end.heard(), [])
+
+    def test_what_is_no_bytes_counts_nothing(self) -> None:
+        stream, start = self.opened()
+        for wrong in ("text", bytearray(b"x"), None):
+            self.assertRaises(TypeError, stream.send, wrong)
+        # Room and credit are as they were: the whole window goes, and what is credited goes on.
+        self.successResultOf(stream.send(bytes(WINDOW)))
+        self.credit(start, WINDOW)
+        self.successResultOf(stream.send(b"more"))
+        self.assertEqual(sum(len(frame.payload) for frame in self.end.heard()), WINDOW + 4)
+
+    def test_what_is_no_bytes_is_refused_before_there_is_a_connection(self) -> None:
+        self.end.hang_up()
+        self.assertRaises(TypeError, self.stream().send, "text")
+        self.node.accept()
+
+    def test_nothing_follows_the_end(self) -> None:
+        stream, _ = self.opened()
+        self.successResultOf(stream.end())
+        self.assertRaises(RuntimeError, stream.send, b"x")
+        error = self.assertRaises(RuntimeError, stream.end)
+        self.assertIn("ended before", str(error))
+        self.assertEqual([frame.ends for frame in self.end.heard()], [True])
+
+    def test_a_subscription_that_was_called_as_a_stream_fails_alone(self) -> None:
+        stream = self.client.stream(Profile.FEED, "subscribe", {"topic": "t"}, sends=False)
+        [start] = self.end.heard()
+        _, other = self.opened()
+        self.end.begin(start)
+        reading = stream.read()
+        self.end.message(start, b"{}")
+        error = self.failureResultOf(reading, OAPError).value
+        self.assertEqual(error.name, "bad_request")
+        self.assertIn("client.subscribe", error.message)
+        [cancel] = self.end.heard()
+        self.assertEqual((cancel.corr_id, cancel.code), (start.corr_id, 499))
+        # What comes of it before the node knows is dropped; others go on.
+        self.end.message(start, b"{}")
+        self.end.answer(other, b"fine")
+        self.assertFalse(self.end.transport.disconnecting)
 
     def test_sending_waits_for_the_transport(self) -> None:
         stream, _ = self.opened()

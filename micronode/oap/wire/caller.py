@@ -143,25 +143,21 @@ class CallerConnection:
         ended: bool,
         cap: bytes = b"",
         tenant: bytes = NO_TENANT,
-        subscribed: bool = False,
     ) -> tuple[int, bytes]:
         """Open a stream.
 
         :param ended: the request has no body.
-        :param subscribed: the answer may have messages; only where the connection is :attr:`windowed`.
         :return: its corr_id, and the START to send.
         :raises ValueError: the head or the capability is over its limit.
         """
         self._advance(CallerInput.SEND_START)
-        if subscribed and not self.windowed:
-            raise IllegalSendError("a subscription without windows")
         payload = encode_request(head, cap)
         if HEADER_BYTES + len(cap) + len(payload) > self.max_frame:
             raise ValueError(f"head and capability do not fit a frame of {self.max_frame} bytes")
         flags = REQ | START | END if ended else REQ | START
         if self.windowed:
             flags |= ACK_REQ
-        corr_id = self._streams.open(app, asking=not ended, subscribed=subscribed)
+        corr_id = self._streams.open(app, asking=not ended)
         return corr_id, encode_frame(flags, Code.REQUEST, app, corr_id, payload, tenant=tenant, cap=cap)
 
     def body(self, corr_id: int, data: bytes) -> bytes:
@@ -169,11 +165,14 @@ class CallerConnection:
 
         :raises IllegalSendError: also where *data* is more than there is :meth:`room` for.
         """
-        app, step = self._streams.send(corr_id, len(data)).app, self.max_chunk
-        return b"".join(
+        app, step = self._streams.app_of(corr_id), self.max_chunk
+        frames = b"".join(
             encode_frame(REQ, Code.REQUEST, app, corr_id, data[at : at + step])
             for at in range(0, len(data), step)
         )
+        # Behind what may fail: a byte that is counted and not sent is never credited.
+        self._streams.send(corr_id, len(data))
+        return frames
 
     def end(self, corr_id: int) -> bytes:
         """End a request: its body is whole."""

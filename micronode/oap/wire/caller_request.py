@@ -14,7 +14,10 @@ def encode_request(head: Mapping[str, Any], cap: bytes) -> bytes:
 
     :raises ValueError: *head* is no JSON, or one of both is over its limit.
     """
-    payload = dump_object(dict(head))
+    try:
+        payload = dump_object(dict(head))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the arguments are no JSON: {error}") from None
     if len(payload) > MAX_HEAD_BYTES:
         raise ValueError(f"the head is {len(payload)} bytes; at most {MAX_HEAD_BYTES} are taken")
     if len(cap) > MAX_CAP_BYTES:

@@ -51,17 +51,15 @@ class Asked:
     """What the caller remembers of an open stream.
 
     :ivar state: where it is; moved by :meth:`sent` and what is received.
-    :ivar subscribed: whether messages may come.
-    :ivar inflow: the window of the answer, where there is one.
+    :ivar inflow: the window of the answer, where there is one; only then messages may come.
     :ivar outflow: the window of the request's body, likewise.
     """
 
-    __slots__ = ("app", "inflow", "outflow", "state", "subscribed")
+    __slots__ = ("app", "inflow", "outflow", "state")
 
-    def __init__(self, app: int, *, asking: bool, subscribed: bool) -> None:
+    def __init__(self, app: int, *, asking: bool) -> None:
         self.app = app
         self.state = CallState.ASKING if asking else CallState.WAITING
-        self.subscribed = subscribed
         self.inflow: Inflow | None = None
         self.outflow: Outflow | None = None
 
@@ -112,10 +110,10 @@ class CallerStreams:
 
     # Asking
 
-    def open(self, app: int, *, asking: bool, subscribed: bool) -> int:
+    def open(self, app: int, *, asking: bool) -> int:
         """Open a stream and return its id."""
         self._last += 1
-        asked = self._asked[self._last] = Asked(app, asking=asking, subscribed=subscribed)
+        asked = self._asked[self._last] = Asked(app, asking=asking)
         if self.windowed:
             asked.inflow, asked.outflow = Inflow(self._ack_window), Outflow(self._ack_window)
         return self._last
@@ -133,7 +131,17 @@ class CallerStreams:
         asked.state = after
         return asked
 
-    def send(self, corr_id: int, size: int) -> Asked:
+    def app_of(self, corr_id: int) -> int:
+        """Return the profile of a stream.
+
+        :raises IllegalSendError: it is over.
+        """
+        asked = self._asked.get(corr_id)
+        if asked is None:
+            raise IllegalSendError(f"{_SEND_BODY.name} on stream {corr_id}, which is over")
+        return asked.app
+
+    def send(self, corr_id: int, size: int) -> None:
         """Count body bytes that are sent now.
 
         :raises IllegalSendError: they are more than there is :meth:`room` for, or as :meth:`sending`.
@@ -145,7 +153,6 @@ class CallerStreams:
                 raise IllegalSendError(f"{size} bytes on stream {corr_id}, whose window has {room}")
             asked.outflow.sent += size
             self._connection.sent += size
-        return asked
 
     def cancel(self, corr_id: int) -> Asked:
         """Note that a stream is given up: of its answer only the terminal frame counts.
@@ -237,7 +244,7 @@ class CallerStreams:
             raise FrameError(error.code, error.message) from None
 
     def _message(self, asked: Asked, flags: int, code: int, corr_id: int, payload: bytes) -> CallerEvent:
-        legal = asked.subscribed and (asked.state, CallInput.RECEIVE_EVENT) in CALL
+        legal = asked.inflow is not None and (asked.state, CallInput.RECEIVE_EVENT) in CALL
         if not legal or code != Code.PARTIAL or not payload or flags & (START | END):
             raise FrameError(ErrorCode.BAD_SEQUENCE, "a message out of sequence")
         if flags & COMP:

@@ -217,7 +217,7 @@ class CallInput(_Key):
     SEND_CANCEL = auto()
     RECEIVE_HEAD = auto()
     RECEIVE_BODY = auto()
-    #: A message, where the stream is a subscription.
+    #: A message, where the stream has windows. Whether it was to be a subscription its opener knows.
     RECEIVE_EVENT = auto()
     RECEIVE_END = auto()
     #: Head and end in one frame.

@@ -134,6 +134,7 @@ class Asking(Case):
     def test_misuse(self) -> None:
         corr_id = self.ask()
         self.assertRaises(IllegalSendError, self.caller.body, corr_id, b"x")
+        self.assertRaises(IllegalSendError, self.caller.body, 99, b"x")
         self.assertRaises(IllegalSendError, self.caller.end, 99)
         self.assertRaises(IllegalSendError, self.caller.cancel, 99)
         self.caller.cancel(corr_id)

@@ -12,7 +12,6 @@ from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import ConnectionFailed, FrameIgnored
 from micronode.oap.wire.frames import COMP, END, EVENT, RESP, START, encode_frame
 from micronode.oap.wire.heads import dump_object
-from micronode.oap.wire.states import IllegalSendError
 from micronode.oap.wire.windows import credit_frame
 
 APP = 0x0201
@@ -41,7 +40,7 @@ class Messages(SynchronousTestCase):
                 RESP, 200, 0, 0, dump_object({"flags_supported": 255, "ack_window": 8, "max_chunk": 10})
             )
         )
-        self.caller.open(APP, {}, ended=True, subscribed=True)
+        self.caller.open(APP, {}, ended=True)
 
     def hear(self, *frames: bytes) -> list[Any]:
         return list(self.caller.receive(b"".join(frames)))
@@ -89,8 +88,8 @@ class Messages(SynchronousTestCase):
         end = encode_frame(RESP | END, 499, APP, 1)
         self.assertEqual(self.hear(message(b"5"), end), [FrameIgnored("closed"), CallFailed(1, 499, {})])
 
-    def test_not_of_a_call_that_is_no_subscription(self) -> None:
-        self.caller.open(APP, {}, ended=True)
+    def test_not_while_the_request_is_open(self) -> None:
+        self.caller.open(APP, {}, ended=False)
         head = encode_frame(RESP | START, 200, APP, 2, b"{}")
         self.assertIsInstance(self.hear(head, message(b"1", corr_id=2))[-1], ConnectionFailed)
 
@@ -98,4 +97,5 @@ class Messages(SynchronousTestCase):
         caller = CallerConnection()
         caller.hello(None)
         list(caller.receive(encode_frame(RESP, 200, 0, 0, b'{"flags_supported":255}')))
-        self.assertRaises(IllegalSendError, caller.open, APP, {}, ended=True, subscribed=True)
+        caller.open(APP, {}, ended=True)
+        self.assertIsInstance(list(caller.receive(HEAD + message(b"1")))[-1], ConnectionFailed)

@@ -302,7 +302,7 @@ class CallTests(SynchronousTestCase):
                 caller = CallerConnection(windows=True)
                 caller.hello(None)
                 list(caller.receive(_REPLY))
-                caller.open(APP, {}, ended=False, subscribed=True)
+                caller.open(APP, {}, ended=False)
                 reached = CallState.ASKING
                 for step in way:
                     reached = self._step(caller, reached, step)

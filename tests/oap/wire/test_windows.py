@@ -49,6 +49,12 @@ class CallerWindows(SynchronousTestCase):
         self.assertEqual(self.caller.room(1), 8)
         self.assertIsNone(self.caller.room(2))
 
+    def test_what_is_not_sent_is_not_counted(self) -> None:
+        corr_id, _ = self.caller.open(APP, {}, ended=False)
+        room = self.caller.room(corr_id)
+        self.assertRaises(TypeError, self.caller.body, corr_id, "text")
+        self.assertEqual(self.caller.room(corr_id), room)
+
     def test_answer_is_credited_when_half_of_the_window_is_used(self) -> None:
         self.hear(HEAD, chunk(b"123"))
         self.caller.taken(1, 3)
