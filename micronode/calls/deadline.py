@@ -38,9 +38,9 @@ class Deadline:
         self._work = work
         body_done = self._call.body_done
         if self._call.deadline_s is not None:
-            self._start(max(0.0, self._call.deadline_s))
+            self._start(max(0.0, self._call.deadline_s), "the caller's deadline")
         if body_done is None:
-            self._start(self._timeout_s)
+            self._start_timeout()
         else:
             # The body has deadlines of its own (stall, stream_idle); the facet's starts after it.
             self._whole = False
@@ -67,13 +67,16 @@ class Deadline:
     def _body_done(self, result: Any) -> Any:
         self._whole = True
         if self._work is not None:
-            self._start(self._timeout_s)
+            self._start_timeout()
         return result
 
-    def _start(self, seconds: float) -> None:
-        self._timers.append(self._clock.callLater(seconds, self._expire))
+    def _start_timeout(self) -> None:
+        self._start(self._timeout_s, f"the facet's timeout of {self._timeout_s:g} s")
 
-    def _expire(self) -> None:
+    def _start(self, seconds: float, name: str) -> None:
+        self._timers.append(self._clock.callLater(seconds, self._expire, name))
+
+    def _expire(self, name: str) -> None:
         work = self._work
         # Once: a second timer must not interrupt a handler that is letting its owner go.
         self.stop()
@@ -81,7 +84,7 @@ class Deadline:
             return
         if self._whole:
             self.error = NodeError(
-                ErrorCode.OWNER_TIMEOUT, "the owner did not answer in time", retry_after_s=1.0
+                ErrorCode.OWNER_TIMEOUT, f"the answer did not come within {name}", retry_after_s=1.0
             )
         else:
             self.error = NodeError(ErrorCode.TIMEOUT, "the request was not whole within its deadline")

@@ -14,7 +14,6 @@ from micronode.oap.caller_error import OAPError
 from micronode.oap.caller_inbox import Inbox
 from micronode.oap.wire.errors import ErrorCode
 
-
 #: What becomes of a call whose answer turns out to be messages.
 _MESSAGES: Final = (
     "the operation answers with messages: use client.subscribe or client.events (micronode call: --subscribe)"

@@ -428,14 +428,18 @@ class DeadlineTests(DispatcherCase):
         sink = MemorySink()
         self.dispatch(sink, deadline_s=0.2)
         self.clock.advance(0.2)
-        self.assert_failed(sink, ErrorCode.OWNER_TIMEOUT)
+        error = self.assert_failed(sink, ErrorCode.OWNER_TIMEOUT)
+        self.assertEqual(error.message, "the answer did not come within the caller's deadline")
         self.assert_over("failed")
 
     def test_deadline_never_lengthens(self) -> None:
         sink = MemorySink()
         self.dispatch(sink, deadline_s=60.0)
         self.clock.advance(TIMEOUT_S)
-        self.assert_failed(sink, ErrorCode.OWNER_TIMEOUT)
+        error = self.assert_failed(sink, ErrorCode.OWNER_TIMEOUT)
+        self.assertEqual(
+            error.message, f"the answer did not come within the facet's timeout of {TIMEOUT_S:g} s"
+        )
         self.assert_over("failed")
 
     def test_no_time_left(self) -> None:
