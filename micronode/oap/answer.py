@@ -59,6 +59,10 @@ class OAPResponse:
         self._ended = False
         self._error: Exception | None = None
 
+    def __repr__(self) -> str:
+        over = "failed" if self._error is not None else "whole" if self._ended else "coming"
+        return f"<OAPResponse {self.head} {over}, {len(self._buffer)} bytes held>"
+
     @property
     def held(self) -> int:
         """How many bytes wait to be taken."""

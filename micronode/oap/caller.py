@@ -79,6 +79,11 @@ class CallerProtocol(Protocol):
         return self._wire.state is ConnectionState.OPEN and not self._losing
 
     @property
+    def heard(self) -> str:
+        """What has come before the node's HELLO, in words."""
+        return str(self._opening)
+
+    @property
     def windowed(self) -> bool:
         """Whether each stream has windows."""
         return self._wire.windowed

@@ -12,13 +12,16 @@ GRACE_S: Final = 1.0
 
 
 class OAPError(Exception):
-    """A call, or the connection, failed.
+    """A call, or the connection, failed: the node said so, or this side found it.
 
     :ivar code: the status, as in the error table (404, 503, …).
     :ivar name: the error's name (``not_found``, ``owner_unavailable``, …).
-    :ivar message: what the node says about it.
+    :ivar message: what is said about it, for a human.
     :ivar retryable: whether the same call may do better later.
     :ivar retry_after_ms: when, if the node said so.
+    :ivar request_id: what the node's log calls the call; None where this side found the error, or the node
+        did not say.
+    :ivar from_node: whether the node said it.
     """
 
     def __init__(
@@ -29,6 +32,8 @@ class OAPError(Exception):
         *,
         retryable: bool = False,
         retry_after_ms: int | None = None,
+        request_id: str | None = None,
+        from_node: bool = False,
     ) -> None:
         super().__init__(code, name, message)
         self.code = code
@@ -36,6 +41,12 @@ class OAPError(Exception):
         self.message = message
         self.retryable = retryable
         self.retry_after_ms = retry_after_ms
+        self.request_id = request_id
+        self.from_node = from_node
+
+    def __repr__(self) -> str:
+        said = f" from_node request_id={self.request_id!r}" if self.from_node else ""
+        return f"<OAPError {self.code} {self.name}: {self.message!r}{said}>"
 
     def __str__(self) -> str:
         return f"{self.code} {self.name}: {self.message}"
@@ -47,9 +58,9 @@ class OAPError(Exception):
 
     @classmethod
     def from_object(cls, code: int, error: Mapping[str, Any]) -> OAPError:
-        """Read an error object; members that are missing or no good fall back to what *code* says."""
+        """Read the node's error object; what is missing or no good falls back to what *code* says."""
         name, message = error.get("code"), error.get("message")
-        wait = error.get("retry_after_ms")
+        wait, request_id = error.get("retry_after_ms"), error.get("request_id")
         may_wait = isinstance(wait, int) and not isinstance(wait, bool) and wait >= 0
         return cls(
             code,
@@ -57,6 +68,8 @@ class OAPError(Exception):
             message if isinstance(message, str) else "",
             retryable=error.get("retryable") is True,
             retry_after_ms=wait if may_wait else None,
+            request_id=request_id if isinstance(request_id, str) else None,
+            from_node=True,
         )
 
 

@@ -19,6 +19,9 @@ class Opening:
         if len(self._data) < len(_HTTP):
             self._data += data[: len(_HTTP) - len(self._data)]
 
+    def __str__(self) -> str:
+        return "nothing" if not self._data else "no whole frame"
+
     def blame(self, message: str) -> str:
         """Return what to say of an answer that is no OAP/1: *message*, or what is the matter."""
         if self._data == _HTTP:

@@ -78,19 +78,19 @@ class Attempts:
                 return await self._attempt(until_s)
             except (OAPError, *_UNCONNECTED) as error:
                 failures += 1
-                wait_s = self._wait_s(error, failures)
+                wait_s = self._wait_s(error, failures, counted=until_s == math.inf)
                 if wait_s is None or self.clock.seconds() + wait_s >= until_s:
                     raise
             await deferLater(self.clock, wait_s)
 
-    def _wait_s(self, error: Exception, failures: int) -> float | None:
+    def _wait_s(self, error: Exception, failures: int, *, counted: bool) -> float | None:
         repeats = self.retry or self.idempotent
         told = error if isinstance(error, OAPError) else None
         helps = told is None or told.retryable
         safe = self.idempotent or not self._sent or is_undone(error)
         if not (repeats and helps and safe) or self._spent:
             return None
-        return self.backoff.wait_s(failures, told.retry_after_ms if told else None)
+        return self.backoff.wait_s(failures, told.retry_after_ms if told else None, counted=counted)
 
     async def _attempt(self, until_s: float) -> OAPResponse:
         self._sent = False

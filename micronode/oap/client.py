@@ -6,6 +6,8 @@
     response = await client.call(Profile.SEARCH, "query", {"q": "reactor"})
     print(await response.read(1 << 20))
     await client.close()
+
+What goes wrong is an :class:`OAPError`, or a :class:`ConnectError` (Twisted's) where there is no node.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from micronode.oap.answer import OAPResponse
@@ -31,6 +34,7 @@ from micronode.oap.wire.profiles import Profile
 
 __all__ = [
     "Backoff",
+    "ConnectError",
     "OAPClient",
     "OAPError",
     "OAPResponse",
@@ -57,8 +61,8 @@ def connect(
     :param timeout_s: for connecting and the greeting together, each time it is done.
     :param backoff: how calls are repeated that may be; see :meth:`OAPClient.call`.
     :return: a Deferred that fires with an :class:`OAPClient`. It fails with
-        :class:`~twisted.internet.error.ConnectError` (a timeout is one too), or with :class:`OAPError`
-        where the node refused the greeting or hung up. Cancelling it closes the connection.
+        :class:`ConnectError` (a timeout and an unknown name are, too), or with :class:`OAPError` where the
+        node refused the greeting or hung up. Cancelling it closes the connection.
     :raises ValueError: *target* is malformed, or ``oaps://``, which is not available yet.
     """
     greeter = Greeter(reactor, target, timeout_s)
@@ -111,19 +115,21 @@ class OAPClient:
         nothing was done: there was no connection to be had, or the node said ``busy``, ``rate_limited``,
         ``draining`` or ``not_ready`` (then no sooner than it asked for). With *idempotent*, or an
         *idempotency_key*, also after any other error that is ``retryable``, a lost connection above all.
-        Waits between attempts are those of the client's :class:`Backoff`. After the head nothing is
+        Waits between attempts, and how many there are, are those of the client's :class:`Backoff` (ten, in
+        16 seconds or so); a call with a deadline is tried until that would pass. After the head nothing is
         repeated, nor is a call whose *body* was a producer that has begun.
 
         :param args: the operation's arguments, JSON values.
         :param body: the request's body: bytes, a producer (its ``length`` does not matter), or what returns
             a new producer for each attempt.
-        :param deadline_ms: milliseconds to the head, all attempts together; at the node it only shortens
-            its own limit.
+        :param deadline_ms: milliseconds to the head of the answer, that of the last attempt and all of
+            them together; what comes of the body is not bound by it. At the node it only shortens the
+            facet's timeout. 0 has passed already.
         :param capability: the serialised macaroon.
         :return: a Deferred that fires with an :class:`OAPResponse` when the head of the answer is there.
             It fails with :class:`OAPError` when the node fails the call or the connection is lost, with
-            :class:`~twisted.internet.error.ConnectError` when none can be made, or with what *body* failed
-            with. Cancelling it cancels the call at the node, or whatever else is under way for it.
+            :class:`ConnectError` when none can be made, or with what *body* failed with. Cancelling it
+            cancels the call at the node, or whatever else is under way for it.
         :raises ValueError: *profile* is not 1 to 65535, *deadline_ms* is negative, the arguments or the
             capability are too large, or *args* is no JSON and *capability* no ASCII.
         :raises TypeError: *op* is no str, *args* no mapping, or *body* none of the above.
@@ -154,7 +160,7 @@ class OAPClient:
         """Call operation *op* of *profile*, sending and taking the bodies piece by piece. Made once.
 
         :param sends: whether the request has a body; without one only the answer is taken in pieces.
-        :param deadline_ms: milliseconds to the head.
+        :param deadline_ms: milliseconds to the head of the answer, as of :meth:`call`.
         :return: the call; it is opened at once. For the rest see :meth:`call`.
         :raises ValueError: as :meth:`call`; and so TypeError.
         """

@@ -7,12 +7,23 @@ from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeoutError
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from micronode.concurrency.connecting import make_endpoint
 from micronode.config.address import ListenAddress
 from micronode.oap.caller import CallerProtocol
+
+
+class GreetingTimeoutError(ConnectTimeoutError):
+    """There was a connection, and HELLO was not answered in time."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(string=message)  # type: ignore[no-untyped-call]
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Greeter:
@@ -38,11 +49,18 @@ class Greeter:
         protocol = CallerProtocol(self._reactor)
 
         async def greet() -> tuple[CallerProtocol, Mapping[str, Any]]:
-            await connectProtocol(self._endpoint, protocol)
+            try:
+                await connectProtocol(self._endpoint, protocol)
+            except DNSLookupError as error:
+                # The one way not to connect that Twisted does not count among them.
+                raise ConnectError(string=f"no address is known for {self._name}") from error
             return protocol, await protocol.ready
 
         def late(_: object, seconds: float) -> NoReturn:
-            raise ConnectTimeoutError(string=f"no answer from {self._name} within {seconds} s")
+            if protocol.transport is None:
+                raise ConnectTimeoutError(string=f"no answer from {self._name} within {seconds:g} s")
+            said = f"{protocol.heard} was answered to HELLO within {seconds:g} s"
+            raise GreetingTimeoutError(f"connected to {self._name}, but {said}")
 
         greeting = Deferred.fromCoroutine(greet())
         return greeting.addTimeout(self._timeout_s, self._reactor, onTimeoutCancel=late)

@@ -53,6 +53,12 @@ class ResponseTests(SynchronousTestCase):
         self.assertEqual(self.consumer.pieces, [b"before ", b"after"])
         self.assertIsNone(self.consumer.producer)
 
+    def test_shows_what_it_is(self) -> None:
+        self.response.receive(b"four")
+        self.assertEqual(repr(self.response), "<OAPResponse {'status': 200} coming, 4 bytes held>")
+        self.response.end(None)
+        self.assertIn("whole, 4 bytes held", repr(self.response))
+
     def test_body_that_is_whole_already(self) -> None:
         self.response.receive(b"all")
         self.response.end(None)

@@ -30,6 +30,12 @@ class BackoffTests(SynchronousTestCase):
         self.assertIsNone(backoff.wait_s(1, 5_001))
         self.assertIsNone(backoff.wait_s(1, 2**53))
         self.assertIsNotNone(backoff.wait_s(1, 5_000))
+        self.assertIsNotNone(backoff.wait_s(3, None, counted=False))
+        self.assertIsNone(backoff.wait_s(3, 5_001, counted=False))
+
+    def test_a_node_that_restarts_is_waited_for(self) -> None:
+        backoff = Backoff(random=lambda: 0.5)
+        self.assertGreater(sum(backoff.wait_s(failures, None) or 0 for failures in range(1, 10)), 15)
 
     def test_nonsense_is_refused(self) -> None:
         for wrong in ({"attempts": 0}, {"first_s": 0}, {"cap_s": -1.0}, {"patience_s": -1.0}):

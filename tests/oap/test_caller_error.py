@@ -12,8 +12,16 @@ class ErrorTests(SynchronousTestCase):
     def test_reads_the_error_object(self) -> None:
         error = OAPError.from_object(
             503,
-            {"code": "owner_unavailable", "message": "down", "retryable": True, "retry_after_ms": 250},
+            {
+                "code": "owner_unavailable",
+                "message": "down",
+                "retryable": True,
+                "retry_after_ms": 250,
+                "request_id": "5f3a",
+            },
         )
+        self.assertEqual((error.request_id, error.from_node), ("5f3a", True))
+        self.assertEqual(repr(error), "<OAPError 503 owner_unavailable: 'down' from_node request_id='5f3a'>")
         self.assertEqual(
             (error.code, error.name, error.message, error.retryable, error.retry_after_ms),
             (503, "owner_unavailable", "down", True, 250),
@@ -27,6 +35,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(
             (error.name, error.message, error.retryable, error.retry_after_ms), ("not_found", "", False, None)
         )
+        self.assertIsNone(OAPError.from_object(404, {"request_id": 7}).request_id)
         self.assertEqual(OAPError.from_object(599, {}).name, "unknown")
 
     def test_nobody_comes_back_before_now(self) -> None:
@@ -36,3 +45,5 @@ class ErrorTests(SynchronousTestCase):
     def test_own_errors_follow_the_table(self) -> None:
         error = OAPError.from_code(ErrorCode.DRAINING, "going", retry_after_ms=5)
         self.assertEqual((error.code, error.name, error.retryable), (503, "draining", True))
+        self.assertEqual((error.request_id, error.from_node), (None, False))
+        self.assertEqual(repr(error), "<OAPError 503 draining: 'going'>")

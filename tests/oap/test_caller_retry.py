@@ -221,6 +221,18 @@ class Deadline(Case):
         self.fails(asked, "busy")
         self.assert_nothing_left()
 
+    def test_it_bounds_the_attempts_and_not_their_number(self) -> None:
+        asked = self.call(idempotent=True, deadline_ms=60_000)
+        self.end.hang_up()
+        for wait_s in (1, 2, 4, 8, 8, 8):
+            self.node.reactor.advance(wait_s)
+            self.node.refuse()
+        self.node.reactor.advance(8)
+        end = self.node.accept()
+        end.answer(self.asked(end))
+        self.successResultOf(asked)
+        self.assert_nothing_left()
+
     def test_node_that_says_nothing(self) -> None:
         asked = self.call(deadline_ms=1_000)
         self.asked()

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -108,13 +108,30 @@ class Connecting(SynchronousTestCase):
         transport = self.accept()
         self.reactor.advance(10)
         error = self.failureResultOf(self.connecting, ConnectError).value
-        self.assertIn("10.0 s", str(error))
+        self.assertEqual(
+            str(error),
+            "connected to oap://127.0.0.1:5312, but nothing was answered to HELLO within 10 s",
+        )
         self.assertTrue(transport.aborted)
+        self.reactor.advance(0)
+
+    def test_half_an_answer_is_a_timeout(self) -> None:
+        transport = self.accept()
+        transport.protocol.dataReceived(b"\0\0")
+        self.reactor.advance(10)
+        error = self.failureResultOf(self.connecting, ConnectError).value
+        self.assertIn("but no whole frame was answered to HELLO", str(error))
         self.reactor.advance(0)
 
     def test_unreachable_node_is_a_timeout(self) -> None:
         self.reactor.advance(10)
-        self.failureResultOf(self.connecting, ConnectError)
+        error = self.failureResultOf(self.connecting, ConnectError).value
+        self.assertIn("no answer from oap://127.0.0.1:5312 within 10 s", str(error))
+
+    def test_unknown_name(self) -> None:
+        self.reactor.tcpClients[0][2].clientConnectionFailed(None, Failure(DNSLookupError()))
+        error = self.failureResultOf(self.connecting, ConnectError).value
+        self.assertIn("no address is known for oap://127.0.0.1:5312", str(error))
 
     def test_cancelled(self) -> None:
         transport = self.accept()
