@@ -16,7 +16,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from micronode.cli.exits import CommandError, Exit
-from micronode.cli.streams import discard
+from micronode.cli.streams import discard, has_input
 
 #: What is read from a pipe at a time; a pipe holds this much.
 _READ_BYTES: Final = 65_536
@@ -28,6 +28,10 @@ def open_body(name: str, reactor: Any) -> IBodyProducer:
     :raises CommandError: it cannot be read.
     """
     if name == "-":
+        if not has_input():
+            raise CommandError(
+                Exit.USAGE, "--body -: standard input is closed; name a file (/dev/null for an empty body)"
+            )
         file: IO[bytes] = sys.stdin.buffer
     else:
         try:

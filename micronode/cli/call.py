@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -23,9 +24,11 @@ from micronode.cli.exits import CommandError, Exit, say
 from micronode.cli.options import CommandOptions, OptParameters
 from micronode.cli.output import LiveWriter
 from micronode.cli.runner import run_to_end
+from micronode.cli.streams import output
 from micronode.cli.subscribing import print_messages
 from micronode.config.kinds import Key, Kind, RefusedError, did_you_mean, shorten
 from micronode.oap.client import OAPClient, OAPError, OAPResponse, connect
+from micronode.oap.greeter import GreetingTimeoutError
 from micronode.oap.wire.profiles import Profile
 
 #: Profiles as they are typed.
@@ -36,7 +39,7 @@ Connect = Callable[[Any, str], Deferred[OAPClient]]
 #: Seconds to say goodbye.
 _CLOSE_S: Final = 2.0
 _TIMEOUT: Final = Key(
-    path="--timeout", kind=Kind.DURATION, doc="", default=None, unit="s", minimum=0.001, maximum=1e6
+    path="--timeout", kind=Kind.DURATION, doc="", default=None, unit="s", minimum=0.001, maximum=604_800
 )
 
 
@@ -46,7 +49,8 @@ class CallOptions(CommandOptions):
     command = "micronode call TARGET PROFILE OP [options]"
     longdesc = (
         "Make one OAP/1 call and print the body of its answer. TARGET is oap://HOST:PORT or unix:/path; "
-        f"PROFILE is one of {', '.join(PROFILES)}; OP is an operation of it."
+        f"PROFILE is one of {', '.join(PROFILES)}, or a number from 1 to 65535 (28673, 0x7001); OP is an "
+        "operation of it."
     )
     optParameters: OptParameters = (
         ("body", None, None, "Send this file as the request's body; - is standard input."),
@@ -67,8 +71,10 @@ class CallOptions(CommandOptions):
         (
             "stream",
             None,
-            "Print each piece of the body as it comes. With --body - standard input is sent as it comes, "
-            "too, and neither waits for the other.",
+            "Never wait for whoever reads the output: print what comes as it is taken, and go on sending "
+            "meanwhile. Needed where the answer comes while the request is sent, as with --body - to an "
+            "operation that answers piece by piece, and to see each piece at once; otherwise it makes no "
+            "difference.",
         ),
         (
             "subscribe",
@@ -87,11 +93,7 @@ class CallOptions(CommandOptions):
         if len(words) != 3:
             raise usage.UsageError(f"TARGET, PROFILE and OP are needed, {len(words)} given")
         self["target"], profile, self["op"] = words
-        if profile not in PROFILES:
-            hint = did_you_mean(profile, PROFILES)
-            known = ", ".join(PROFILES)
-            raise usage.UsageError(f"unknown profile {shorten(profile)}{hint}; profiles are {known}")
-        self["profile"] = profile
+        self["profile"], self["app"] = profile, _number_of(profile)
 
     def postOptions(self) -> None:
         subscribes = self["subscribe"]
@@ -99,11 +101,11 @@ class CallOptions(CommandOptions):
             if self[name] and not subscribes:
                 raise usage.UsageError(f"--{name} is for messages: it goes with --subscribe")
         for name in ("body", "stream", "head", "deadline", "idempotency-key"):
-            if self[name] and subscribes:
+            if subscribes and (self[name] or (name == "deadline" and self[name] is not None)):
                 raise usage.UsageError(f"--subscribe takes no --{name}")
         if self["ack"] and not isinstance(self["args"].get("topic"), str):
             raise usage.UsageError("--ack needs the topic: name it with --args '{\"topic\": ...}'")
-        if self["body"] is None and (PROFILES[self["profile"]], self["op"]) in STORING:
+        if self["body"] is None and (self["app"], self["op"]) in STORING:
             raise usage.UsageError(
                 f"{self['profile']}.{self['op']} stores a body and none was given: name its file with "
                 "--body FILE, or - for standard input (/dev/null for an empty one)"
@@ -120,11 +122,11 @@ class CallOptions(CommandOptions):
         self["args"] = args
 
     def opt_deadline(self, text: str) -> None:
-        """Milliseconds the node may take."""
-        self["deadline"] = _whole("--deadline", text, "a whole number of milliseconds")
+        """Milliseconds to the head of the answer; it only shortens what the node allows. 0 has passed."""
+        self["deadline"] = _whole("--deadline", text, "a whole number of milliseconds from 0 on", least=0)
 
     def opt_timeout(self, text: str) -> None:
-        """Give up after this long, as in 500ms or 2m; a subscription simply ends."""
+        """Give up after this long, body and all, from 1ms to 168h; a subscription simply ends."""
         try:
             self["timeout"] = _TIMEOUT.read(text)
         except RefusedError as error:
@@ -135,10 +137,25 @@ class CallOptions(CommandOptions):
         self["count"] = _whole("--count", text, "a whole number from 1 on")
 
 
-def _whole(option: str, text: str, kind: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:16]) <= 2**53):
+def _whole(option: str, text: str, kind: str, *, least: int = 1) -> int:
+    # 17 digits are beyond it already, and a text of a million is not to be read.
+    if not (text.isascii() and text.isdigit() and least <= int(text[:17]) <= 2**53):
         raise usage.UsageError(f"{option} takes {kind}, not {shorten(text)}")
     return int(text)
+
+
+def _number_of(profile: str) -> int:
+    if profile in PROFILES:
+        return PROFILES[profile]
+    if re.fullmatch(r"0x[0-9A-Fa-f]+|[0-9]+", profile):
+        number = int(profile[:10], 16 if profile.startswith("0x") else 10)
+        if 1 <= number <= 0xFFFF:
+            return number
+        raise usage.UsageError(f"profile {shorten(profile)} is out of range: use 1 to 65535")
+    hint = did_you_mean(profile, PROFILES)
+    raise usage.UsageError(
+        f"unknown profile {shorten(profile)}{hint}; profiles are {', '.join(PROFILES)}, or a number"
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -176,10 +193,10 @@ def _timed_out(result: int | Failure, seconds: float) -> int:
 async def _call(reactor: Any, options: CallOptions, connect: Connect) -> int:
     body = None if options["body"] is None else open_body(options["body"], reactor)
     client = await _connected(reactor, options["target"], connect)
-    profile, op, args = PROFILES[options["profile"]], options["op"], options["args"]
+    profile, op, args = options["app"], options["op"], options["args"]
     try:
         if options["subscribe"]:
-            writer = LiveWriter(sys.stdout.buffer, reactor, lambda: None)
+            writer = LiveWriter(output(), reactor, lambda: None)
             ack, count = bool(options["ack"]), options["count"]
             return await print_messages(client, profile, op, args, writer, ack=ack, count=count)
         response = await client.call(
@@ -214,6 +231,8 @@ async def _connected(reactor: Any, target: str, connect: Connect) -> OAPClient:
         raise CommandError(Exit.USAGE, str(error)) from None
     except OAPError as error:
         raise CommandError(Exit.UNAVAILABLE, f"no OAP/1 connection to {target}: {describe(error)}") from None
+    except GreetingTimeoutError as error:
+        raise CommandError(Exit.UNAVAILABLE, f"no OAP/1 connection: {error}") from None
     except (ConnectError, ConnectionClosed, DNSLookupError, OSError) as error:
         reason = str(error).rstrip(".").partition("\n")[0]
         message = f"cannot connect to {target}: {reason}; is the node running, and is this its oap.listen?"
@@ -229,7 +248,7 @@ async def _print(response: OAPResponse, *, head: bool, live: Any = None) -> int:
         if delivery is not None:
             delivery.cancel()
 
-    stream = sys.stdout.buffer
+    stream = output()
     writer = BodyWriter(stream, full) if live is None else LiveWriter(stream, live, full)
     delivery = response.deliver(writer)
     if writer.error is not None:
@@ -268,10 +287,14 @@ async def _closed(reactor: Any, client: OAPClient) -> None:
 
 
 def describe(error: OAPError) -> str:
-    """Return an error in words: its name, code and message, and when to come back."""
-    again = f"; try again in {error.retry_after_ms} ms" if error.retry_after_ms is not None else ""
-    name, message = (
+    """Return an error in words: its name and code, whose it is, its message, when to come back, and what
+    the node's log calls it.
+    """
+    name, message, request_id = (
         "".join(character if character.isprintable() else " " for character in text)
-        for text in (error.name, error.message)
+        for text in (error.name, error.message, error.request_id or "")
     )
-    return f"{name} ({error.code}): {message}{again}"
+    where = "" if error.from_node else ", found on this side"
+    again = f"; try again in {error.retry_after_ms} ms" if error.retry_after_ms is not None else ""
+    logged = f"; request_id {request_id}" if request_id else ""
+    return f"{name} ({error.code}{where}): {message}{again}{logged}"

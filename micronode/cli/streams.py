@@ -15,9 +15,15 @@ from typing import IO, Any
 
 from micronode.cli.exits import CommandError, Exit, print_error
 
+#: Standard streams that the process was started without, by name.
+_missing: set[str] = set()
+
 
 def open_missing() -> None:
     """Make the standard streams that the process was started without (``2>&-``) lead nowhere.
+
+    What is printed by the way may go there; what a command was asked for may not: :func:`show`,
+    :func:`output` and :func:`has_input` tell.
 
     Called before anything else is opened: a socket that got such a number would be taken for the stream
     by whatever writes to it by number, a child process above all.
@@ -32,6 +38,7 @@ def open_missing() -> None:
         if getattr(sys, name) is None:
             # A file of its own: what has the number need not be ours, where somebody opened it earlier.
             stream = open(os.devnull, mode, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            _missing.add(name)
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
 
@@ -41,11 +48,26 @@ def show(text: str) -> None:
 
     :raises CommandError: standard output takes no more; it leads nowhere from now on.
     """
+    if "stdout" in _missing:
+        raise _unwritten(OSError(errno.EBADF, os.strerror(errno.EBADF)))
     try:
         print(text, flush=True)
     except OSError as error:
         discard(sys.stdout)
         raise _unwritten(error) from None
+
+
+def output() -> IO[bytes]:
+    """Return standard output for bytes; one that the process was started without fails what is written."""
+    if "stdout" in _missing:
+        # For reading only: as if it were closed still, with a number that nobody else has.
+        return open(os.open(os.devnull, os.O_RDONLY), "wb", buffering=0)
+    return sys.stdout.buffer
+
+
+def has_input() -> bool:
+    """Whether the process was started with a standard input, be it empty."""
+    return "stdin" not in _missing
 
 
 def discard(stream: IO[Any]) -> None:

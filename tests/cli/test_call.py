@@ -11,14 +11,25 @@ from twisted.internet.task import Clock
 from micronode.calls.operations import BodyRule
 from micronode.cli.call import PROFILES, STORING, CallOptions, call, describe
 from micronode.cli.exits import CommandError
+from micronode.errors import ErrorCode
 from micronode.facets.graph import GraphFacet
 from micronode.facets.media import MediaFacet
 from micronode.facets.search import SearchFacet
 from micronode.oap.client import OAPError
+from micronode.oap.greeter import GreetingTimeoutError
 from micronode.oap.wire.profiles import Profile
 from tests.cli.support import CommandTestCase
 
-BUSY = OAPError(429, "busy", "too many\ncalls", retryable=True, retry_after_ms=250)
+BUSY = OAPError.from_object(
+    429,
+    {
+        "code": "busy",
+        "message": "too many\ncalls",
+        "retryable": True,
+        "retry_after_ms": 250,
+        "request_id": "5f3a",
+    },
+)
 
 
 class StubResponse:
@@ -85,6 +96,15 @@ class CallOptionsTests(CommandTestCase):
         self.assertEqual(PROFILES["media"], Profile.MEDIA)
         self.assertNotIn("control", PROFILES)
 
+    def test_profiles_by_number(self) -> None:
+        for profile in ("28673", "0x7001"):
+            self.assertEqual(parsed("oap://h:1", profile, "hello")["app"], 0x7001)
+        error = self.assertRaises(CommandError, parsed, "oap://h:1", "0x0101", "put")
+        self.assertIn("0x0101.put stores a body", error.lines[0])
+
+    def test_a_deadline_may_have_passed(self) -> None:
+        self.assertEqual(parsed("oap://h:1", "search", "query", "--deadline", "0")["deadline"], 0)
+
     def test_what_stores_a_body_is_not_sent_without_one(self) -> None:
         error = self.assertRaises(CommandError, parsed, "oap://h:1", "media", "put")
         self.assertEqual(error.code, 64)
@@ -113,7 +133,16 @@ class CallOptionsTests(CommandTestCase):
             (["oap://h:1", "search", "query", "--args", "[1]"], "JSON object"),
             (["oap://h:1", "search", "query", "--args", "[" * 100_000], "not JSON"),
             (["oap://h:1", "search", "query", "--deadline", "1.5"], "--deadline"),
-            (["oap://h:1", "search", "query", "--deadline", "0"], "--deadline"),
+            (["oap://h:1", "search", "query", "--deadline", "-1"], "--deadline"),
+            (["oap://h:1", "search", "query", "--timeout", "0s"], "use 1ms to 604800s"),
+            (["oap://h:1", "search", "query", "--timeout", "200h"], "use 1ms to 604800s"),
+            (["oap://h:1", "0", "query"], "use 1 to 65535"),
+            (["oap://h:1", "65536", "query"], "use 1 to 65535"),
+            (["oap://h:1", "0x10000", "query"], "use 1 to 65535"),
+            (["oap://h:1", "7" * 5000, "query"], "use 1 to 65535"),
+            (["oap://h:1", "-7", "query"], ""),
+            (["oap://h:1", "0xhello", "query"], "or a number"),
+            (["oap://h:1", "feed", "subscribe", "--subscribe", "--deadline", "0"], "takes no --deadline"),
             (["oap://h:1", "search", "query", "--deadline", "9" * 5000], "--deadline"),
         ]:
             error = self.assertRaises(CommandError, parsed, *argv)
@@ -196,7 +225,7 @@ class CallTests(CommandTestCase):
     def test_failures_are_one_line(self) -> None:
         for answer in (BUSY, StubResponse({}, b"half", error=BUSY)):
             self.assertEqual(self.successResultOf(self.run_call(answer)), 1)
-        line = "micronode: search.query: busy (429): too many calls; try again in 250 ms\n"
+        line = "micronode: search.query: busy (429): too many calls; try again in 250 ms; request_id 5f3a\n"
         self.assertEqual(self.complained, line * 2)
         self.assertTrue(self.client.closed)
 
@@ -261,10 +290,16 @@ class CallTests(CommandTestCase):
         self.assertTrue(self.client.closed)
 
     def test_description_without_a_time(self) -> None:
-        self.assertEqual(describe(OAPError(404, "not_found", "gone")), "not_found (404): gone")
+        error = OAPError.from_object(404, {"code": "not_found", "message": "gone"})
+        self.assertEqual(describe(error), "not_found (404): gone")
+
+    def test_description_of_an_error_that_the_node_did_not_say(self) -> None:
+        error = OAPError.from_code(ErrorCode.TIMEOUT, "late")
+        self.assertEqual(describe(error), "timeout (408, found on this side): late")
 
     def test_description_commands_no_terminal(self) -> None:
-        self.assertEqual(describe(OAPError(404, "a\x1b[2J", "b\x9b")), "a [2J (404): b ")
+        error = OAPError(404, "a\x1b[2J", "b\x9b", request_id="\x07", from_node=True)
+        self.assertEqual(describe(error), "a [2J (404): b ; request_id  ")
 
 
 class ConnectTests(CommandTestCase):
@@ -287,9 +322,14 @@ class ConnectTests(CommandTestCase):
             self.assertRegex(refusal.lines[0], r"\Acannot connect to oap://h:1: .+; is the node running")
 
     def test_refused_by_the_node(self) -> None:
-        refusal = self.refused(OAPError(400, "bad_hello", "no"))
+        refusal = self.refused(OAPError.from_object(400, {"code": "bad_hello", "message": "no"}))
         self.assertEqual(refusal.code, 69)
         self.assertEqual(refusal.lines[0], "no OAP/1 connection to oap://h:1: bad_hello (400): no")
+
+    def test_no_greeting(self) -> None:
+        refusal = self.refused(GreetingTimeoutError("connected to h, but nothing was answered"))
+        self.assertEqual(refusal.code, 69)
+        self.assertEqual(refusal.lines[0], "no OAP/1 connection: connected to h, but nothing was answered")
 
     def test_malformed_target(self) -> None:
         def connect(*_: object) -> Any:

@@ -105,7 +105,10 @@ class SubscribeTests(CommandTestCase):
         start = self.subscribe("--ack")
         self.end.message(start, b'{"msg_id":7}')
         self.assertEqual(self.ended(), 1)
-        self.assertIn("feed.subscribe: bad_gateway (502): the node sent a message without", self.complained)
+        self.assertIn(
+            "feed.subscribe: bad_gateway (502, found on this side): the node sent a message without",
+            self.complained,
+        )
 
     def test_node_that_ends_it_with_an_error(self) -> None:
         start = self.subscribe()

@@ -99,7 +99,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(call.end(), 1)
         self.assertRegex(
             call.complained,
-            r"\Amicronode: search\.query: owner_unavailable \(503\): .*; try again in \d+ ms\n\Z",
+            r"\Amicronode: search\.query: owner_unavailable \(503\): .*; try again in \d+ ms; request_id \w+\n\Z",
         )
         run.kill(signal.SIGTERM)
         self.assertEqual(run.end(), 0)
@@ -205,10 +205,16 @@ class CallTests(SynchronousTestCase):
         os.close(write)
 
         # Nowhere to print it, and nothing to send.
-        got = Program(self, "call", oap, "media", "get", "--args", args, python=without(">&-"))
-        self.assertEqual((got.end(), got.printed, got.complained), (0, b"", ""))
+        for options in ([], ["--stream"]):
+            got = Program(self, "call", oap, "media", "get", "--args", args, *options, python=without(">&-"))
+            self.assertEqual((got.end(), got.printed), (1, b""))
+            self.assertEqual(got.complained, "micronode: cannot write the body: Bad file descriptor\n")
         sent = Program(self, "call", oap, "media", "put", "--body", "-", python=without("<&-"))
-        self.assertEqual((sent.end(), sent.printed), (0, empty.printed), sent.complained)
+        self.assertEqual((sent.end(), sent.printed), (64, b""), sent.complained)
+        self.assertIn("--body -: standard input is closed", sent.complained)
+        told = Program(self, "version", python=without(">&-"))
+        self.assertEqual(told.end(), 1)
+        self.assertEqual(told.complained, "micronode: cannot write to standard output: Bad file descriptor\n")
 
         # The node outlived all of that.
         self.assertTrue(ask_json(f"{http}/app/search?q=reactor")["hits"])
