@@ -99,7 +99,8 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(call.end(), 1)
         self.assertRegex(
             call.complained,
-            r"\Amicronode: search\.query: owner_unavailable \(503\): .*; try again in \d+ ms; request_id \w+\n\Z",
+            r"\Amicronode: search\.query: owner_unavailable \(503\): .*; try again in \d+ ms; "
+            r"request_id \w+\n\Z",
         )
         run.kill(signal.SIGTERM)
         self.assertEqual(run.end(), 0)
