@@ -9,6 +9,8 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
+from micronode.config.schema import Timeouts
+from micronode.oap.hello import hello_reply
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.errors import ErrorCode, error_object
 from micronode.oap.wire.events import HelloReceived, PingReceived
@@ -60,8 +62,7 @@ def examples() -> dict[str, bytes]:
     said = {"HELLO": encode_frame(REQ, 0, Profile.CONTROL, 1, b'{"ua":null}')}
     [hello] = node.receive(said["HELLO"])
     assert isinstance(hello, HelloReceived)
-    reply = {"flags_supported": 255, "versions": [1], "transports": ["tcp"]}
-    said["HELLO's answer"] = node.send_hello(hello, reply)
+    said["HELLO's answer"] = node.send_hello(hello, hello_reply(object(), idle_s=Timeouts().idle))
 
     query = b'{"op":"query","args":{"q":"reactor"}}'
     said["a request"] = encode_frame(REQ | START | END, 0, Profile.SEARCH, 2, query, cap=b"token")
