@@ -8,11 +8,11 @@ is what the tests compare.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import re
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -155,12 +155,32 @@ def svg(diagram: Diagram) -> str:
     )
 
 
-def write(folder: Path) -> None:
-    """Write every diagram into *folder*."""
+def write(folder: Path) -> list[Path]:
+    """Write every diagram into *folder*; return what was written."""
     folder.mkdir(parents=True, exist_ok=True)
+    written = []
     for diagram in DIAGRAMS:
-        (folder / f"{diagram.name}.mmd").write_text(mermaid(diagram), "utf-8")
-        (folder / f"{diagram.name}.svg").write_text(svg(diagram), "utf-8")
+        for suffix, drawn in ((".mmd", mermaid(diagram)), (".svg", svg(diagram))):
+            path = folder / f"{diagram.name}{suffix}"
+            path.write_text(drawn, "utf-8")
+            written.append(path)
+    return written
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write them, and print which files that were."""
+    parser = argparse.ArgumentParser(
+        prog="bin/gen_diagrams.sh", description="Draw the state tables of OAP/1. Needs graphviz."
+    )
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=FOLDER, help="where to (default: docs/diagrams)"
+    )
+    folder = parser.parse_args(argv).folder
+    try:
+        written = write(folder)
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: {error.filename}: {error.strerror}\n")
+    print(*written, sep="\n")
 
 
 def _quoted(text: str) -> str:
@@ -177,4 +197,4 @@ def _label(inputs: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    main()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import tempfile
 import xml.etree.ElementTree as ElementTree
@@ -12,7 +14,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.oap.wire.states import STREAM, StreamInput, StreamState
-from tests.support.make_diagrams import DIAGRAMS, FOLDER, Diagram, digest, dot, mermaid, write
+from tests.support.make_diagrams import DIAGRAMS, FOLDER, Diagram, digest, dot, main, mermaid, write
 from tests.support.tools import require_tool
 
 ADVICE = "is stale: bin/gen_diagrams.sh"
@@ -110,3 +112,25 @@ class DiagramTests(SynchronousTestCase):
         )
         # On a dark page the dark letters need the picture's own ground.
         self.assertRegex(svg, r'<polygon fill="white"')
+
+
+class CommandTests(SynchronousTestCase):
+    def test_says_what_it_wrote(self) -> None:
+        require_tool("dot")
+        said = io.StringIO()
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(said):
+            main([folder])
+            written = sorted(map(str, Path(folder).iterdir()))
+        self.assertEqual(sorted(said.getvalue().splitlines()), written)
+
+    def test_help_and_what_is_no_folder(self) -> None:
+        for argv, code, words in (
+            (["--help"], 0, "usage: bin/gen_diagrams.sh"),
+            (["--folder"], 2, "usage: bin/gen_diagrams.sh"),
+            (["/dev/null/x"], 1, "bin/gen_diagrams.sh: /dev/null/x: Not a directory"),
+        ):
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                ended = self.assertRaises(SystemExit, main, argv)
+            self.assertEqual(ended.code, code)
+            self.assertIn(words, said.getvalue())
