@@ -2,15 +2,16 @@
 
 Run it::
 
-    python docs/examples/own_facet.py Ada
+    .venv/bin/python docs/examples/own_facet.py Ada
 
 What it shows: an operation is one row that both HTTP and OAP/1 are generated from, its handler returns a
 head and a body and never sees a socket, errors are names of the protocol, and the node gates, times and
-counts it like its own. ``docs/architecture.rst`` has the rest, "Facets of your own".
+counts it like its own. ``docs/FACETS.rst`` has the rest, and ``own_streams.py`` beside this one streams.
 """
 
 import json
 import sys
+from urllib.parse import quote
 
 import attrs
 import treq
@@ -24,7 +25,7 @@ from micronode.calls.operations import Access, Argument, Operation
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.hosted import FacetSettings
 from micronode.interfaces import IFacet, IReplyBody, IResponseSink
-from micronode.oap.client import connect
+from micronode.oap.client import OAPError, connect
 
 #: A profile (app_proto_id) that the protocol does not use.
 PROFILE = 0x7001
@@ -78,6 +79,25 @@ class Greetings:
         return Reply(head=ResponseHead(content_type="application/json", length=len(data)), body=Text(data))
 
 
+async def by_http(address, name):
+    """Return the greeting, or why there is none; any name is one quoted segment of the path."""
+    segment = quote(name, safe="", errors="replace")
+    response = await treq.get(f"http://{address}/app/greetings/{segment}", timeout=10)
+    answer = await response.json()
+    return answer["greeting"] if response.code == 200 else f"{answer['code']}: {answer['message']}"
+
+
+async def by_oap(client, name):
+    """Return the same by the other door."""
+    try:
+        answer = await client.call(PROFILE, "hello", {"name": name})
+        return json.loads(await answer.read(4096))["greeting"]
+    except OAPError as error:
+        return f"{error.name}: {error.message}"
+    except ValueError as error:  # no JSON: half a character
+        return f"not sent: {error}"
+
+
 async def main(reactor, name="you"):
     """Serve the facet, and ask it by both doors."""
     loopback = {"listen": "127.0.0.1:0"}
@@ -86,11 +106,9 @@ async def main(reactor, name="you"):
     node = make_node(Config.from_mapping(config), reactor, facets=facets)
     node.startService()
     try:
-        response = await treq.get(f"http://{node.addresses['http']}/app/greetings/{name}", timeout=10)
-        print("HTTP: ", (await response.json())["greeting"])
+        print("HTTP: ", await by_http(node.addresses["http"], name))
         client = await connect(reactor, f"oap://{node.addresses['oap']}")
-        answer = await client.call(PROFILE, "hello", {"name": name})
-        print("OAP/1:", json.loads(await answer.read(4096))["greeting"])
+        print("OAP/1:", await by_oap(client, name))
         await client.close()
     finally:
         await node.stopService()

@@ -1,14 +1,14 @@
 """Facets that a host program brings along, and what any facet is served with.
 
 A host that embeds a node hands its own :class:`~micronode.interfaces.IFacet` objects to ``make_node``; they
-are routed, gated, measured and drained as the built-in ones are. ``docs/architecture.rst``, "Facets of
-your own".
+are routed, gated, measured and drained as the built-in ones are. ``docs/FACETS.rst``.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -22,19 +22,29 @@ from micronode.interfaces import IFacet
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
+def _is_count(_: object, field: Any, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{field.name} is a whole number from 1 on, not {value!r}")
+
+
+def _is_duration(_: object, field: Any, value: object) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise ValueError(f"{field.name} is a number of seconds above 0, not {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class FacetSettings:
     """How a facet is served; for the built-in ones this is configured, for a host's own given along.
 
-    :raises ValueError: a number is not positive.
+    :raises ValueError: a value is no number, or not positive.
     """
 
     #: Calls it serves at a time; one more is refused with 429.
-    limit: int = attrs.field(default=64, validator=attrs.validators.ge(1))
+    limit: int = attrs.field(default=64, validator=_is_count)
     #: Seconds from dispatch to the head of the answer.
-    timeout: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
+    timeout: float = attrs.field(default=5.0, validator=_is_duration)
     #: Subscriptions it holds at a time, beside the calls.
-    subscriptions: int = attrs.field(default=1024, validator=attrs.validators.ge(1))
+    subscriptions: int = attrs.field(default=1024, validator=_is_count)
 
 
 #: A facet, or one with its settings.
@@ -68,7 +78,10 @@ def serve_hosted(facets: Iterable[Hosted], taken: Collection[str]) -> dict[str, 
     """
     served: dict[str, Served] = {}
     for each in facets:
-        facet, settings = each if isinstance(each, tuple) else (each, FacetSettings())
+        pair: Sequence[Any] = each if isinstance(each, tuple) else (each, FacetSettings())
+        if len(pair) != 2 or not isinstance(pair[1], FacetSettings):
+            raise ValueError(f"{each!r} is neither an IFacet nor a pair of one and its FacetSettings")
+        facet, settings = pair
         try:
             verifyObject(IFacet, facet)
         except Invalid as error:

@@ -74,12 +74,18 @@ class HostedTests(SynchronousTestCase):
 
     def test_settings_are_bounds(self) -> None:
         for name in ("limit", "timeout", "subscriptions"):
-            self.assertRaises(ValueError, FacetSettings, **{name: 0})
+            for wrong in (0, -1, "8", None, True):
+                error = self.assertRaises(ValueError, FacetSettings, **{name: wrong})
+                self.assertIn(f"{name} is a ", str(error))
         self.assertRaises(attrs.exceptions.FrozenInstanceError, setattr, FacetSettings(), "limit", 2)
 
     def test_no_facet(self) -> None:
         for thing in (object(), OwnFacet):
             self.assertIn("is no IFacet", self.refused(thing))
+
+    def test_no_settings(self) -> None:
+        for pair in ((OwnFacet(), {"limit": 1}), (OwnFacet(),), ()):
+            self.assertIn("neither an IFacet nor a pair", self.refused(pair))
 
     def test_names(self) -> None:
         for name in ("", "Own", "own facet", "1st", "own.say", "ö", "x" * 33, None):

@@ -1,4 +1,4 @@
-"""``docs/examples/own_facet.py``, run as its docstring says."""
+"""``docs/examples/own_facet.py`` and ``own_streams.py``, run as their docstrings say."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.cli.processes import PATIENCE_S, ROOT
 
 
 class OwnFacetTests(SynchronousTestCase):
-    def test_is_reached_by_both_doors(self) -> None:
+    def printed(self, name: str, *arguments: str | bytes) -> list[str]:
         done = subprocess.run(
-            [sys.executable, str(Path("docs", "examples", "own_facet.py")), "Ada"],
+            [sys.executable, str(Path("docs", "examples", name)), *arguments],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -24,4 +24,23 @@ class OwnFacetTests(SynchronousTestCase):
             check=False,
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertEqual(done.stdout.splitlines(), ["HTTP:  Hello, Ada!", "OAP/1: Hello, Ada!"])
+        return done.stdout.splitlines()
+
+    def test_is_reached_by_both_doors(self) -> None:
+        self.assertEqual(self.printed("own_facet.py", "Ada"), ["HTTP:  Hello, Ada!", "OAP/1: Hello, Ada!"])
+
+    def test_any_name_will_do(self) -> None:
+        name = "a/b ?#%é"
+        self.assertEqual(
+            self.printed("own_facet.py", name), [f"HTTP:  Hello, {name}!", f"OAP/1: Hello, {name}!"]
+        )
+        for odd in ("\n", "x" * 41, b"\xff"):
+            http, oap = self.printed("own_facet.py", odd)
+            self.assertRegex(
+                http + oap, r"\AHTTP: +(bad_request: |Hello, ).+OAP/1: (bad_request|not sent): .+\Z"
+            )
+
+    def test_streams(self) -> None:
+        self.assertEqual(
+            self.printed("own_streams.py"), ["PIECE BY PIECE", "message 1", "message 2", "message 3"]
+        )
