@@ -2,7 +2,7 @@
 
 Run it against a node (``bin/run_dev.sh`` starts one)::
 
-    python docs/examples/client_asyncio.py oap://127.0.0.1:5312 twisted
+    .venv/bin/python docs/examples/client_asyncio.py oap://127.0.0.1:5312 twisted
 
 Twisted's reactor runs on the asyncio event loop, so both kinds of code share one thread. Everything a client
 returns is a Deferred; ``async for`` and ``async with`` over its streams belong into coroutines of Twisted's
@@ -22,7 +22,7 @@ asyncioreactor.install(loop)
 from twisted.internet.defer import Deferred  # noqa: E402
 from twisted.internet.task import react  # noqa: E402
 
-from micronode.oap.client import connect  # noqa: E402
+from micronode.oap.client import ConnectError, OAPError, connect  # noqa: E402
 from micronode.oap.wire.profiles import Profile  # noqa: E402
 
 PIECE = bytes(range(256)) * 256
@@ -65,7 +65,10 @@ async def get(client, cid):
 
 async def main(reactor, target="oap://127.0.0.1:5312", word="twisted"):
     """Search, and store, and fetch, all through one client."""
-    client = await future(connect(reactor, target))
+    try:
+        client = await future(connect(reactor, target))
+    except (ConnectError, OAPError, ValueError) as error:  # nobody there; no node; no target
+        return f"no node at {target}: {error}"
     try:
         hits, cid = await asyncio.gather(search(client, word), put(client, 64))
         for hit in hits:
@@ -78,9 +81,19 @@ async def main(reactor, target="oap://127.0.0.1:5312", word="twisted"):
             await task
         except asyncio.CancelledError:
             print("and one that was cancelled")
+    except (ConnectError, OAPError) as error:  # whatever a call fails with is one of the two
+        return f"it failed: {error}"
     finally:
         await future(client.close())
+    return None
+
+
+async def ended(reactor, *args):
+    """Run until asyncio's part is done; what it complains of ends the program."""
+    complaint = await Deferred.fromFuture(loop.create_task(main(reactor, *args)))
+    if complaint is not None:
+        raise SystemExit(complaint)
 
 
 if __name__ == "__main__":
-    react(lambda *args: Deferred.fromFuture(loop.create_task(main(*args))), sys.argv[1:])
+    react(ended, sys.argv[1:])

@@ -2,10 +2,10 @@
 
 Run it against a node (``bin/run_dev.sh`` starts one)::
 
-    python docs/examples/client_twisted.py oap://127.0.0.1:5312 twisted
+    .venv/bin/python docs/examples/client_twisted.py oap://127.0.0.1:5312 twisted
 
 What it shows: one client for many calls at once; ``retry`` for what the node was too busy to do; a stream
-that sends as fast as the node takes it, and one that is read as it comes; an error that says what it is.
+that sends as fast as the node takes it, and one that is read as it comes; how errors are caught.
 """
 
 import json
@@ -14,7 +14,7 @@ import sys
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
-from micronode.oap.client import OAPError, connect
+from micronode.oap.client import ConnectError, OAPError, connect
 from micronode.oap.wire.profiles import Profile
 
 PIECE = bytes(range(256)) * 256
@@ -47,7 +47,10 @@ async def get(client, cid):
 
 async def main(reactor, target="oap://127.0.0.1:5312", word="twisted"):
     """Search, and store, and fetch, all through one client."""
-    client = await connect(reactor, target)
+    try:
+        client = await connect(reactor, target)
+    except (ConnectError, OAPError, ValueError) as error:  # nobody there; no node; no target
+        raise SystemExit(f"no node at {target}: {error}") from None
     try:
         hits, cid = await gatherResults(
             [Deferred.fromCoroutine(search(client, word)), Deferred.fromCoroutine(put(client, 64))]
@@ -59,6 +62,8 @@ async def main(reactor, target="oap://127.0.0.1:5312", word="twisted"):
             await get(client, "b3:" + "0" * 64)
         except OAPError as error:
             print(f"and of what is not there: {error.name}")
+    except (ConnectError, OAPError) as error:  # whatever a call fails with is one of the two
+        raise SystemExit(f"it failed: {error}") from None
     finally:
         await client.close()
 

@@ -2,8 +2,8 @@
 
 Run it beside the reference owners, which give it something to answer from::
 
-    micronode owners &
-    python docs/examples/quickstart.py twisted
+    .venv/bin/micronode owners &
+    .venv/bin/python docs/examples/quickstart.py twisted
 
 What it shows: the configuration is a value, the node is an ``IService``, port 0 works because the node
 says where it was bound, and stopping returns a Deferred that fires when calls in flight are done.

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -129,3 +131,56 @@ class ClientTests(SynchronousTestCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""), name)
             self.assertRegex(done.stdout, r"(?m)^twisted +Twisted: ")
             self.assertEqual(done.stdout.splitlines()[-2:], ["stored and fetched 4194304 bytes", last])
+
+    def test_the_readme_s_own_program(self) -> None:
+        text = (ROOT / "README.rst").read_text("utf-8")
+        [program] = re.findall(
+            r"(?ms)^    from twisted\.internet\.task import react$.+?^    react\(main\)$", text
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program).replace("oap://127.0.0.1:5312", self.target)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        hits, put = done.stdout.splitlines()
+        self.assertIn('"hits"', hits)
+        self.assertIn('"cid"', put)
+
+
+class FeedTests(SynchronousTestCase):
+    def test_subscriptions_can_be_tried_as_the_readme_says(self) -> None:
+        text = (ROOT / "README.rst").read_text("utf-8")
+        [serving] = re.findall(r"(?m)^    \.venv/bin/python (-m tests\.support\.feednode .+)$", text)
+        [calling] = re.findall(r"(?m)^    \.venv/bin/micronode (call .+ --subscribe --ack)$", text)
+        node = Program(self, python=tuple(shlex.split(serving)))
+        port = node.until(r"(?m)^oap://127\.0\.0\.1:([0-9]+)$").group(1)
+        self.addCleanup(node.process.terminate)
+        call = Program(self, *shlex.split(calling.replace("PORT", port)), "--count", "3")
+        self.assertEqual(call.end(), 0, call.complained)
+        messages = [json.loads(line) for line in call.printed.splitlines()]
+        self.assertEqual([message["attempt"] for message in messages], [1, 1, 1])
+
+
+class NobodyThereTests(SynchronousTestCase):
+    def test_one_line_says_so(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            nobody = f"oap://127.0.0.1:{free.getsockname()[1]}"
+        for name in ("client_twisted.py", "client_asyncio.py"):
+            for target in (nobody, "elsewhere"):
+                done = subprocess.run(
+                    [sys.executable, str(Path("docs", "examples", name)), target],
+                    cwd=ROOT,
+                    env=os.environ | {"PYTHONPATH": str(ROOT)},
+                    capture_output=True,
+                    text=True,
+                    timeout=PATIENCE_S,
+                    check=False,
+                )
+                self.assertEqual((done.returncode, done.stdout), (1, ""), name)
+                self.assertRegex(done.stderr, rf"\Ano node at {target}: .+\n\Z", name)
