@@ -15,9 +15,9 @@ from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
-from micronode.oap.answer import OAPError, OAPResponse
-from micronode.oap.caller import CallerProtocol
 from micronode.oap.client import OAPClient
+from micronode.oap.client.protocol import CallerProtocol
+from micronode.oap.client.response import OAPError, OAPResponse
 from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, Control, encode_frame
 from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES
 from micronode.oap.wire.profiles import Profile

@@ -15,14 +15,14 @@ from zope.interface import implementer
 
 from micronode import __version__
 from micronode.concurrency.nodelay import send_at_once
-from micronode.oap.answer import OAPResponse
-from micronode.oap.caller_error import OAPError
-from micronode.oap.caller_inbox import Inbox
-from micronode.oap.caller_opening import Opening
+from micronode.oap.client.errors import OAPError
+from micronode.oap.client.exchange import Exchange
+from micronode.oap.client.exchanges import Exchanges
+from micronode.oap.client.inbox import Inbox
+from micronode.oap.client.opening import Opening
+from micronode.oap.client.outcome import Outcome
+from micronode.oap.client.response import OAPResponse
 from micronode.oap.compression import make_inflate
-from micronode.oap.exchange import Exchange
-from micronode.oap.exchanges import Exchanges
-from micronode.oap.outcome import Outcome
 from micronode.oap.rate import Rate
 from micronode.oap.wire.caller import CallerConnection
 from micronode.oap.wire.caller_events import (
