@@ -19,6 +19,7 @@ from micronode.oap.client.errors import OAPError
 from micronode.oap.client.exchange import Exchange
 from micronode.oap.client.exchanges import Exchanges
 from micronode.oap.client.inbox import Inbox
+from micronode.oap.client.liveness import Liveness
 from micronode.oap.client.opening import Opening
 from micronode.oap.client.outcome import Outcome
 from micronode.oap.client.response import OAPResponse
@@ -65,6 +66,7 @@ class CallerProtocol(Protocol):
         self._opening = Opening()
         # A node that asks without end and does not read would fill our memory with echoes.
         self._pings = Rate(clock, 10, 1.0)
+        self._liveness = Liveness(clock, ask=self._ping, lost=self._vanished)
         self._holders: set[Exchange] = set()
         self._pumping = self.full = False
         #: We close, because we were asked to or for a reason of our own; and: the transport is gone.
@@ -131,6 +133,7 @@ class CallerProtocol(Protocol):
         exchange = Exchange(self, corr_id, asking=asking, inbox=inbox)
         self._exchanges.add(exchange)
         self._transport.write(start)
+        self._liveness.asked()
         return exchange
 
     def refusal(self) -> OAPError:
@@ -185,6 +188,7 @@ class CallerProtocol(Protocol):
     def _lose(self) -> None:
         if not self._losing:
             self._losing = True
+            self._liveness.close()
             # A transport does not close while it has a producer that it paused.
             self._transport.unregisterProducer()
             late = self.clock.callLater(_CLOSE_S, self._abort)
@@ -220,6 +224,8 @@ class CallerProtocol(Protocol):
         finally:
             self._pumping = False
         self._send_credits()
+        if not self._holders:
+            self._liveness.heard(owed=self._wire.open_streams > 0)
         if self._wire.state is ConnectionState.LEAVING and not self._wire.open_streams:
             self._lose()
 
@@ -239,6 +245,7 @@ class CallerProtocol(Protocol):
             case ChunkReceived() | MessageReceived() | HeadReceived() | CallFailed() | CreditGranted():
                 self._exchanges.handle(event)
             case HelloAnswered():
+                self._liveness.greeted(event.reply)
                 if not self.ready.called:
                     self.ready.callback(event.reply)
             case NodePinged():
@@ -251,6 +258,15 @@ class CallerProtocol(Protocol):
             case ConnectionFailed():
                 self._fail(OAPError.from_code(ErrorCode.BAD_GATEWAY, self._opening.blame(event.message)))
 
+    def _ping(self) -> None:
+        self._transport.write(self._wire.ping())
+
+    def _vanished(self) -> None:
+        self._reason = OAPError.from_code(
+            ErrorCode.BAD_GATEWAY, "the node has not been heard of for too long"
+        )
+        self._abort()
+
     def _fail(self, error: OAPError) -> None:
         self._reason = error
         self._lose()
@@ -261,6 +277,7 @@ class CallerProtocol(Protocol):
         """Read nothing until *exchange* lets go."""
         if not (self._holders or self._gone):
             self._transport.pauseProducing()
+            self._liveness.hold(True)
         self._holders.add(exchange)
 
     def let_go(self, exchange: Exchange) -> None:
@@ -270,6 +287,7 @@ class CallerProtocol(Protocol):
         self._holders.discard(exchange)
         self._pump()
         if not (self._holders or self._gone):
+            self._liveness.hold(False)
             self._transport.resumeProducing()
 
     def pauseProducing(self) -> None:
@@ -293,6 +311,7 @@ class CallerProtocol(Protocol):
         self._holders.clear()
         self._pump()
         self._wire.close()
+        self._liveness.close()
         error = self._reason = self._reason or OAPError.from_code(ErrorCode.BAD_GATEWAY, _LOST)
         # What the node did not look at before it left is `draining`, as if it had said so itself.
         self._exchanges.end(error, last=self._goaway.last_corr_id, unseen=self._draining())
