@@ -23,6 +23,7 @@ from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYT
 from micronode.oap.wire.profiles import Profile
 from tests.support.oap import Dispatched, SpyConsumer, StubNode, read_frames
 from tests.support.pairs import ConnectionPair
+from tests.support.tcp import TCPTransport
 
 
 @implementer(IBodyProducer)
@@ -534,6 +535,13 @@ class Ending(Case):
         self.assertTrue(self.pair.left.aborted)
         self.pair.run()
         self.assertEqual(self.failureResultOf(asked, OAPError).value.name, "bad_gateway")
+
+
+class Sending(SynchronousTestCase):
+    def test_the_end_of_a_chunk_does_not_wait(self) -> None:
+        transport = TCPTransport()
+        CallerProtocol(Clock()).makeConnection(transport)
+        self.assertFalse(transport.delays)
 
 
 class Greeting(SynchronousTestCase):
