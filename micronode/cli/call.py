@@ -28,7 +28,7 @@ from micronode.cli.streams import output
 from micronode.cli.subscribing import print_messages
 from micronode.config.kinds import Key, Kind, RefusedError, did_you_mean, shorten
 from micronode.oap.client import OAPClient, OAPError, OAPResponse, connect
-from micronode.oap.greeter import GreetingTimeoutError
+from micronode.oap.client.greeter import GreetingTimeoutError
 from micronode.oap.wire.profiles import Profile
 
 #: Profiles as they are typed.

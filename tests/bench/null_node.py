@@ -192,6 +192,13 @@ class Bare(protocol.Protocol):
         return self._answer
 
 
+class BareEcho(Bare):
+    """The same with what came sent back, as a PING's payload is."""
+
+    def answer(self, payload: bytes) -> bytes:
+        return payload
+
+
 class BareJSON(Bare):
     """The same with the heads read and written as JSON, by the standard library, unchecked."""
 
@@ -199,6 +206,9 @@ class BareJSON(Bare):
         if payload.startswith(b'{"op"'):
             assert json.loads(payload)["op"]
         return json.dumps({"status": 200}, separators=(",", ":")).encode()
+
+
+BARE: Final = {"bare": Bare, "echo": BareEcho, "json": BareJSON}
 
 
 class Control(LineOnlyReceiver):
@@ -247,7 +257,7 @@ def measure() -> dict[str, float]:
 def main() -> None:
     """Serve until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("kind", choices=("node", "logging", "bare", "json"))
+    parser.add_argument("kind", choices=("node", "logging", *BARE))
     parser.add_argument("--cpu", type=int)
     parser.add_argument("--traced", action="store_true")
     options = parser.parse_args()
@@ -256,8 +266,8 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     facet = NullFacet()
-    if options.kind in ("bare", "json"):
-        factory = protocol.Factory.forProtocol(Bare if options.kind == "bare" else BareJSON)
+    if options.kind in BARE:
+        factory = protocol.Factory.forProtocol(BARE[options.kind])
         port = _clock.listenTCP(0, factory, backlog=1024, interface="127.0.0.1").getHost().port
     else:
         port = start_node(facet, logging=options.kind == "logging")

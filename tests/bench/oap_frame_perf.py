@@ -42,9 +42,10 @@ DECODE: Final[dict[int, tuple[int, dict[str, float]]]] = {
 #: A frame of 1 MiB in pieces of 1 KiB may cost this many times what four of 256 KiB cost; 4: quadratic.
 LINEAR: Final = 1.6
 CONNECTIONS, INFLIGHT = 64, 16
-#: Name -> the kind of node, and what it is asked. Bare Twisted answers a PING as it answers a call.
+#: Name -> the kind of node, and what it is asked.
 PAIRS: Final = {
     "ping": ("node", ping_frame),
+    "echo": ("echo", ping_frame),
     "node": ("node", call_frame),
     "logging": ("logging", call_frame),
     "bare": ("bare", call_frame),
@@ -126,7 +127,7 @@ def pairs(rounds: int, seconds: float, figures: dict[str, Any]) -> Iterator[Row]
     figures["pairs"] = {name: round(statistics.median(rates[name])) for name in PAIRS}
     figures["pairs per CPU second"] = {name: round(1 / statistics.median(costs[name])) for name in PAIRS}
     for name, one, other, target in (
-        ("PING pairs, to bare Twisted", "ping", "bare", PAIRS_TARGET),
+        ("PING pairs, to bare Twisted", "ping", "echo", PAIRS_TARGET),
         ("null facet pairs, to bare Twisted", "node", "bare", PAIRS_TARGET),
         ("null facet pairs, to bare Twisted with JSON heads", "node", "json", None),
         ("bare Twisted with JSON heads, to bare Twisted", "json", "bare", None),

@@ -17,6 +17,7 @@ BEGIN: Final = ".. The figures begin: python -m tests.bench.page\n"
 END: Final = ".. The figures end.\n"
 _KINDS: Final = {
     "ping": "micronode, PING",
+    "echo": "bare Twisted, echoing PING",
     "node": "micronode, null facet",
     "logging": "the same, with its access log",
     "bare": "bare Twisted",

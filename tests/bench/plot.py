@@ -18,6 +18,7 @@ _RIGHT: Final = 90
 _OURS, _OTHERS, _INK, _FAINT, _PAPER = "#0b5fae", "#9aa5b1", "#1c2733", "#d5dbe1", "#ffffff"
 _NAMES: Final = {
     "ping": "micronode, PING",
+    "echo": "bare Twisted, PING",
     "node": "micronode, null facet",
     "logging": "micronode, access log",
     "bare": "bare Twisted",

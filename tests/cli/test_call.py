@@ -16,7 +16,7 @@ from micronode.facets.graph import GraphFacet
 from micronode.facets.media import MediaFacet
 from micronode.facets.search import SearchFacet
 from micronode.oap.client import OAPError
-from micronode.oap.greeter import GreetingTimeoutError
+from micronode.oap.client.greeter import GreetingTimeoutError
 from micronode.oap.wire.profiles import Profile
 from tests.cli.support import CommandTestCase
 

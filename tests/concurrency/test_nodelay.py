@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from micronode.concurrency.nodelay import send_at_once
-
-
-@implementer(ITCPTransport)
-class TCP(StringTransport):
-    """A TCP transport, as far as that matters."""
-
-    delays = True
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        self.delays = not enabled
+from tests.support.tcp import TCPTransport
 
 
 class SendAtOnceTests(SynchronousTestCase):
     """send_at_once()."""
 
     def test_tcp(self) -> None:
-        transport = TCP()
+        transport = TCPTransport()
         send_at_once(transport)
         self.assertFalse(transport.delays)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from twisted.internet.interfaces import INegotiated, IPushProducer
 from twisted.internet.task import Clock
@@ -14,6 +15,7 @@ from micronode.oap.fairness import HELD_BYTES, QUANTUM_BYTES
 from micronode.oap.outbox import MAX_CONTROL_BYTES, Outbox, keep_unsent_small
 from tests.contracts.sink import SpyProducer
 from tests.support.oap import MemoryTransport
+from tests.support.tcp import TCPTransport
 
 
 class _Talker:
@@ -226,6 +228,12 @@ class OutboxTests(SynchronousTestCase):
 
 class UnsentTests(SynchronousTestCase):
     """What the kernel may keep unsent."""
+
+    def test_the_end_of_a_chunk_does_not_wait(self) -> None:
+        transport = TCPTransport()
+        ignored: Any = lambda: None  # noqa: E731
+        Outbox(transport, Clock(), stall_s=30.0, broken=ignored, crowded=ignored, relieved=ignored)
+        self.assertFalse(transport.delays)
 
     def test_tcp_is_told(self) -> None:
         with socket.socket() as peer:

@@ -53,15 +53,17 @@ class Asked:
     :ivar state: where it is; moved by :meth:`sent` and what is received.
     :ivar inflow: the window of the answer, where there is one; only then messages may come.
     :ivar outflow: the window of the request's body, likewise.
+    :ivar owed: bytes of the answer's body that its head promised and that have not come; None: no promise.
     """
 
-    __slots__ = ("app", "inflow", "outflow", "state")
+    __slots__ = ("app", "inflow", "outflow", "owed", "state")
 
     def __init__(self, app: int, *, asking: bool) -> None:
         self.app = app
         self.state = CallState.ASKING if asking else CallState.WAITING
         self.inflow: Inflow | None = None
         self.outflow: Outflow | None = None
+        self.owed: int | None = None
 
     @property
     def asking(self) -> bool:
@@ -228,6 +230,10 @@ class CallerStreams:
             payload = self._inflated(payload, MAX_HEAD_BYTES if starts else self.max_chunk)
         if not (failed or starts):
             self._count(corr_id, asked, len(payload))
+            if asked.owed is not None:
+                asked.owed -= len(payload)
+                if asked.owed < 0 or (ended and asked.owed):
+                    raise FrameError(ErrorCode.BAD_SEQUENCE, "an answer of another length than its head says")
         dropped, asked.state = asked.given_up, after
         if ended:
             del self._asked[corr_id]
@@ -239,9 +245,12 @@ class CallerStreams:
         if not starts:
             return ChunkReceived(corr_id, payload, ended)
         try:
-            return HeadReceived(corr_id, parse_answer_head(payload), ended)
+            head = parse_answer_head(payload)
         except HeadError as error:
             raise FrameError(error.code, error.message) from None
+        # Without a body the length is what there would be, as in the answer to HEAD.
+        asked.owed = head.get("length")
+        return HeadReceived(corr_id, head, ended)
 
     def _message(self, asked: Asked, flags: int, code: int, corr_id: int, payload: bytes) -> CallerEvent:
         legal = asked.inflow is not None and (asked.state, CallInput.RECEIVE_EVENT) in CALL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.oap.caller_error import OAPError
+from micronode.oap.client.errors import OAPError
 from micronode.oap.wire.errors import ErrorCode
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from micronode.oap.caller import CallerProtocol
-from micronode.oap.caller_error import OAPError
-from micronode.oap.outcome import Outcome
+from micronode.oap.client.errors import OAPError
+from micronode.oap.client.outcome import Outcome
+from micronode.oap.client.protocol import CallerProtocol
 from micronode.oap.wire.errors import ErrorCode
 
 

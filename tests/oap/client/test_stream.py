@@ -8,8 +8,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.oap.caller_stream import OAPStream
 from micronode.oap.client import OAPClient, OAPError, connect
+from micronode.oap.client.stream import OAPStream
 from micronode.oap.wire.limits import STREAM_WINDOW_BYTES
 from micronode.oap.wire.profiles import Profile
 from micronode.oap.wire.windows import credit_frame

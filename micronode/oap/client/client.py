@@ -1,14 +1,4 @@
-"""An OAP/1 client for embedders and for ``micronode call``.
-
-::
-
-    client = await connect(reactor, "oap://127.0.0.1:5312")
-    response = await client.call(Profile.SEARCH, "query", {"q": "reactor"})
-    print(await response.read(1 << 20))
-    await client.close()
-
-What goes wrong is an :class:`OAPError`, or a :class:`ConnectError` (Twisted's) where there is no node.
-"""
+"""The client itself: calls, streams and subscriptions on whichever connection takes them."""
 
 from __future__ import annotations
 
@@ -16,32 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from micronode.oap.answer import OAPResponse
-from micronode.oap.backoff import Backoff
-from micronode.oap.caller import CallerProtocol
-from micronode.oap.caller_error import OAPError
-from micronode.oap.caller_inbox import Inbox
-from micronode.oap.caller_retry import Attempts, Body, Request, check_body
-from micronode.oap.caller_stream import OAPStream
-from micronode.oap.caller_subscription import Subscription
-from micronode.oap.exchange import Exchange
-from micronode.oap.greeter import Greeter
-from micronode.oap.reconnect import Connections
+from micronode.oap.client.backoff import Backoff
+from micronode.oap.client.exchange import Exchange
+from micronode.oap.client.greeter import Greeter
+from micronode.oap.client.inbox import Inbox
+from micronode.oap.client.protocol import CallerProtocol
+from micronode.oap.client.reconnect import Connections
+from micronode.oap.client.response import OAPResponse
+from micronode.oap.client.retry import Attempts, Body, Request, check_body
+from micronode.oap.client.stream import OAPStream
+from micronode.oap.client.subscription import Subscription
 from micronode.oap.wire.profiles import Profile
-
-__all__ = [
-    "Backoff",
-    "ConnectError",
-    "OAPClient",
-    "OAPError",
-    "OAPResponse",
-    "OAPStream",
-    "Subscription",
-    "connect",
-]
 
 #: The answer to an ack has no body; this is a node that wants to say something.
 _ACK_BYTES = 65_536
@@ -61,8 +38,8 @@ def connect(
     :param timeout_s: for connecting and the greeting together, each time it is done.
     :param backoff: how calls are repeated that may be; see :meth:`OAPClient.call`.
     :return: a Deferred that fires with an :class:`OAPClient`. It fails with
-        :class:`ConnectError` (a timeout and an unknown name are, too), or with :class:`OAPError` where the
-        node refused the greeting or hung up. Cancelling it closes the connection.
+        :class:`~twisted.internet.error.ConnectError` (a timeout and an unknown name are, too), or with
+        :class:`OAPError` where the node refused the greeting or hung up. Cancelling it closes the connection.
     :raises ValueError: *target* is malformed, or ``oaps://``, which is not available yet.
     """
     greeter = Greeter(reactor, target, timeout_s)
@@ -128,8 +105,8 @@ class OAPClient:
         :param capability: the serialised macaroon.
         :return: a Deferred that fires with an :class:`OAPResponse` when the head of the answer is there.
             It fails with :class:`OAPError` when the node fails the call or the connection is lost, with
-            :class:`ConnectError` when none can be made, or with what *body* failed with. Cancelling it
-            cancels the call at the node, or whatever else is under way for it.
+            :class:`~twisted.internet.error.ConnectError` when none can be made, or with what *body* failed
+            with. Cancelling it cancels the call at the node, or whatever else is under way for it.
         :raises ValueError: *profile* is not 1 to 65535, *deadline_ms* is negative, the arguments or the
             capability are too large, or *args* is no JSON and *capability* no ASCII.
         :raises TypeError: *op* is no str, *args* no mapping, or *body* none of the above.

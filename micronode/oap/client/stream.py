@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from micronode.oap.answer import OAPResponse
-from micronode.oap.caller_body import RequestBody, check_piece
-from micronode.oap.caller_error import GRACE_S, too_late
-from micronode.oap.exchange import Exchange
-from micronode.oap.outcome import Outcome
+from micronode.oap.client.body import RequestBody, check_piece
+from micronode.oap.client.errors import GRACE_S, too_late
+from micronode.oap.client.exchange import Exchange
+from micronode.oap.client.outcome import Outcome
+from micronode.oap.client.response import OAPResponse
 
 #: What :meth:`OAPStream.read` takes at a time: a whole chunk.
 _READ_BYTES = 65_536

@@ -13,12 +13,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.web.iweb import IBodyProducer
 
-from micronode.oap.answer import OAPResponse
-from micronode.oap.backoff import Backoff, is_undone
-from micronode.oap.caller import CallerProtocol
-from micronode.oap.caller_bytes import BytesBody
-from micronode.oap.caller_error import GRACE_S, OAPError, too_late
-from micronode.oap.reconnect import Connections
+from micronode.oap.client.backoff import Backoff, is_undone
+from micronode.oap.client.bytes_body import BytesBody
+from micronode.oap.client.errors import GRACE_S, OAPError, too_late
+from micronode.oap.client.protocol import CallerProtocol
+from micronode.oap.client.reconnect import Connections
+from micronode.oap.client.response import OAPResponse
 from micronode.oap.wire.caller_request import encode_request
 
 #: A request's body: bytes, or what makes a producer, can be sent again; a producer can be sent once.

@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.oap.outcome import Outcome
+from micronode.oap.client.outcome import Outcome
 
 
 class OutcomeTests(SynchronousTestCase):
