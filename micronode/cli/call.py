@@ -58,7 +58,8 @@ class CallOptions(CommandOptions):
             "idempotency-key",
             None,
             None,
-            "Key by which a node can know a repetition; no operation of this release uses it.",
+            "Key by which a node can know a repetition, so that the call is made again where the connection "
+            "was lost; no built-in operation of this release uses it.",
         ),
     )
     optFlags = (

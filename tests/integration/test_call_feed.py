@@ -37,6 +37,19 @@ class FeedTests(SynchronousTestCase):
             self.texts(self.call(*SUBSCRIBE, "--count", "3")), ["message 1", "message 2", "message 3"]
         )
 
+    def test_called_as_if_it_had_a_body(self) -> None:
+        self.start("jobs=3")
+        program = Program(self, "call", self.address, *SUBSCRIBE[:-1])
+        self.assertEqual((program.end(), program.printed), (1, b""))
+        self.assertRegex(
+            program.complained,
+            r"\Amicronode: feed\.subscribe: bad_request \(400, found on this side\): .+ --subscribe\)\n\Z",
+        )
+
+    def test_by_number(self) -> None:
+        self.start("jobs=1")
+        self.assertEqual(self.texts(self.call("0x201", *SUBSCRIBE[1:], "--count", "1")), ["message 1"])
+
     def test_what_was_not_acked_comes_again(self) -> None:
         self.start("jobs=3", "--close")
         self.call(*SUBSCRIBE, "--count", "2", "--ack")
