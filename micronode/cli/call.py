@@ -288,9 +288,7 @@ async def _closed(reactor: Any, client: OAPClient) -> None:
 
 
 def describe(error: OAPError) -> str:
-    """Return an error in words: its name and code, whose it is, its message, when to come back, and what
-    the node's log calls it.
-    """
+    """Return an error in words: what, whose, why, when to come back, and what the node's log calls it."""
     name, message, request_id = (
         "".join(character if character.isprintable() else " " for character in text)
         for text in (error.name, error.message, error.request_id or "")
