@@ -8,7 +8,7 @@ import traceback
 from enum import IntEnum
 from typing import IO
 
-from micronode.config.kinds import ConfigError
+from micronode.config.problems import ConfigError
 
 
 class Exit(IntEnum):

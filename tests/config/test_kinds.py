@@ -100,10 +100,9 @@ class NumberAndWordTests(SynchronousTestCase):
         self.assertRaises(RefusedError, row.parse, "maybe")
 
     def test_choice(self) -> None:
-        row = key(Kind.CHOICE, choices=("info", "error"), later=("trace",))
+        row = key(Kind.CHOICE, choices=("info", "error"))
         self.assertEqual(row.read("info"), "info")
         self.assertIn("did you mean info?", self.assertRaises(RefusedError, row.read, "inof").fix)
-        self.assertIn("not available yet", self.assertRaises(RefusedError, row.read, "trace").what)
         self.assertRaises(RefusedError, row.read, 3)
 
 
