@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 from twisted.python import usage
 
 from micronode.cli.command import OptFlags
@@ -18,7 +19,6 @@ from micronode.cli.exits import CommandError, Exit, print_error, say
 from micronode.cli.options import NodeOptions
 from micronode.cli.streams import show
 from micronode.config.documents import STANDARD_INPUT
-from micronode.config.problems import ConfigError
 from micronode.config.sources import CONFIG_VARIABLE, Loaded
 
 
@@ -55,9 +55,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         loaded = options.load()
     except CommandError as error:
-        if not options["json"] or not isinstance(error.__context__, ConfigError):
+        if not options["json"]:
             raise
-        show(json.dumps({"ok": False, "problems": _problems(error.__context__), "warnings": []}, indent=2))
+        problems = [attrs.asdict(problem) for problem in error.problems]
+        show(json.dumps({"ok": False, "problems": problems, "warnings": []}, indent=2))
         return Exit.CONFIG
     owners = _ask_owners(loaded) if options["deep"] else {}
     down = [text for text in owners.values() if text != "ready"]
@@ -72,10 +73,6 @@ def main(argv: Sequence[str]) -> int:
     else:
         _tell(loaded, owners, options.path or os.environ.get(CONFIG_VARIABLE))
     return Exit.FAILED if down else Exit.DONE
-
-
-def _problems(error: ConfigError) -> list[dict[str, str]]:
-    return [{"where": each.where, "what": each.what, "fix": each.fix} for each in error.problems]
 
 
 def _tell(loaded: Loaded, owners: dict[str, str], name: str | None) -> None:

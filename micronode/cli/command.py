@@ -12,7 +12,6 @@ from twisted.python import usage
 from micronode import __version__
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.streams import show
-from micronode.config.problems import did_you_mean
 
 #: Long name, short name, default, help.
 OptParameters = Sequence[tuple[str, str | None, str | None, str]]
@@ -63,6 +62,8 @@ class CommandOptions(usage.Options):
 
     def explain(self, error: Exception) -> str:
         """Return what is wrong with the options, and for an unknown one what was probably meant."""
+        from micronode.config.problems import did_you_mean
+
         text = str(error).rstrip(".")
         found = re.fullmatch(r"option --(\S+) not recognized", text)
         known = {name.rstrip("=") for name in self.longOpt}

@@ -10,7 +10,6 @@ from typing import Final
 from micronode import __version__
 from micronode.cli.exits import CommandError, Exit, print_defect, print_error
 from micronode.cli.streams import open_missing, settle, show
-from micronode.config.problems import did_you_mean, shorten
 
 #: Each command is ``main(argv) -> int`` of the module ``micronode.cli.NAME``, imported when it is called.
 COMMANDS: Final = {
@@ -74,6 +73,9 @@ def _run(arguments: list[str]) -> int:
         show(f"micronode {__version__}")
         return Exit.DONE
     if name not in COMMANDS:
+        # Not at the top: most commands, and all that are quick, need nothing of it.
+        from micronode.config.problems import did_you_mean, shorten
+
         what = "option" if name.startswith("-") else "command"
         hint = did_you_mean(name, COMMANDS)
         raise CommandError(

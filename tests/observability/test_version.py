@@ -159,6 +159,12 @@ class RuntimeVersionTests(SynchronousTestCase):
         self.assertEqual(runtime["overrides"], {})
         json.dumps(runtime)
 
+    def test_limits_are_those_in_force(self) -> None:
+        limits = runtime_version(Config(), [])["limits"]
+        self.assertEqual(
+            set(limits), {"max_frame", "max_chunk", "max_inflight", "decompress_ratio", "max_object"}
+        )
+
     def test_it_is_the_configuration_s(self) -> None:
         config = Config()
         runtime = runtime_version(config, ("search", "own"))
