@@ -198,6 +198,8 @@ def _syntax(name: str, text: str, error: ValueError) -> Problem:
         what, fix = "this key is set twice", "keep one of them"
         if found is None or not found[1]:
             here = ""
+    elif what.startswith("Illegal character '\\n'"):
+        what, fix = "a text is not closed", "close it with the quote that opens it"
     elif re.match(r"[A-Za-z0-9_.\"'-]+\s*=\s*[^\s\"'\[{]", here):
         fix = "correct this line: text stands in quotes, numbers, true and false do not"
     elif re.match(r"[A-Za-z0-9_.-]+\s*:", here):

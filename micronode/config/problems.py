@@ -54,7 +54,9 @@ class RefusedError(ValueError):
 
 
 def shorten(value: Any) -> str:
-    """Return *value* as Python writes it, cut, and without what may be a password."""
+    """Return *value* as TOML or Python writes it, cut, and without what may be a password."""
+    if isinstance(value, bool):
+        return str(value).lower()
     text = _CREDENTIALS.sub(r"\1...@", repr(value[:1000] if isinstance(value, str) else value))
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 

@@ -144,8 +144,8 @@ def _read_url(key: Key, url: str) -> str:
         return str(OwnerUrl.parse(url))
     except ValueError as error:
         # What stands before an @ may be a password, and errors end up in journals.
-        scheme, slashes, rest = url.partition("://")
-        shown = f"{scheme}{slashes}...@{rest.rpartition('@')[2]}" if "@" in rest else url
+        scheme, slashes, _ = url.partition("://")
+        shown = f"{scheme if slashes else ''}{slashes}...@{url.rpartition('@')[2]}" if "@" in url else url
         meant_url = None
         if not slashes and re.fullmatch(r"[A-Za-z0-9_.-]+:[0-9]{1,5}(?:/\S*)?", url):
             meant_url = f'"http://{url}"'
@@ -211,7 +211,8 @@ def _list_of(item: Callable[[Key, Any], Any], most: int, *, lone: bool = False) 
     def read(key: Key, value: Any) -> tuple[Any, ...]:
         given = [value] if lone and isinstance(value, str) else value
         if not isinstance(given, (list, tuple)):
-            raise key.mistyped(value, f'["{value}"]' if isinstance(value, str) and value.isalnum() else None)
+            quotable = isinstance(value, str) and value.isprintable() and not set(value) & set("\"'\\ ")
+            raise key.mistyped(value, f'["{value}"]' if value and quotable else None)
         if not (1 - key.optional) <= len(given) <= most:
             what = f"{key.path} has {len(given)} items"
             raise RefusedError(what, f"it takes {1 - key.optional} to {most}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -81,6 +82,8 @@ __all__ = [
     "key",
 ]
 
+#: How the source of a value from a file ends.
+_FILE_LINE: Final = re.compile(r":[0-9]+\Z")
 #: Profiles: canonical values by path.
 PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
     "none": {},
@@ -237,9 +240,9 @@ class Config:
 
     def overrides(self) -> dict[str, str]:
         """Return ``flag``, ``env``, ``file`` or ``profile`` by path, for each value that came from there."""
-        words = {source: source.partition(" ")[0] for source in self.sources.values()}
         return {
-            path: words[source] if words[source] in ("flag", "env", "profile") else "file"
+            # A file may have any name, so its line is looked for first.
+            path: "file" if _FILE_LINE.search(source) else source.partition(" ")[0]
             for path, source in self.sources.items()
             if source != "program"
         }

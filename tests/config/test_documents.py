@@ -143,6 +143,10 @@ class SyntaxTests(SynchronousTestCase):
                 "[a]\n[a]\n",
                 "f:2: not TOML: this table stands twice at '[a]'; put all of its keys under one header",
             ),
+            (
+                '[a]\nb = "x\n',
+                "f:2: not TOML: a text is not closed at 'b = \"x'; close it with the quote that opens it",
+            ),
             ("a = 1\na = 2\n", "f:2: not TOML: this key is set twice at 'a = 2'; keep one of them"),
             (
                 "[http]\nlisten = 127.0.0.1:1\n",

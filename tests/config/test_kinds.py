@@ -140,6 +140,8 @@ class UrlTests(SynchronousTestCase):
         refused = str(self.assertRaises(RefusedError, key(Kind.URLS).read, "http://user:secret@host:1/x"))
         self.assertNotIn("secret", refused)
         self.assertIn("http://...@host:1/x", refused)
+        refused = str(self.assertRaises(RefusedError, key(Kind.URLS).read, "user:secret@host:1"))
+        self.assertNotIn("secret", refused)
 
     def test_hosts_that_fail_at_the_first_connect(self) -> None:
         """They stop the start here, with one line, and not later."""
