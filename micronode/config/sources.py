@@ -57,8 +57,9 @@ class Loaded:
 
 @attrs.define
 class _Layer:
-    """Canonical values of one source by path, each with its origin; and what was wrong with the rest."""
+    """Canonical values of one source by path, each with row and origin; and what was wrong with the rest."""
 
+    rows: dict[str, Key] = attrs.field(factory=dict)
     values: dict[str, Any] = attrs.field(factory=dict)
     sources: dict[str, str] = attrs.field(factory=dict)
     problems: list[Problem] = attrs.field(factory=list)
@@ -70,6 +71,7 @@ class _Layer:
         except RefusedError as refused:
             self.problems.append(Problem(origin, refused.what, refused.fix))
         else:
+            self.rows[row.path] = row
             self.values[row.path] = value
             self.sources[row.path] = origin
 
@@ -115,14 +117,16 @@ def merge(
         _from_environ(environ, own, warnings),
         _from_flags(flags, own),
     ]
+    rows: dict[str, Key] = {}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer in layers:
+        rows |= layer.rows
         values |= layer.values
         sources |= layer.sources
     problems = [problem for layer in layers for problem in layer.problems]
     if to_run:
-        pairs = ((find_key(tuple(path.split(".")), own), value) for path, value in values.items())
+        pairs = ((rows[path], value) for path, value in values.items())
         problems += unbuilt(pairs, lambda path: place(path, sources))
     try:
         config = Config.from_values(values, sources)

@@ -125,6 +125,13 @@ class OwnFacetTests(SynchronousTestCase):
             lines = refusals(file=("f", f'[facets."{name}"]\nkind = "echo"\n'))
             self.assertIn("cannot be the name of a facet", lines[0], name)
 
+    def test_a_name_that_is_refused_takes_no_variables_along(self) -> None:
+        file = ("f", '[facets.Foo]\nkind = "echo"\n[facets.a-b]\nkind = "echo"\n')
+        environ = {"MICRONODE_FACETS_FOO_LIMIT": "3", "MICRONODE_FACETS_A_B_LIMIT": "x"}
+        for to_run in (False, True):
+            lines = refusals(file=file, environ=environ, to_run=to_run)
+            self.assertEqual([line.split(": ")[0] for line in lines[:2]], ["f:2", "f:4"])
+
     def test_routes(self) -> None:
         for text, said in [
             ('{ method = "GTE", access = "read" }', "method 'GTE'; use one of GET, .*did you mean GET"),
