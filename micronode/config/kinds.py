@@ -141,7 +141,13 @@ class Key:
         """
         canonical = _READERS[self.kind](self, value)
         if self.minimum is not None and not self.minimum <= canonical <= (self.maximum or math.inf):
-            raise RefusedError(f"{self.path} is {shorten(value)}, out of range", f"use {self.range}")
+            # Above a maximum that is the default: one of the caps of the protocol.
+            capped = (
+                " (it may only be lowered)"
+                if canonical > self.minimum and self.maximum == self.default
+                else ""
+            )
+            raise RefusedError(f"{self.path} is {shorten(value)}, out of range", f"use {self.range}{capped}")
         return canonical
 
     def parse(self, text: str) -> Any:

@@ -86,7 +86,11 @@ class TableTests(SynchronousTestCase):
             ("limits.decompress_ratio", wire.DECOMPRESS_RATIO),
         ]:
             self.assertEqual((KEYS[path].default, KEYS[path].maximum), (limit, limit))
+            (line,) = problems(nested(path, limit + 1))
+            self.assertIn("it may only be lowered", line)
         self.assertEqual(KEYS["limits.max_frame"].minimum, wire.MIN_MAX_FRAME_BYTES)
+        caps = {path for path, row in KEYS.items() if row.maximum is not None and row.maximum == row.default}
+        self.assertEqual(caps, {"limits.max_frame", "limits.max_chunk", "limits.decompress_ratio"})
 
     def test_profiles_set_known_keys_canonically(self) -> None:
         self.assertEqual(set(PROFILES), set(KEYS["node.profile"].choices))
