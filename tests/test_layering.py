@@ -53,6 +53,8 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("facets",),),
     (("calls.dispatcher", "calls.deadline"),),
     (("oap",), ("http",)),
+    # The other end: it uses what the node's side has, never the other way round.
+    (("oap.client",),),
     (("node",),),
     (("cli", "__main__"),),
 )
@@ -260,6 +262,7 @@ class ReaderTests(SynchronousTestCase):
             ("http.site", "from micronode.oap.session import Session"),
             ("oap.session", "from micronode.http.site import HttpSite"),
             ("oap.session", "from micronode.adapters.owner import OwnerClient"),
+            ("oap.session", "from micronode.oap.client.errors import OAPError"),
             ("concurrency.listening", "from micronode.config.sources import load"),
             ("observability.version", "from micronode.lifecycle import State"),
             ("node", "from micronode.devowners.index import Index"),

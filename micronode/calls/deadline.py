@@ -31,29 +31,11 @@ class Deadline:
         self._call = call
         self._timers: list[IDelayedCall] = []
         self._whole = True
-        self._answering: Deferred[None] | None = None
+        self._work: Deferred[None] | None = None
 
-    async def keep(self, answering: Deferred[None]) -> None:
-        """Wait for *answering*, which is cancelled when the time is over.
-
-        :raises NodeError: ``owner_timeout`` when the time passed after the request was whole, ``timeout``
-            when it passed before.
-        """
-        self._guard(answering)
-        try:
-            await answering
-        except (CancelledError, NodeError):
-            if self.error is None:
-                raise
-        finally:
-            self._stop()
-        if self.error is not None:
-            raise self.error
-
-    def _guard(self, answering: Deferred[None]) -> None:
-        if answering.called:
-            return
-        self._answering = answering
+    def guard(self, work: Deferred[None]) -> None:
+        """Begin; *work*, the call that is being answered, is cancelled when the time is over."""
+        self._work = work
         body_done = self._call.body_done
         if self._call.deadline_s is not None:
             self._start(max(0.0, self._call.deadline_s))
@@ -64,16 +46,27 @@ class Deadline:
             self._whole = False
             body_done.addBoth(self._body_done)
 
-    def _stop(self) -> None:
-        self._answering = None
+    def stop(self) -> None:
+        """The call is over."""
+        self._work = None
         timers, self._timers = self._timers, []
         for timer in timers:
             if timer.active():
                 timer.cancel()
 
+    def blamed_for(self, error: Exception) -> Exception:
+        """Return why a call failed that ended with *error*.
+
+        :return: ``owner_timeout`` where the time passed after the request was whole, ``timeout`` where it
+            passed before; *error* itself where it was in time, or is no answer to the cancel but a defect.
+        """
+        if self.error is not None and isinstance(error, (CancelledError, NodeError)):
+            return self.error
+        return error
+
     def _body_done(self, result: Any) -> Any:
         self._whole = True
-        if self._answering is not None:
+        if self._work is not None:
             self._start(self._timeout_s)
         return result
 
@@ -81,9 +74,9 @@ class Deadline:
         self._timers.append(self._clock.callLater(seconds, self._expire))
 
     def _expire(self) -> None:
-        answering = self._answering
+        work = self._work
         # Once: a second timer must not interrupt a handler that is letting its owner go.
-        self._stop()
+        self.stop()
         if self._sink.started:
             return
         if self._whole:
@@ -92,5 +85,5 @@ class Deadline:
             )
         else:
             self.error = NodeError(ErrorCode.TIMEOUT, "the request was not whole within its deadline")
-        if answering is not None:
-            answering.cancel()
+        if work is not None:
+            work.cancel()

@@ -89,7 +89,11 @@ class Dispatcher:
         running = _Running()
         if operation.subscribes:
             self._subscriptions[running] = call, sink
-        running.follow(Deferred.fromCoroutine(self._admitted(call, sink, gate, running)))
+        deadline = Deadline(self._clock, self._timeouts[operation.facet], call, sink)
+        work = Deferred.fromCoroutine(self._admitted(call, sink, gate, running, deadline))
+        if not work.called:
+            deadline.guard(work)
+        running.follow(work)
         return running
 
     def drain(self) -> None:
@@ -119,20 +123,22 @@ class Dispatcher:
         _fail(call, sink, error)
         return succeed(None)
 
-    async def _admitted(self, call: Call, sink: IResponseSink, gate: Gate, running: _Running) -> None:
+    async def _admitted(
+        self, call: Call, sink: IResponseSink, gate: Gate, running: _Running, deadline: Deadline
+    ) -> None:
         operation = call.operation
         inflight = self._metrics.inflight(operation.name)
         inflight.inc()
         self.active += 1
         result = "failed"
-        deadline = Deadline(self._clock, self._timeouts[operation.facet], call, sink)
         try:
-            await deadline.keep(Deferred.fromCoroutine(_answer(call, sink, running, deadline)))
+            await _answer(call, sink, running, deadline)
             # It may have ended badly on the caller's side of the sink.
             result = "ok" if sink.error is None else _result(sink.error)
         except Exception as error:
-            result = _tell(call, sink, error, running)
+            result = _tell(call, sink, deadline.blamed_for(error), running)
         finally:
+            deadline.stop()
             self._metrics.facet_requests(operation.facet, result).inc()
             inflight.dec()
             gate.release()

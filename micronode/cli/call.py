@@ -270,5 +270,8 @@ async def _closed(reactor: Any, client: OAPClient) -> None:
 def describe(error: OAPError) -> str:
     """Return an error in words: its name, code and message, and when to come back."""
     again = f"; try again in {error.retry_after_ms} ms" if error.retry_after_ms is not None else ""
-    message = "".join(character if character.isprintable() else " " for character in error.message)
-    return f"{error.name} ({error.code}): {message}{again}"
+    name, message = (
+        "".join(character if character.isprintable() else " " for character in text)
+        for text in (error.name, error.message)
+    )
+    return f"{name} ({error.code}): {message}{again}"

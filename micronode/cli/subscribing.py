@@ -11,7 +11,8 @@ from twisted.internet.defer import CancelledError
 
 from micronode.cli.exits import Exit, say
 from micronode.cli.output import LiveWriter
-from micronode.oap.client import OAPClient
+from micronode.oap.client import OAPClient, OAPError
+from micronode.oap.wire.errors import ErrorCode
 
 
 async def print_messages(
@@ -42,7 +43,7 @@ async def print_messages(
             if writer.error is not None:
                 break
             if ack:
-                await client.ack(str(args["topic"]), str(message["msg_id"]))
+                await client.ack(str(args["topic"]), _id_of(message))
             if left is not None:
                 left -= 1
                 if left == 0:
@@ -55,6 +56,13 @@ async def print_messages(
     if writer.error is not None and not isinstance(writer.error, BrokenPipeError):
         say(f"cannot write messages: {writer.error.strerror}")
     return Exit.DONE if writer.error is None else Exit.FAILED
+
+
+def _id_of(message: Mapping[str, Any]) -> str:
+    msg_id = message.get("msg_id")
+    if not isinstance(msg_id, str):
+        raise OAPError.from_code(ErrorCode.BAD_GATEWAY, "the node sent a message without a msg_id")
+    return msg_id
 
 
 def line_of(message: Mapping[str, Any]) -> bytes:

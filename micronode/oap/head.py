@@ -7,8 +7,7 @@ from typing import Any, Final
 from micronode.calls.call import ResponseHead
 from micronode.oap.wire.heads import dump_object
 
-#: Members of a response head that an owner has a say in; a longer text is no honest one.
-_TEXTS: Final = ("content_type", "etag", "range")
+#: What an owner has a say in; a longer text is no honest one.
 _MAX_TEXT: Final = 2_048
 #: Bytes a character has in JSON at most, and all of a head but its texts: below that nothing is measured.
 _MAX_LETTER: Final = 12
@@ -25,16 +24,17 @@ def head_fields(head: ResponseHead, max_bytes: int) -> dict[str, Any] | None:
     :param max_bytes: how long it may be as JSON.
     """
     fields: dict[str, Any] = {"status": head.status}
-    for name in ("content_type", "length", "etag", "range", "verified"):
-        value = getattr(head, name)
-        if value is not None:
-            fields[name] = value
     letters = 0
-    for name in _TEXTS:
-        text = fields.get(name, "")
-        if len(text) > _MAX_TEXT or not text.isprintable():
-            return None
-        letters += len(text)
+    for name, text in (("content_type", head.content_type), ("etag", head.etag), ("range", head.range)):
+        if text is not None:
+            if len(text) > _MAX_TEXT or not text.isprintable():
+                return None
+            letters += len(text)
+            fields[name] = text
+    if head.length is not None:
+        fields["length"] = head.length
+    if head.verified is not None:
+        fields["verified"] = head.verified
     if letters * _MAX_LETTER + _OTHER_BYTES > max_bytes and len(dump_object(fields)) > max_bytes:
         return None
     return fields

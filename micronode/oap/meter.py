@@ -61,12 +61,14 @@ class Meter:
 
     def received(self, event: Event) -> None:
         """Count the frame that caused *event*."""
-        if type(event) is BodyReceived and event.ended:
-            self._end_in.inc()
-        elif isinstance(event, StreamRefused | StreamFailed | FrameIgnored):
-            self._kinds_in[event.kind].inc()
-        else:
-            self._in[type(event)].inc()
+        counter = self._in.get(type(event))
+        if counter is None:
+            # Only these are not told by their types.
+            assert isinstance(event, StreamRefused | StreamFailed | FrameIgnored)
+            counter = self._kinds_in[event.kind]
+        elif type(event) is BodyReceived and event.ended:
+            counter = self._end_in
+        counter.inc()
 
     def refused(self, code: ErrorCode) -> None:
         """Count a frame, a stream or a connection that was refused before any work."""

@@ -26,6 +26,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import INegotiated, IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from micronode.concurrency.nodelay import send_at_once
 from micronode.concurrency.stall import StallWatch
 from micronode.oap.fairness import Rounds, Sender, Source, Stock
 
@@ -91,6 +92,7 @@ class Outbox:
         #: Called when the transport takes bytes again, before the streams have their turns.
         self.on_room: Callable[[], None] | None = None
         keep_unsent_small(transport)
+        send_at_once(transport)
         transport.registerProducer(self, True)
 
     # Writing
@@ -154,12 +156,13 @@ class Outbox:
         self._control_size = 0
 
     def _flush(self) -> None:
-        pieces = self._pieces
+        pieces, size = self._pieces, self._size
         if pieces:
             self._pieces = []
             self._size = 0
-            if len(pieces) == 1:
-                self._transport.write(pieces[0])
+            if size < _BATCH_BYTES or len(pieces) == 1:
+                # A transport looks at every piece that it is given; to copy small ones costs less.
+                self._transport.write(b"".join(pieces))
             else:
                 self._transport.writeSequence(pieces)
 
@@ -217,7 +220,8 @@ class Outbox:
         if self.on_room is not None:
             self.on_room()
         self._give_turns()
-        if crowded:
+        # It may be crowded anew by what came of the turns.
+        if crowded and not self.crowded:
             self._relieved()
 
     def stopProducing(self) -> None:

@@ -5,6 +5,7 @@ Whatever a peer does ends here as an error frame, a close, or a count, never as 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -86,6 +87,7 @@ class OAPProtocol(Protocol):
         peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._session = Session(self._services, self._wire, self._outbox, self, peer=peer)
         self._liveness = Liveness(self._services, self._wire, self._outbox, self._session, self)
+        self._handlers = self._make_handlers()
 
     @property
     def _transport(self) -> Any:
@@ -121,29 +123,30 @@ class OAPProtocol(Protocol):
 
     def _handle(self, event: Event) -> None:
         self._meter.received(event)
-        match event:
-            case BodyReceived():
-                self._session.body(event)
-            case StreamOpened():
-                self._session.opened(event)
-            case StreamCancelled():
-                self._cancelled(event)
-            case StreamFailed():
-                self._session.failed(event)
-            case StreamRefused():
-                self._session.refused(event)
-                if event.code is ErrorCode.CANCELLED and not self._liveness.cancels.allows():
-                    self._churned()
-            case CreditReceived():
-                self._session.credited(event.corr_id)
-            case PingReceived():
-                self._liveness.pinged(event)
-            case FrameIgnored():
-                self._meter.dropped(event.reason)
-            case HelloReceived():
-                self._greet(event)
-            case ConnectionFailed():
-                self._fail(event)
+        self._handlers[type(event)](event)
+
+    def _make_handlers(self) -> dict[type[Any], Callable[[Any], None]]:
+        session, liveness = self._session, self._liveness
+        return {
+            BodyReceived: session.body,
+            StreamOpened: session.opened,
+            StreamCancelled: self._cancelled,
+            StreamFailed: session.failed,
+            StreamRefused: self._refused,
+            CreditReceived: session.credited,
+            PingReceived: liveness.pinged,
+            FrameIgnored: self._ignored,
+            HelloReceived: self._greet,
+            ConnectionFailed: self._fail,
+        }
+
+    def _refused(self, event: StreamRefused) -> None:
+        self._session.refused(event)
+        if event.code is ErrorCode.CANCELLED and not self._liveness.cancels.allows():
+            self._churned()
+
+    def _ignored(self, event: FrameIgnored) -> None:
+        self._meter.dropped(event.reason)
 
     def _cancelled(self, event: StreamCancelled) -> None:
         """Cancel a stream. Calls that are begun to be given up cost an owner more than their caller."""

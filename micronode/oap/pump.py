@@ -50,17 +50,19 @@ class Pump:
         :return: whether anything was handled.
         """
         happened = False
+        reasons, handle = self.reasons, self._handle
         self.running = True
         try:
-            while self._open and not self.reasons:
-                event = next(self._events, None)
-                if event is not None:
+            while self._open and not reasons:
+                for event in self._events:
                     happened = True
-                    self._handle(event)
-                elif self._input:
-                    self._events = self._decode(self._input.popleft())
+                    handle(event)
+                    if reasons or not self._open:
+                        break
                 else:
-                    break
+                    if not self._input:
+                        break
+                    self._events = self._decode(self._input.popleft())
         finally:
             self.running = False
         return happened

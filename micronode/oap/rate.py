@@ -13,17 +13,18 @@ class Rate:
     :param most: how many times in *period_s* seconds.
     """
 
-    __slots__ = ("_clock", "_period_s", "_times")
+    __slots__ = ("_most", "_period_s", "_seconds", "_times")
 
     def __init__(self, clock: IReactorTime, most: int, period_s: float) -> None:
-        self._clock = clock
+        self._most = most
         self._period_s = period_s
+        self._seconds = clock.seconds
         self._times: deque[float] = deque(maxlen=most)
 
     def allows(self) -> bool:
         """Tell whether it may happen now; if so, it counts."""
-        times, now = self._times, self._clock.seconds()
-        if len(times) == times.maxlen and now - times[0] < self._period_s:
+        times, now = self._times, self._seconds()
+        if len(times) == self._most and now - times[0] < self._period_s:
             return False
         times.append(now)
         return True

@@ -17,20 +17,33 @@ _log = Logger()
 _DEFECT: Final = "a defect of the node; its log has the request id"
 
 
+def complain(stream: Stream, event: str, failure: Failure | None = None) -> None:
+    """Log a defect of the call behind *stream*."""
+    operation = stream.operation
+    route = operation.name if operation is not None else ""
+    if failure is not None:
+        _log.failure(event, failure=failure, route=route, request_id=stream.request_id)
+    else:
+        _log.error(event, route=route, request_id=stream.request_id)
+
+
 class Running:
-    """Watches the dispatcher's Deferred for *stream*."""
+    """Watches the dispatcher's Deferred for *stream*.
+
+    It lets go of the stream when the call is over, so that neither waits for the garbage collector.
+    """
 
     __slots__ = ("_call", "_stream")
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+        self._stream: Stream | None = stream
         self._call: Deferred[None] | None = None
 
     def watch(self, call: Deferred[None]) -> None:
         """Begin; *call* is cancelled by :meth:`cancel`."""
         self._call = call
         call.addBoth(self._over)
-        if self._stream.ended:
+        if self._stream is not None and self._stream.ended:
             # It was ended while the call was being dispatched, before there was anything to cancel.
             self.cancel()
 
@@ -40,21 +53,12 @@ class Running:
         if call is not None:
             call.cancel()
 
-    def complain(self, event: str, failure: Failure | None = None) -> None:
-        """Log a defect of the call."""
-        operation = self._stream.operation
-        route = operation.name if operation is not None else ""
-        request_id = self._stream.request_id
-        if failure is not None:
-            _log.failure(event, failure=failure, route=route, request_id=request_id)
-        else:
-            _log.error(event, route=route, request_id=request_id)
-
     def _over(self, result: object) -> None:
+        stream, self._stream = self._stream, None
         self._call = None
-        if not self._stream.ended:
+        if stream is not None and not stream.ended:
             if isinstance(result, Failure):
-                self.complain("call_failed", result)
+                complain(stream, "call_failed", result)
             else:
-                self.complain("call_unanswered")
-            self._stream.abort(NodeError(ErrorCode.INTERNAL, _DEFECT))
+                complain(stream, "call_unanswered")
+            stream.abort(NodeError(ErrorCode.INTERNAL, _DEFECT))

@@ -26,7 +26,7 @@ from micronode.oap.subscription import Subscription
 from micronode.oap.timers import Deadline
 from micronode.oap.uploads import Uploads
 from micronode.oap.wire.connection import NodeConnection
-from micronode.oap.wire.events import BodyReceived, StreamFailed, StreamOpened, StreamRefused
+from micronode.oap.wire.events import BodyReceived, CreditReceived, StreamFailed, StreamOpened, StreamRefused
 from micronode.oap.wire.limits import HEADER_BYTES
 from micronode.oap.wire.windows import CREDIT_BYTES
 
@@ -263,9 +263,9 @@ class Session:
         """Return how much of its answer *stream* may send now; None: it has no window."""
         return self._wire.room(stream.corr_id)
 
-    def credited(self, corr_id: int) -> None:
+    def credited(self, event: CreditReceived) -> None:
         """Let a stream go on whose window was empty."""
-        stream = self.streams.get(corr_id)
+        stream = self.streams.get(event.corr_id)
         if stream is not None:
             stream.credited()
             if stream.subscription is not None:

@@ -23,7 +23,7 @@ from micronode.interfaces import IResponseSink
 from micronode.oap.compression import is_compressible
 from micronode.oap.fairness import ALONE_BYTES
 from micronode.oap.head import BODILESS, head_fields
-from micronode.oap.running import Running
+from micronode.oap.running import Running, complain
 from micronode.oap.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -266,9 +266,10 @@ class Stream:
         """Take note of CREDIT: there is room in the window."""
         waiting = self.waiting
         if waiting.starved and self._session.room(self):
-            waiting.starve(False)
             if self.starving is not None:
                 self.starving.stop()
+            # Its producer goes on, and may have filled the window again when this returns.
+            waiting.starve(False)
             self.offer()
 
     # The session's side
@@ -303,7 +304,7 @@ class Stream:
             finishing.callback(None)
 
     def _break_length(self) -> None:
-        self._running.complain("body_length")
+        complain(self, "body_length")
         self.fail(NodeError(ErrorCode.INTERNAL, "the body does not have the length its head says"))
         # Not now: this runs inside the call, which goes on when it returns.
         self._session.clock.callLater(0, self._running.cancel)

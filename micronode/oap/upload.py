@@ -23,6 +23,7 @@ class Upload:
         because it has gone; None: the request has no window.
     :param whole: the request ended with its START.
     :ivar held: bytes in the buffer.
+    :ivar moved: whether the consumer took something since this was last set to False.
     :ivar passed_on: fires (None) when the whole body was given to the consumer; never fails, and
         never fires for a body that was broken off.
     """
@@ -43,6 +44,7 @@ class Upload:
         self._whole = whole
         self._stopped = False
         self._paused = False
+        self.moved = True
         self._consumer: IConsumer | None = None
         self._produced: Deferred[None] | None = None
 
@@ -50,6 +52,16 @@ class Upload:
     def windowed(self) -> bool:
         """Whether the request has a window."""
         return self._taken is not None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the request has ended."""
+        return self._whole
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to be passed on: it was all, or nobody takes it."""
+        return self._stopped
 
     @property
     def held(self) -> int:
@@ -65,6 +77,7 @@ class Upload:
         if self._stopped:
             self._took(len(data))
         elif self._consumer is not None and not self._paused and not self._buffer:
+            self.moved = True
             self._consumer.write(data)
             self._took(len(data))
         else:
@@ -136,6 +149,7 @@ class Upload:
         if self._buffer and not self._paused:
             data = bytes(self._buffer)
             self._buffer.clear()
+            self.moved = True
             consumer.write(data)
             self._held_changed(-len(data))
             self._took(len(data))

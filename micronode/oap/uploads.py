@@ -5,6 +5,9 @@ reading. One without, whose buffer is full, stops the reading of the whole conne
 way. That must not last: after ``timeouts.stall`` its stream alone fails, and what still comes of it is read
 and dropped. The two are counted apart, so that an owner that is slow for a stream with windows does not fail
 one without.
+
+Otherwise a body may wait for its owner: whoever passes it on has a deadline (``timeouts.stall`` in the
+adapters). But a facet that never takes it must not keep its permit for ever.
 """
 
 from __future__ import annotations
@@ -73,13 +76,13 @@ class Uploads:
         """Pass a chunk on; a body without windows may stop the reading with it."""
         upload.receive(event.data)
         if event.ended:
-            if stream.idle is not None:
-                stream.idle.stop()
             upload.end()
-            return
         if stream.idle is not None and not stream.ended:
-            stream.idle.start()
-        if not upload.windowed and self._is_full(upload):
+            if upload.over:
+                stream.idle.stop()
+            else:
+                stream.idle.start()
+        if not (event.ended or upload.windowed) and self._is_full(upload):
             self._block(stream)
 
     def release(self, stream: Stream) -> None:
@@ -93,7 +96,8 @@ class Uploads:
     def half_closed(self) -> None:
         """No more input will come: bodies that are not whole never will be."""
         for stream in list(self._streams.values()):
-            if stream.idle is not None and stream.idle.running:
+            upload = stream.upload
+            if stream.idle is not None and upload is not None and not upload.whole:
                 self._refuse(stream, ErrorCode.BAD_REQUEST, "the connection ended inside the request's body")
 
     def close(self) -> None:
@@ -146,9 +150,14 @@ class Uploads:
 
     def _silent(self, stream: Stream) -> None:
         upload, idle = stream.upload, stream.idle
-        waits = self.windowed_held >= CONNECTION_WINDOW_BYTES // 2
-        if upload is not None and idle is not None and upload.windowed and (upload.held or waits):
-            # It may have no room: then the owner is slow, not the caller.
-            idle.start()
+        if upload is None or idle is None or upload.over:
             return
-        self._refuse(stream, ErrorCode.TIMEOUT, "the request's body did not go on in time")
+        waits = self.windowed_held >= CONNECTION_WINDOW_BYTES // 2
+        if not (upload.whole or (upload.windowed and (upload.held or waits))):
+            self._refuse(stream, ErrorCode.TIMEOUT, "the request's body did not go on in time")
+        elif upload.moved or not (upload.whole or upload.held):
+            # The caller may have no room, or nothing more to say: the owner is slow.
+            upload.moved = False
+            idle.start()
+        else:
+            self._refuse(stream, ErrorCode.OWNER_UNAVAILABLE, "nobody takes the request's body")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import Gauge
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+
+from micronode.observability.series import Gauge
 
 #: Seconds between two beats.
 INTERVAL_S: Final = 1.0

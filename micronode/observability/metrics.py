@@ -1,20 +1,19 @@
 """The node's metrics on a registry of its own; names and labels are golden and never drift.
 
 Labels come from closed sets, and a scrape has :data:`MAX_SERIES` lines at most whatever is asked of the
-node. Children are looked up once and cached (``labels()`` costs 8 us, a cached child 2 us). Everything
-runs on the reactor's thread.
+node. What counts are the plain numbers of :mod:`micronode.observability.series`; the library writes them
+down. Everything runs on the reactor's thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final, Generic, TypeVar
+from collections.abc import Iterable
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.metrics_core import Metric
+from prometheus_client import CollectorRegistry, generate_latest
 
 from micronode.errors import ErrorCode
+from micronode.observability.series import Budget, Child, Counter, Family, Gauge, Histogram
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 #: Any label's value for what has no room of its own.
@@ -22,8 +21,6 @@ OTHER: Final = "other"
 #: ``route`` of requests that match no operation.
 OTHER_ROUTE: Final = OTHER
 METHODS: Final = ("GET", "HEAD", "POST", "OTHER")
-#: Six buckets a histogram, the library's +Inf included: 5 ms to half the stock timeout.
-BUCKETS: Final = (0.005, 0.025, 0.1, 0.5, 2.5)
 #: Samples of a whole scrape: what a scraper of hundreds of nodes can be asked to keep of each.
 MAX_SERIES: Final = 400
 #: What ``rejected_total`` counts: refusals before any work was done.
@@ -46,76 +43,6 @@ def method_label(method: str) -> str:
     return method if method in METHODS else "OTHER"
 
 
-class _WithoutCreated:
-    """A view of a registry without the ``_created`` series.
-
-    The library's own switch for them is process-wide, and a node never changes its host process.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for family in self._registry.collect():
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            yield family
-
-
-_Child = TypeVar("_Child", bound=MetricWrapperBase)
-
-
-class _Budget:
-    """How many series there may still be."""
-
-    def __init__(self, series: int) -> None:
-        self.left = series
-
-    def take(self, series: int) -> bool:
-        """Whether there is room for *series* more; if so they are taken."""
-        if series > self.left:
-            return False
-        self.left -= series
-        return True
-
-
-class _Family(Generic[_Child]):
-    """The children of one metric by their labels. Those the budget has no room for share one.
-
-    *Why.* Every label's set is closed, but their product (route x method x status, times the lines of a
-    histogram) is thousands, and an owner or a curious caller chooses which of it appears. A fixed bound
-    a family would waste what the others do not need; one budget gives it to whoever comes first, and the
-    room for each family's rest is set aside beforehand.
-    """
-
-    def __init__(
-        self,
-        metric: _Child,
-        budget: _Budget,
-        labels: list[str],
-        rest: tuple[str, ...] = (),
-        *,
-        series: int = 1,
-    ) -> None:
-        """:param rest: labels of the child for what there is no room for; :data:`OTHER` each unless given.
-        :param series: how many lines a child has.
-        """
-        self._metric = metric
-        self._budget = budget
-        self._rest: tuple[str | int, ...] = rest or (OTHER,) * len(labels)
-        self._series = series
-        self._children: dict[tuple[str | int, ...], _Child] = {}
-        budget.take(series)
-
-    def __call__(self, *labels: str | int) -> _Child:
-        """Return the child of *labels*."""
-        child = self._children.get(labels)
-        if child is None:
-            if labels != self._rest and not self._budget.take(self._series):
-                return self(*self._rest)
-            child = self._children[labels] = self._metric.labels(*labels)
-        return child
-
-
 class Metrics:
     """Every counter, gauge and histogram of one node; a labelled one is called with its labels in order."""
 
@@ -129,7 +56,7 @@ class Metrics:
     ) -> None:
         """:param states: the states of ``node_state``."""
         self.registry = CollectorRegistry()
-        self._budget = _Budget(MAX_SERIES)
+        self._budget = Budget(MAX_SERIES)
         self._states = tuple(states)
         other_request = (OTHER_ROUTE, "OTHER")
         self.requests = self._counters(
@@ -178,24 +105,28 @@ class Metrics:
         info(*(build[label] for label in sorted(build))).set(1)
         self._prewarm(facets, owners)
 
+    def _family(
+        self, make: type[Child], name: str, text: str, labels: list[str], rest: tuple[str, ...] = ()
+    ) -> Family[Child]:
+        family = Family(make, name, text, labels, self._budget, rest or (OTHER,) * len(labels))
+        self.registry.register(family)
+        return family
+
     def _counters(
         self, name: str, text: str, labels: list[str], rest: tuple[str, ...] = ()
-    ) -> _Family[Counter]:
-        return _Family(Counter(name, text, labels, registry=self.registry), self._budget, labels, rest)
+    ) -> Family[Counter]:
+        return self._family(Counter, name, text, labels, rest)
 
-    def _gauges(self, name: str, text: str, labels: list[str]) -> _Family[Gauge]:
-        return _Family(Gauge(name, text, labels, registry=self.registry), self._budget, labels)
+    def _gauges(self, name: str, text: str, labels: list[str]) -> Family[Gauge]:
+        return self._family(Gauge, name, text, labels)
 
     def _gauge(self, name: str, text: str) -> Gauge:
-        self._budget.take(1)
-        return Gauge(name, text, registry=self.registry)
+        return self._gauges(name, text, [])()
 
     def _histograms(
         self, name: str, text: str, labels: list[str], rest: tuple[str, ...] = ()
-    ) -> _Family[Histogram]:
-        histogram = Histogram(name, text, labels, buckets=BUCKETS, registry=self.registry)
-        # Its buckets with +Inf, its count and its sum.
-        return _Family(histogram, self._budget, labels, rest, series=len(BUCKETS) + 3)
+    ) -> Family[Histogram]:
+        return self._family(Histogram, name, text, labels, rest)
 
     def _prewarm(self, facets: Iterable[str], owners: Iterable[str]) -> None:
         """Show what can happen at zero, so that a rate over a first event is right."""
@@ -236,4 +167,4 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the Prometheus text of everything, made on the calling thread."""
-        return generate_latest(_WithoutCreated(self.registry))
+        return generate_latest(self.registry)

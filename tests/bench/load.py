@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from micronode.oap.wire.frames import ACK_REQ, END, REQ, START, encode_frame
+from micronode.oap.wire.frames import ACK_REQ, END, EVENT, REQ, START, Control, encode_frame
 from micronode.oap.wire.heads import dump_object
-from micronode.oap.wire.limits import HEADER_BYTES
+from micronode.oap.wire.limits import HEADER_BYTES, MAX_PING_BYTES
 from micronode.oap.wire.profiles import Profile
 
 HELLO: Final = encode_frame(REQ, 0, 0, 1, b'{"ua":"bench"}')
+#: What a request has, as the bare peers' figures in the literature of this bench have it.
+PAIR_BYTES: Final = 102
 _CORR_ID: Final = struct.Struct(">Q")
 _CORR_ID_AT: Final = 30
 _READ: Final = 1 << 18
@@ -98,15 +100,26 @@ def start_frame(op: str, corr_id: int, *, ended: bool, windowed: bool = False) -
     return encode_frame(flags, 0, Profile.CUSTOM, corr_id, dump_object({"op": op, "args": {}}))
 
 
-class Pairs:
-    """Calls ``null`` on many connections, so many of them in flight on each, as fast as they are answered."""
+def call_frame() -> bytes:
+    """Return a call of ``null`` of :data:`PAIR_BYTES`."""
+    whole = start_frame("null", 0, ended=True)
+    whole = whole[: -len("}")] + b'," ":"' + b" " * (PAIR_BYTES - len(whole) - len('," ":""')) + b'"}'
+    return len(whole).to_bytes(4, "big") + whole[4:]
 
-    def __init__(self, port: int, *, connections: int, inflight: int, hello: bool) -> None:
-        whole = start_frame("null", 0, ended=True)
-        # A frame of 102 bytes, as the bare peers' figures in the literature of this bench have it.
-        whole = whole[: -len("}")] + b'," ":"' + b" " * (102 - len(whole) - len('," ":""')) + b'"}'
-        whole = len(whole).to_bytes(4, "big") + whole[4:]
-        assert len(whole) == 102
+
+def ping_frame() -> bytes:
+    """Return a PING of :data:`PAIR_BYTES`, which is as long as it may be."""
+    return encode_frame(EVENT, Control.PING, 0, 0, b" " * MAX_PING_BYTES)
+
+
+class Pairs:
+    """Says *whole* on many connections, so often without an answer on each, as fast as it is answered.
+
+    :param whole: a frame of :data:`PAIR_BYTES`; each time with a corr_id of its own.
+    """
+
+    def __init__(self, port: int, whole: bytes, *, connections: int, inflight: int, hello: bool) -> None:
+        assert len(whole) == PAIR_BYTES
         self._before, self._after = whole[:_CORR_ID_AT], whole[_CORR_ID_AT + 8 :]
         self._inflight = inflight
         self._next = 1

@@ -1,11 +1,12 @@
-"""A node's OAP/1 ingress before a facet that does nothing, and bare Twisted protocols to measure it by.
+"""A node with a facet that does nothing, and bare Twisted protocols to measure it by.
 
     python -m tests.bench.null_node KIND [--cpu N] [--traced]
 
-Built of the parts that an embedding program has (factory, dispatcher, gate, metrics, a table with
-operations of its own); nothing in the product knows of it. It listens on a free port of 127.0.0.1, prints
-``{"port": N}``, and answers each line on its standard input with a line of JSON: ``memory`` (resident and
-traced bytes, bytes of bodies held, CPU seconds) or ``go`` (the downloads begin). It ends with its input.
+It is the node that ``make_node`` builds, with a facet of a host's own, and three things of this process
+alone: its timeouts are long, PINGs may come as fast as they like, and it has no access log unless KIND is
+``logging``. It prints ``{"port": N}``, a port of 127.0.0.1, and answers each line on its standard input with
+one of JSON: ``memory`` (resident and traced bytes, CPU seconds), ``go`` (the downloads begin) or ``profile``
+(begin one; the second time: end it, with the shares of the parts). It ends with its input.
 """
 
 from __future__ import annotations
@@ -25,30 +26,27 @@ from typing import Any, Final
 from twisted.internet import protocol, reactor, stdio
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
-from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from zope.interface import implementer
 
+from micronode import Config, make_node
+from micronode import node as product
 from micronode.calls.call import Call, Reply, ResponseHead
-from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Access, BodyRule, Operation, OperationTable
-from micronode.concurrency.backpressure import Gate
-from micronode.config.schema import Limits, Timeouts
-from micronode.interfaces import IReplyBody, IResponseSink
-from micronode.oap.factory import OAPFactory
+from micronode.calls.operations import Access, BodyRule, Operation
+from micronode.facets.hosted import FacetSettings
+from micronode.interfaces import IFacet, IReplyBody, IResponseSink
+from micronode.oap import liveness
 from micronode.oap.wire.frames import END, RESP, START
 from micronode.oap.wire.limits import HEADER_BYTES
 from micronode.oap.wire.profiles import Profile
 from micronode.observability.logging import start_logging
-from micronode.observability.metrics import Metrics
+from tests.bench.shares import Shares
 
-FACET: Final = "null"
 _CALLS: Final = 65_536
 _CHUNK_BYTES: Final = 65_536
 #: Nothing here is ended for being slow: what is held is what is measured.
 _PATIENCE_S: Final = 600.0
 _clock: Any = reactor
-_access_log = Logger(namespace="micronode.access")
 
 
 @implementer(IReplyBody, IPushProducer)
@@ -86,8 +84,11 @@ class Endless:
         self.stopProducing()
 
 
+@implementer(IFacet)
 class NullFacet:
     """Its operations: ``null`` answers at once, ``sink`` takes no body, ``source`` answers without end."""
+
+    name = "null"
 
     def __init__(self) -> None:
         self._waiting: list[Deferred[None]] = []
@@ -101,13 +102,12 @@ class NullFacet:
             self._operation("source", self.source),
         ]
 
-    @staticmethod
-    def _operation(op: str, handler: Any, method: str = "GET", **rest: Any) -> Operation:
+    def _operation(self, op: str, handler: Any, method: str = "GET", **rest: Any) -> Operation:
         return Operation(
-            name=f"{FACET}.{op}",
-            facet=FACET,
+            name=f"{self.name}.{op}",
+            facet=self.name,
             method=method,
-            path=f"/app/{FACET}/{op}",
+            path=f"/app/{self.name}/{op}",
             profile=Profile.CUSTOM,
             op=op,
             access=Access.READ,
@@ -139,32 +139,28 @@ class NullFacet:
         return len(waiting)
 
 
-def make_factory(facet: NullFacet, *, logging: bool) -> OAPFactory:
-    """Build the ingress as a node does.
+def start_node(facet: NullFacet, *, logging: bool) -> int:
+    """Start the node; return the port of its OAP listener.
 
-    :param logging: write the access log, as JSON lines, to nowhere.
+    :param logging: write the log, access log and all, as JSON lines, to nowhere.
     """
-    metrics = Metrics(facets=(FACET,), owners=(), states=(), build={"version": "0"})
-    dispatcher = Dispatcher(
-        OperationTable(facet.operations()),
-        gates={FACET: Gate(_CALLS)},
-        timeouts={FACET: _PATIENCE_S},
-        clock=_clock,
-        metrics=metrics,
-    )
-    access: Any = lambda fields: None  # noqa: E731
+    # As many as come: a rate over no time at all. What is done for each stays the same.
+    liveness._PINGS_S = 0.0  # type: ignore[misc]
     if logging:
         start_logging(Path(os.devnull).open("w"), "info", "json", _clock)  # noqa: SIM115 (as long as we)
-        access = lambda fields: _access_log.info("access", **fields)  # noqa: E731
-    patience = dict.fromkeys(("idle", "stall", "stream_idle", "write_stall"), _PATIENCE_S)
-    return OAPFactory(
-        dispatcher=dispatcher,
-        metrics=metrics,
-        clock=_clock,
-        access=access,
-        limits=Limits(),
-        timeouts=Timeouts(**patience),
-    )
+    else:
+        product._access = lambda fields: None
+    config = {
+        "http": {"listen": "off"},
+        "admin": {"listen": "127.0.0.1:0"},
+        "oap": {"listen": "127.0.0.1:0"},
+        "owners": {name: {"url": "unix:/nowhere/owner"} for name in ("index", "storage")},
+        "timeouts": dict.fromkeys(("idle", "stall", "stream_idle", "write_stall"), _PATIENCE_S),
+    }
+    settings = FacetSettings(limit=_CALLS, timeout=_PATIENCE_S)
+    node = make_node(Config.from_mapping(config), _clock, facets=[(facet, settings)])
+    node.startService()
+    return int(node.addresses["oap"].rpartition(":")[2])
 
 
 class Bare(protocol.Protocol):
@@ -196,6 +192,13 @@ class Bare(protocol.Protocol):
         return self._answer
 
 
+class BareEcho(Bare):
+    """The same with what came sent back, as a PING's payload is."""
+
+    def answer(self, payload: bytes) -> bytes:
+        return payload
+
+
 class BareJSON(Bare):
     """The same with the heads read and written as JSON, by the standard library, unchecked."""
 
@@ -205,18 +208,35 @@ class BareJSON(Bare):
         return json.dumps({"status": 200}, separators=(",", ":")).encode()
 
 
+BARE: Final = {"bare": Bare, "echo": BareEcho, "json": BareJSON}
+
+
 class Control(LineOnlyReceiver):
     """Answers the lines on standard input."""
 
     delimiter = b"\n"
 
-    def __init__(self, factory: Any, facet: NullFacet) -> None:
-        self._factory = factory
+    def __init__(self, facet: NullFacet) -> None:
         self._facet = facet
+        self._shares: Shares | None = None
 
     def lineReceived(self, line: bytes) -> None:
-        answer: Any = self._facet.go() if line == b"go" else measure()
+        answer: Any
+        if line == b"go":
+            answer = self._facet.go()
+        elif line == b"profile":
+            answer = self._profiled()
+        else:
+            answer = measure()
         self.sendLine(json.dumps(answer).encode())
+
+    def _profiled(self) -> dict[str, float]:
+        """Begin a profile, or end it and return it."""
+        shares, self._shares = self._shares, None
+        if shares is not None:
+            return shares.end()
+        self._shares = Shares()
+        return {}
 
     def connectionLost(self, reason: object = None) -> None:
         if _clock.running:
@@ -237,7 +257,7 @@ def measure() -> dict[str, float]:
 def main() -> None:
     """Serve until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("kind", choices=("node", "logging", "bare", "json"))
+    parser.add_argument("kind", choices=("node", "logging", *BARE))
     parser.add_argument("--cpu", type=int)
     parser.add_argument("--traced", action="store_true")
     options = parser.parse_args()
@@ -246,15 +266,15 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     facet = NullFacet()
-    if options.kind in ("bare", "json"):
-        factory: Any = protocol.Factory.forProtocol(Bare if options.kind == "bare" else BareJSON)
+    if options.kind in BARE:
+        factory = protocol.Factory.forProtocol(BARE[options.kind])
+        port = _clock.listenTCP(0, factory, backlog=1024, interface="127.0.0.1").getHost().port
     else:
-        factory = make_factory(facet, logging=options.kind == "logging")
-    port = _clock.listenTCP(0, factory, backlog=1024, interface="127.0.0.1")
+        port = start_node(facet, logging=options.kind == "logging")
     if options.traced:
         tracemalloc.start()
-    stdio.StandardIO(Control(factory, facet))
-    sys.stdout.write(json.dumps({"port": port.getHost().port}) + "\n")
+    stdio.StandardIO(Control(facet))
+    sys.stdout.write(json.dumps({"port": port}) + "\n")
     sys.stdout.flush()
     _clock.run()
 

@@ -29,7 +29,7 @@ from micronode.oap.wire.limits import (
 )
 from tests.bench import memory
 from tests.bench.decode_peers import CONTESTANTS, oap
-from tests.bench.load import Pairs, pin, raise_open_files, running
+from tests.bench.load import Pairs, call_frame, pin, ping_frame, raise_open_files, running
 from tests.bench.page import write
 from tests.bench.plot import SOURCE
 from tests.bench.rounds import interleave, ratio
@@ -42,10 +42,18 @@ DECODE: Final[dict[int, tuple[int, dict[str, float]]]] = {
 #: A frame of 1 MiB in pieces of 1 KiB may cost this many times what four of 256 KiB cost; 4: quadratic.
 LINEAR: Final = 1.6
 CONNECTIONS, INFLIGHT = 64, 16
-PAIRS: Final = 0.5
+#: Name -> the kind of node, and what it is asked.
+PAIRS: Final = {
+    "ping": ("node", ping_frame),
+    "echo": ("echo", ping_frame),
+    "node": ("node", call_frame),
+    "logging": ("logging", call_frame),
+    "bare": ("bare", call_frame),
+    "json": ("json", call_frame),
+}
+PAIRS_TARGET: Final = 0.5
 IDLE_BYTES: Final = 16 * 1024
 OUT_BYTES: Final = 256 * 1024
-_KINDS: Final = ("node", "logging", "bare", "json")
 
 Row = dict[str, Any]
 
@@ -97,13 +105,14 @@ def decode(rounds: int, figures: dict[str, Any]) -> Iterator[Row]:
 def pairs(rounds: int, seconds: float, figures: dict[str, Any]) -> Iterator[Row]:
     """Measure requests with their replies: each kind of node on one processor, the callers on another."""
     pin(1 if (os.cpu_count() or 1) > 1 else None)
-    rates: dict[str, list[float]] = {kind: [] for kind in _KINDS}
-    costs: dict[str, list[float]] = {kind: [] for kind in _KINDS}
+    rates: dict[str, list[float]] = {name: [] for name in PAIRS}
+    costs: dict[str, list[float]] = {name: [] for name in PAIRS}
     for _ in range(rounds):
-        for kind in _KINDS:
+        for name, (kind, make) in PAIRS.items():
             with running(kind, "--cpu", "0") as node:
                 load = Pairs(
                     node.port,
+                    make(),
                     connections=CONNECTIONS,
                     inflight=INFLIGHT,
                     hello=kind in ("node", "logging"),
@@ -112,16 +121,17 @@ def pairs(rounds: int, seconds: float, figures: dict[str, Any]) -> Iterator[Row]
                 load.run(seconds / 4)
                 before = node.ask("memory")["cpu_s"]
                 answered, took = load.run(seconds)
-                costs[kind].append((node.ask("memory")["cpu_s"] - before) / answered)
-                rates[kind].append(answered / took)
+                costs[name].append((node.ask("memory")["cpu_s"] - before) / answered)
+                rates[name].append(answered / took)
                 load.close()
-    figures["pairs"] = {kind: round(statistics.median(rates[kind])) for kind in _KINDS}
-    figures["pairs per CPU second"] = {kind: round(1 / statistics.median(costs[kind])) for kind in _KINDS}
+    figures["pairs"] = {name: round(statistics.median(rates[name])) for name in PAIRS}
+    figures["pairs per CPU second"] = {name: round(1 / statistics.median(costs[name])) for name in PAIRS}
     for name, one, other, target in (
-        ("pairs, to bare Twisted", "node", "bare", PAIRS),
-        ("pairs, to bare Twisted with JSON heads", "node", "json", None),
+        ("PING pairs, to bare Twisted", "ping", "echo", PAIRS_TARGET),
+        ("null facet pairs, to bare Twisted", "node", "bare", PAIRS_TARGET),
+        ("null facet pairs, to bare Twisted with JSON heads", "node", "json", None),
         ("bare Twisted with JSON heads, to bare Twisted", "json", "bare", None),
-        ("pairs with an access log, to without", "logging", "node", None),
+        ("null facet pairs with an access log, to without", "logging", "node", None),
     ):
         value = statistics.median(
             theirs / ours for ours, theirs in zip(costs[one], costs[other], strict=True)
@@ -129,18 +139,32 @@ def pairs(rounds: int, seconds: float, figures: dict[str, Any]) -> Iterator[Row]
         yield row(name, value, target)
 
 
+def shares(figures: dict[str, Any]) -> Iterator[Row]:
+    """Find out where the time of a null facet's call goes; these are figures, not rows."""
+    with running("node", "--cpu", "0") as node:
+        load = Pairs(node.port, call_frame(), connections=CONNECTIONS, inflight=INFLIGHT, hello=True)
+        load.begin()
+        load.run(0.5)
+        node.ask("profile")
+        load.run(2.0)
+        figures["shares"] = node.ask("profile")
+        load.close()
+    yield from ()
+
+
 def held(figures: dict[str, Any]) -> Iterator[Row]:
     """Measure what connections cost in memory."""
     raise_open_files()
     inward = CONNECTION_WINDOW_BYTES + MAX_FRAME_BYTES
-    for name, measured, most in (
-        ("idle connection", memory.idle(), IDLE_BYTES),
-        ("64 windowed uploads that nobody takes", memory.uploads(windowed=True), inward),
-        ("64 uploads that nobody takes", memory.uploads(windowed=False), inward),
-        ("64 downloads that nobody reads", memory.downloads(), OUT_BYTES),
+    for name, measured, most, resident in (
+        ("idle connection", memory.idle(), IDLE_BYTES, IDLE_BYTES),
+        ("64 windowed uploads that nobody takes", memory.uploads(windowed=True), inward, inward),
+        ("64 uploads that nobody takes", memory.uploads(windowed=False), inward, inward),
+        # What is bounded is what waits; pieces of 64 KiB that come and go leave holes beside it.
+        ("64 downloads that nobody reads", memory.downloads(), OUT_BYTES, None),
     ):
         figures[name] = {key: round(value) for key, value in measured.items()}
-        yield row(f"{name}, resident", measured["rss"], most, most=True, unit="B")
+        yield row(f"{name}, resident", measured["rss"], resident, most=True, unit="B")
         yield row(f"{name}, traced", measured["traced"], most, most=True, unit="B")
 
 
@@ -173,6 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
         decode(5 if quick else 31, figures),
         held(figures),
         pairs(1 if quick else 5, 1.0 if quick else 2.0, figures),
+        shares(figures),
     ):
         for one in section:
             rows.append(one)

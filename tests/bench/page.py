@@ -16,6 +16,8 @@ PAGE: Final = SOURCE.parents[1] / "PERFORMANCE.rst"
 BEGIN: Final = ".. The figures begin: python -m tests.bench.page\n"
 END: Final = ".. The figures end.\n"
 _KINDS: Final = {
+    "ping": "micronode, PING",
+    "echo": "bare Twisted, echoing PING",
     "node": "micronode, null facet",
     "logging": "the same, with its access log",
     "bare": "bare Twisted",
@@ -63,6 +65,7 @@ def figures(document: Mapping[str, Any]) -> str:
         (spelled, f"{saved['pairs'][kind]:,}", f"{saved['pairs per CPU second'][kind]:,}")
         for kind, spelled in _KINDS.items()
     ]
+    shares = [(part, f"{share:.0%}") for part, share in saved["shares"].items() if share >= 0.01]
     parts = (
         f"Measured on {document['date']}, {document['cpus']} CPUs ({document['machine']}):\n{versions}.\n",
         _table(("What", "measured", "target", ""), targets),
@@ -72,6 +75,8 @@ def figures(document: Mapping[str, Any]) -> str:
         _table(("Decoder", "64 B", "64 KiB"), decoded),
         "Requests with replies a second, on the wall and of the node's CPU time:\n",
         _table(("Node", "wall", "CPU"), pairs),
+        "Where the time of a call of the null facet goes, by cProfile:\n",
+        _table(("Part", "share"), shares),
     )
     return "\n".join(parts)
 

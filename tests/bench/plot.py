@@ -17,7 +17,9 @@ _WIDTH, _LABEL, _BAR, _GAP = 760, 190, 16, 7
 _RIGHT: Final = 90
 _OURS, _OTHERS, _INK, _FAINT, _PAPER = "#0b5fae", "#9aa5b1", "#1c2733", "#d5dbe1", "#ffffff"
 _NAMES: Final = {
-    "node": "micronode",
+    "ping": "micronode, PING",
+    "echo": "bare Twisted, PING",
+    "node": "micronode, null facet",
     "logging": "micronode, access log",
     "bare": "bare Twisted",
     "json": "bare Twisted, JSON heads",
@@ -65,7 +67,7 @@ def _panel(top: int, title: str, axis: str, figures: Mapping[str, float]) -> tup
         parts.append(_text(x, bottom + 15, _spell(10.0**power), "middle", 'font-size="11"'))
     for number, (name, value) in enumerate(figures.items()):
         y = first + number * (_BAR + _GAP)
-        ours = name in ("micronode", "node", "logging")
+        ours = name in ("micronode", "ping", "node", "logging")
         end = at(value)
         parts.append(_text(_LABEL - 8, y + 13, _NAMES.get(name, name), "end"))
         parts.append(

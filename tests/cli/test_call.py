@@ -263,6 +263,9 @@ class CallTests(CommandTestCase):
     def test_description_without_a_time(self) -> None:
         self.assertEqual(describe(OAPError(404, "not_found", "gone")), "not_found (404): gone")
 
+    def test_description_commands_no_terminal(self) -> None:
+        self.assertEqual(describe(OAPError(404, "a\x1b[2J", "b\x9b")), "a [2J (404): b ")
+
 
 class ConnectTests(CommandTestCase):
     def refused(self, error: Exception) -> CommandError:

@@ -101,6 +101,12 @@ class SubscribeTests(CommandTestCase):
         self.assertEqual(self.ended(), 1)
         self.assertIn("not_found", self.complained)
 
+    def test_message_that_cannot_be_acked(self) -> None:
+        start = self.subscribe("--ack")
+        self.end.message(start, b'{"msg_id":7}')
+        self.assertEqual(self.ended(), 1)
+        self.assertIn("feed.subscribe: bad_gateway (502): the node sent a message without", self.complained)
+
     def test_node_that_ends_it_with_an_error(self) -> None:
         start = self.subscribe()
         self.end.fail(start, 503, "draining", retry_after_ms=10)

@@ -13,8 +13,8 @@ import zstandard
 from blake3 import blake3
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.endpoints import clientFromString, connectProtocol
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.internet.testing import AccumulatingProtocol
 from twisted.trial.unittest import TestCase
 
 from micronode import Config, make_node
@@ -42,16 +42,6 @@ class Quiet:
         return lambda *args, **fields: None
 
 
-class Caller(Protocol):
-    """Keeps what it reads."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        self.data += data
-
-
 class CompressionTests(TestCase):
     timeout = 60
 
@@ -76,10 +66,10 @@ class CompressionTests(TestCase):
         self.node.startService()
         self.addCleanup(self.node.stopService)
 
-    async def caller(self, door: str) -> tuple[Caller, Any]:
+    async def caller(self, door: str) -> tuple[AccumulatingProtocol, Any]:
         """Connect to *door*; return who reads, and what to write to."""
         endpoint = clientFromString(reactor, f"tcp:{self.node.addresses[door]}")
-        caller = await connectProtocol(endpoint, Caller())
+        caller = await connectProtocol(endpoint, AccumulatingProtocol())
         transport: Any = caller.transport
         self.addCleanup(transport.abortConnection)
         return caller, transport
@@ -89,7 +79,7 @@ class CompressionTests(TestCase):
         self.addCleanup(client.close)
         return client
 
-    async def frames(self, caller: Caller, ends: int) -> list[SeenFrame]:
+    async def frames(self, caller: AccumulatingProtocol, ends: int) -> list[SeenFrame]:
         """Wait until *ends* streams have ended, and return all frames after HELLO's answer."""
         while True:
             try:
@@ -100,7 +90,7 @@ class CompressionTests(TestCase):
                 return frames
             await deferLater(reactor, 0.005)
 
-    async def answers(self, caller: Caller, number: int) -> list[Any]:
+    async def answers(self, caller: AccumulatingProtocol, number: int) -> list[Any]:
         """Wait for *number* answers over HTTP."""
         while caller.data.count(b"HTTP/1.1 ") < number or not caller.data.endswith(b"}\n"):
             await deferLater(reactor, 0.005)

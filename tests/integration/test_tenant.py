@@ -7,8 +7,8 @@ from typing import Any
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.endpoints import clientFromString, connectProtocol
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.internet.testing import AccumulatingProtocol
 from twisted.trial.unittest import TestCase
 
 from micronode import Config, make_node
@@ -52,16 +52,6 @@ class SpyOwner(BadOwner):
         return [line for line in head.split("\r\n") if line.startswith("x-") and "request-id" not in line]
 
 
-class Caller(Protocol):
-    """Keeps what it reads."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        self.data += data
-
-
 class TenantTests(TestCase):
     timeout = 30
 
@@ -82,9 +72,9 @@ class TenantTests(TestCase):
         self.node.startService()
         self.addCleanup(self.node.stopService)
 
-    async def connect(self, door: str) -> tuple[Caller, Any]:
+    async def connect(self, door: str) -> tuple[AccumulatingProtocol, Any]:
         caller = await connectProtocol(
-            clientFromString(reactor, f"tcp:{self.node.addresses[door]}"), Caller()
+            clientFromString(reactor, f"tcp:{self.node.addresses[door]}"), AccumulatingProtocol()
         )
         transport: Any = caller.transport
         self.addCleanup(transport.abortConnection)

@@ -11,8 +11,8 @@ import zstandard
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.inflate import inflate_zstd
-from micronode.oap.caller import CallerProtocol
 from micronode.oap.client import OAPClient
+from micronode.oap.client.protocol import CallerProtocol
 from micronode.oap.compression import MIN_DEFLATE_BYTES, deflate, is_compressible, make_inflate
 from micronode.oap.wire.compression import InflateError
 from micronode.oap.wire.frames import APP_E2E, COMP, END, REQ, encode_frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from twisted.internet.interfaces import INegotiated, IPushProducer
 from twisted.internet.task import Clock
@@ -14,6 +15,7 @@ from micronode.oap.fairness import HELD_BYTES, QUANTUM_BYTES
 from micronode.oap.outbox import MAX_CONTROL_BYTES, Outbox, keep_unsent_small
 from tests.contracts.sink import SpyProducer
 from tests.support.oap import MemoryTransport
+from tests.support.tcp import TCPTransport
 
 
 class _Talker:
@@ -160,6 +162,24 @@ class OutboxTests(SynchronousTestCase):
         self.transport.drain()
         self.assertEqual((self.outbox.crowded, self.relieved, self.broken), (False, [True], []))
 
+    def test_crowded_anew_by_what_comes_of_the_turns(self) -> None:
+        self.transport.fill()
+        self.outbox.write_control(bytes(MAX_CONTROL_BYTES + 1))
+        outbox, transport = self.outbox, self.transport
+
+        class Refusing(_Talker):
+            def take_turn(self, limit: int) -> int:
+                self.left = 0
+                transport.fill()
+                outbox.write_control(bytes(MAX_CONTROL_BYTES + 1))
+                return 1
+
+        Refusing(outbox, 1, 1)
+        self.transport.drain()
+        self.assertEqual((self.outbox.crowded, self.relieved), (True, []))
+        self.transport.drain()
+        self.assertEqual((self.outbox.crowded, self.relieved), (False, [True]))
+
     def test_not_relieved_of_what_was_no_crowd(self) -> None:
         self.transport.fill()
         self.outbox.write_control(bytes(MAX_CONTROL_BYTES))
@@ -208,6 +228,12 @@ class OutboxTests(SynchronousTestCase):
 
 class UnsentTests(SynchronousTestCase):
     """What the kernel may keep unsent."""
+
+    def test_the_end_of_a_chunk_does_not_wait(self) -> None:
+        transport = TCPTransport()
+        ignored: Any = lambda: None  # noqa: E731
+        Outbox(transport, Clock(), stall_s=30.0, broken=ignored, crowded=ignored, relieved=ignored)
+        self.assertFalse(transport.delays)
 
     def test_tcp_is_told(self) -> None:
         with socket.socket() as peer:

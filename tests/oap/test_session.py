@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from twisted.internet.interfaces import IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from micronode.calls.call import Ingress, ResponseHead
 from micronode.errors import ErrorCode, NodeError
@@ -232,6 +234,29 @@ class Windows(SynchronousTestCase):
         self.node.clock.advance(30)
         self.assertEqual([(frame.corr_id, frame.code) for frame in self.end.heard()], [(1, 408)])
         self.assertFalse(self.node.calls[1].cancelled)
+
+    def test_window_that_its_producer_fills_at_once_is_watched_too(self) -> None:
+        self.end.send(start(1, flags=ACK_REQ))
+        sink = self.node.calls[0].sink
+
+        @implementer(IPushProducer)
+        class Prompt:
+            def pauseProducing(self) -> None:
+                pass
+
+            def resumeProducing(self) -> None:
+                sink.write(bytes(STREAM_WINDOW_BYTES))
+
+            def stopProducing(self) -> None:
+                pass
+
+        sink.start(ResponseHead())
+        sink.registerProducer(Prompt(), True)
+        sink.write(bytes(STREAM_WINDOW_BYTES + 5))
+        self.end.send(credit_frame(1, STREAM_WINDOW_BYTES))
+        self.assertFalse(self.end.heard()[-1].ends)
+        self.node.clock.advance(30)
+        self.assertEqual([(frame.corr_id, frame.code) for frame in self.end.heard()], [(1, 408)])
 
 
 class Unread(SynchronousTestCase):

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.oap.wire.frames import ACK_REQ
 from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES
 from tests.support.oap import CallerEnd, SpyConsumer, StubNode, body, put, start
 
@@ -22,7 +23,7 @@ class Uploads(SynchronousTestCase):
         return self.node.calls[-1].call.body
 
     def errors(self, end: CallerEnd) -> list[tuple[int, str]]:
-        return [(frame.corr_id, frame.json["code"]) for frame in end.heard()]
+        return [(frame.corr_id, frame.json["code"]) for frame in end.heard() if frame.code >= 400]
 
     def test_body_reaches_the_consumer(self) -> None:
         upload, consumer = self.upload(1), SpyConsumer()
@@ -175,3 +176,42 @@ class Uploads(SynchronousTestCase):
         self.end.send(body(1, b"x", ended=True))
         self.node.clock.advance(59)
         self.assertEqual(self.end.heard(), [])
+
+    def test_body_that_nobody_takes_ends_in_the_end(self) -> None:
+        for flags, data, ended in (
+            (0, b"x", True),
+            (ACK_REQ, b"x", True),
+            (ACK_REQ, b"x", False),
+            (0, b"", True),
+        ):
+            with self.subTest(flags=flags, data=data, ended=ended):
+                self.setUp()
+                self.end.send(put(1, flags=flags), body(1, data, ended=ended))
+                for seconds in (30, 29.9):
+                    self.node.clock.advance(seconds)
+                    self.assertEqual(self.errors(self.end), [])
+                self.node.clock.advance(0.1)
+                self.assertEqual(self.errors(self.end), [(1, "owner_unavailable")])
+                self.assertTrue(self.node.calls[0].cancelled)
+
+    def test_body_that_is_taken_slowly_goes_on(self) -> None:
+        self.end.send(put(1, flags=ACK_REQ))
+        upload, consumer = self.node.calls[0].call.body, SpyConsumer()
+        assert upload is not None
+        upload.startProducing(consumer)
+        for _ in range(3):
+            upload.pauseProducing()
+            self.end.send(body(1, b"x"))
+            self.end.heard()
+            self.node.clock.advance(29)
+            upload.resumeProducing()
+            upload.pauseProducing()
+            self.end.send(body(1, b"y"))
+            self.node.clock.advance(31)
+            self.assertEqual(self.errors(self.end), [])
+            upload.resumeProducing()
+        self.end.send(body(1, b"", ended=True))
+        # All was passed on: what follows is the facet's.
+        self.node.clock.advance(59)
+        self.assertEqual(self.errors(self.end), [])
+        self.assertEqual(consumer.data, b"xy" * 3)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Gauge
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.observability.heartbeat import INTERVAL_S, LAGGING_S, Heartbeat
+from micronode.observability.series import Gauge
 
 
 class HeartbeatTests(SynchronousTestCase):
@@ -14,11 +14,11 @@ class HeartbeatTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.registry = CollectorRegistry()
-        self.beats = Heartbeat(self.clock, Gauge("lag", "Lag.", registry=self.registry))
+        self.gauge = Gauge()
+        self.beats = Heartbeat(self.clock, self.gauge)
 
-    def shown(self) -> float | None:
-        return self.registry.get_sample_value("lag")
+    def shown(self) -> float:
+        return self.gauge.value
 
     def test_on_time(self) -> None:
         self.beats.startService()

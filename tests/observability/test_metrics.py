@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from micronode.errors import ErrorCode
 from micronode.lifecycle import State
 from micronode.observability.metrics import (
-    BUCKETS,
     CONTENT_TYPE,
     FRAME_KINDS,
     MAX_SERIES,
@@ -26,6 +25,7 @@ from micronode.observability.metrics import (
     Metrics,
     method_label,
 )
+from micronode.observability.series import BUCKETS
 
 #: Each metric there is so far: its type and the labels it may have. Names are golden.
 GOLDEN: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -185,6 +185,10 @@ class CallerConnection:
         app = self._streams.cancel(corr_id).app
         return encode_frame(REQ | END, Code.CANCEL, app, corr_id)
 
+    def ping(self) -> bytes:
+        """Ask the node whether it is there; any frame says so."""
+        return encode_frame(EVENT, Control.PING, 0, 0)
+
     def pong(self, ping: NodePinged) -> bytes:
         """Echo a PING of the node."""
         return encode_frame(EVENT, Control.PONG, 0, ping.corr_id, ping.payload)

@@ -23,7 +23,7 @@ from micronode.oap.wire.decoder import FrameError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import FrameIgnored
 from micronode.oap.wire.frames import COMP, END, EVENT, START, Code
-from micronode.oap.wire.heads import HeadError, parse_object
+from micronode.oap.wire.heads import HeadError, parse_answer_head, parse_object
 from micronode.oap.wire.limits import (
     CONNECTION_WINDOW_BYTES,
     MAX_CHUNK_BYTES,
@@ -54,9 +54,10 @@ class Asked:
     :ivar subscribed: whether messages may come.
     :ivar inflow: the window of the answer, where there is one.
     :ivar outflow: the window of the request's body, likewise.
+    :ivar owed: bytes of the answer's body that its head promised and that have not come; None: no promise.
     """
 
-    __slots__ = ("app", "inflow", "outflow", "state", "subscribed")
+    __slots__ = ("app", "inflow", "outflow", "owed", "state", "subscribed")
 
     def __init__(self, app: int, *, asking: bool, subscribed: bool) -> None:
         self.app = app
@@ -64,6 +65,7 @@ class Asked:
         self.subscribed = subscribed
         self.inflow: Inflow | None = None
         self.outflow: Outflow | None = None
+        self.owed: int | None = None
 
     @property
     def asking(self) -> bool:
@@ -221,6 +223,10 @@ class CallerStreams:
             payload = self._inflated(payload, MAX_HEAD_BYTES if starts else self.max_chunk)
         if not (failed or starts):
             self._count(corr_id, asked, len(payload))
+            if asked.owed is not None:
+                asked.owed -= len(payload)
+                if asked.owed < 0 or (ended and asked.owed):
+                    raise FrameError(ErrorCode.BAD_SEQUENCE, "an answer of another length than its head says")
         dropped, asked.state = asked.given_up, after
         if ended:
             del self._asked[corr_id]
@@ -232,9 +238,12 @@ class CallerStreams:
         if not starts:
             return ChunkReceived(corr_id, payload, ended)
         try:
-            return HeadReceived(corr_id, parse_object(payload), ended)
+            head = parse_answer_head(payload)
         except HeadError as error:
             raise FrameError(error.code, error.message) from None
+        # Without a body the length is what there would be, as in the answer to HEAD.
+        asked.owed = head.get("length")
+        return HeadReceived(corr_id, head, ended)
 
     def _message(self, asked: Asked, flags: int, code: int, corr_id: int, payload: bytes) -> CallerEvent:
         legal = asked.subscribed and (asked.state, CallInput.RECEIVE_EVENT) in CALL

@@ -237,9 +237,9 @@ class NodeConnection:
         payload = dump_object(dict(head))
         if len(payload) > self.max_head:
             raise IllegalSendError(f"a head of {len(payload)} bytes, where {self.max_head} may be")
-        stream = self._sending(corr_id, StreamInput.SEND_WHOLE if ended else StreamInput.SEND_HEAD)
+        stream = self._sending(corr_id, _SEND_WHOLE if ended else _SEND_HEAD)
         flags = RESP | START | END if ended else RESP | START
-        return encode_frame(flags, Code.OK, stream.app, corr_id, payload, tenant=stream.tenant)
+        return encode_frame(flags, _OK, stream.app, corr_id, payload, tenant=stream.tenant)
 
     def send_body(self, corr_id: int, data: bytes, *, compress: bool = False) -> bytes:
         """Send body bytes of a begun answer, as frames of at most ``max_chunk``; none for no bytes.
@@ -254,7 +254,7 @@ class NodeConnection:
             stream.outflow.sent += len(data)
         deflate = self._deflates(stream, compress)
         if deflate is None and 0 < len(data) <= self.max_chunk:
-            return encode_frame(RESP, Code.PARTIAL, stream.app, corr_id, data, tenant=stream.tenant)
+            return encode_frame(RESP, _PARTIAL, stream.app, corr_id, data, tenant=stream.tenant)
         return body_frames(stream, corr_id, data, self.max_chunk, deflate)
 
     def send_event(self, corr_id: int, message: bytes, *, compress: bool = False) -> bytes:
@@ -285,7 +285,7 @@ class NodeConnection:
     def send_end(self, corr_id: int) -> bytes:
         """End a begun answer well."""
         stream = self._sending(corr_id, StreamInput.SEND_END)
-        return encode_frame(RESP | END, Code.OK, stream.app, corr_id, tenant=stream.tenant)
+        return encode_frame(RESP | END, _OK, stream.app, corr_id, tenant=stream.tenant)
 
     def send_error(self, corr_id: int, code: ErrorCode, error: Mapping[str, Any]) -> bytes:
         """End a stream with the error object *error*; ``cancelled`` has no payload."""
@@ -307,7 +307,7 @@ class NodeConnection:
 
     def send_pong(self, ping: PingReceived) -> bytes:
         """Echo a PING."""
-        return encode_frame(EVENT, Control.PONG, 0, ping.corr_id, ping.payload)
+        return encode_frame(EVENT, _PONG, 0, ping.corr_id, ping.payload)
 
     def send_ping(self) -> bytes:
         """Ask the caller whether it is there; any frame says so."""
@@ -332,5 +332,10 @@ class NodeConnection:
         self.state = after
 
 
-# Looked up once: attribute access on an Enum class is slow before Python 3.12, and this runs once a frame.
+# Looked up once: attribute access on an Enum class is slow before Python 3.12, and these run once a frame.
 _SEND_STREAM: Final = ConnectionInput.SEND_STREAM
+_SEND_WHOLE: Final = StreamInput.SEND_WHOLE
+_SEND_HEAD: Final = StreamInput.SEND_HEAD
+_OK: Final = int(Code.OK)
+_PARTIAL: Final = int(Code.PARTIAL)
+_PONG: Final = int(Control.PONG)

@@ -6,6 +6,8 @@ what it says, and no stream could carry the answer.
 
 from __future__ import annotations
 
+from typing import Final
+
 from micronode.oap.wire.decoder import FrameError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import CreditReceived, Event, FrameIgnored, HelloReceived, PingReceived
@@ -14,6 +16,10 @@ from micronode.oap.wire.heads import HeadError
 from micronode.oap.wire.hello import parse_hello
 from micronode.oap.wire.limits import MAX_PING_BYTES
 from micronode.oap.wire.windows import CREDIT_BYTES, read_credit
+
+# Looked up once: attribute access on an Enum class is slow before Python 3.12, and these run once a frame.
+_PING: Final = int(Control.PING)
+_CREDIT: Final = int(Control.CREDIT)
 
 
 def receive_hello(flags: int, code: int, app: int, corr_id: int, payload: bytes | None) -> HelloReceived:
@@ -47,11 +53,11 @@ def receive_control(flags: int, code: int, corr_id: int, payload: bytes | None) 
         raise FrameError(ErrorCode.CHUNK_TOO_LARGE, "the control frame is over max_chunk")
     if flags & COMP:
         raise FrameError(ErrorCode.BAD_COMPRESSION, "COMP on a control frame")
-    if code == Control.PING:
+    if code == _PING:
         if len(payload) > MAX_PING_BYTES:
             raise FrameError(ErrorCode.BAD_REQUEST, f"a PING over {MAX_PING_BYTES} bytes")
         return PingReceived(corr_id, payload)
-    if code == Control.CREDIT:
+    if code == _CREDIT:
         if len(payload) != CREDIT_BYTES:
             raise FrameError(ErrorCode.BAD_REQUEST, f"a CREDIT whose payload is not {CREDIT_BYTES} bytes")
         return CreditReceived(corr_id, read_credit(payload))

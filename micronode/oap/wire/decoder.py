@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from micronode.oap.wire.errors import ErrorCode
-from micronode.oap.wire.frames import LEGAL_FLAGS, REQ, START
+from micronode.oap.wire.frames import EVENT, LEGAL_FLAGS, REQ, START
 from micronode.oap.wire.limits import (
     HEADER_BYTES,
     MAX_CAP_BYTES,
@@ -114,7 +114,7 @@ class FrameDecoder:
                 payload = data[position + header : end]
                 position = end
                 yield flags, code, app, tenant, corr_id, b"", payload
-            if not app:  # only HELLO changes the limits, and it is a control frame
+            if not (app or flags & EVENT):  # only HELLO changes the limits, and its answer
                 small = self._small()
         if position < size:
             self._begin(data, position)

@@ -7,7 +7,7 @@ It stands in the lowest layer because the decoder needs it; everyone else takes 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 
 class ErrorCode(Enum):
@@ -76,6 +76,10 @@ class ErrorCode(Enum):
         return self.status in (429, 503)
 
 
+#: Characters of an error's message: as JSON, escaped to the last one, they fit the smallest frame.
+MAX_MESSAGE: Final = 512
+
+
 def error_object(
     code: ErrorCode,
     message: str,
@@ -86,10 +90,13 @@ def error_object(
 ) -> dict[str, Any]:
     """Build the error object: payload of an error frame and body of every HTTP error.
 
+    :param message: cut at :data:`MAX_MESSAGE`; half a surrogate pair becomes a question mark.
     :param retry_after_ms: where the code :attr:`~ErrorCode.waits` and this is None, 1000.
     """
     if retry_after_ms is None and code.waits:
         retry_after_ms = 1000
+    # It may quote what a facet was told, and is said where nothing can fail any more.
+    message = message[:MAX_MESSAGE].encode("utf-8", "replace").decode("utf-8")
     body: dict[str, Any] = {"code": code.value, "message": message, "retryable": code.retryable}
     if retry_after_ms is not None:
         body["retry_after_ms"] = retry_after_ms

@@ -82,6 +82,25 @@ def parse_call_head(data: bytes) -> CallHead:
     )
 
 
+def parse_answer_head(data: bytes) -> dict[str, Any]:
+    """Read the head of an answer, as a caller does: what is there has its type; unknown keys are kept.
+
+    :raises HeadError: as :func:`parse_call_head`.
+    """
+    value = parse_object(data)
+    status = _typed(value, "status", int, required="status" in value)
+    length = _typed(value, "length", int)
+    if status is not None and not 100 <= status <= 599:
+        raise HeadError(ErrorCode.BAD_REQUEST, "'status' must be from 100 to 599")
+    if length is not None and length < 0:
+        raise HeadError(ErrorCode.BAD_REQUEST, "'length' must not be negative")
+    for key in ("content_type", "etag", "range"):
+        _typed(value, key, str)
+    if not isinstance(value.get("verified"), bool | None):
+        raise HeadError(ErrorCode.BAD_REQUEST, "'verified' must be true or false")
+    return value
+
+
 def dump_object(value: dict[str, Any]) -> bytes:
     """Write *value* as compact UTF-8 JSON."""
     return _ENCODER.encode(value).encode("utf-8")

@@ -10,7 +10,13 @@ from enum import Enum, auto
 from typing import Final
 
 
-class ConnectionState(Enum):
+class _Key(Enum):
+    """What the tables are looked up by, once a frame: the hash of an Enum is a call of Python."""
+
+    __hash__ = object.__hash__
+
+
+class ConnectionState(_Key):
     """Where a connection is, as either end sees it."""
 
     #: Nothing but HELLO may be said.
@@ -25,7 +31,7 @@ class ConnectionState(Enum):
     CLOSED = auto()
 
 
-class ConnectionInput(Enum):
+class ConnectionInput(_Key):
     """What happens to a connection, at the node; a frame that is taken changes nothing by itself."""
 
     RECEIVE_HELLO = auto()
@@ -72,7 +78,7 @@ DEAF: Final = tuple(
 )
 
 
-class StreamState(Enum):
+class StreamState(_Key):
     """Where a stream is at the node: its request side and its response side together."""
 
     #: There was no START yet.
@@ -91,7 +97,7 @@ class StreamState(Enum):
     CLOSED = auto()
 
 
-class StreamInput(Enum):
+class StreamInput(_Key):
     """What happens to a stream; RECEIVE_* is the caller's doing, SEND_* is ours."""
 
     RECEIVE_START = auto()
@@ -150,7 +156,7 @@ DROPPING: Final = tuple(
 )
 
 
-class CallerInput(Enum):
+class CallerInput(_Key):
     """What happens to a connection, at the caller."""
 
     SEND_HELLO = auto()
@@ -184,7 +190,7 @@ def _caller_table() -> dict[tuple[ConnectionState, CallerInput], ConnectionState
 CALLER: Final = _caller_table()
 
 
-class CallState(Enum):
+class CallState(_Key):
     """Where a stream is at the caller."""
 
     #: The request's body is open, no head has come.
@@ -203,7 +209,7 @@ class CallState(Enum):
     OVER = auto()
 
 
-class CallInput(Enum):
+class CallInput(_Key):
     """What happens to a stream at the caller."""
 
     SEND_BODY = auto()

@@ -1,4 +1,4 @@
-"""The streams of a caller: messages of a subscription; answers and windows are in ``test_caller``."""
+"""The streams of a caller: messages of a subscription, promised lengths; the rest is in ``test_caller``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.oap.wire.caller import CallerConnection, CallFailed, HeadReceived, MessageReceived
+from micronode.oap.wire.caller import (
+    CallerConnection,
+    CallFailed,
+    ChunkReceived,
+    HeadReceived,
+    MessageReceived,
+)
 from micronode.oap.wire.compression import InflateError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import ConnectionFailed, FrameIgnored
@@ -99,3 +105,48 @@ class Messages(SynchronousTestCase):
         caller.hello(None)
         list(caller.receive(encode_frame(RESP, 200, 0, 0, b'{"flags_supported":255}')))
         self.assertRaises(IllegalSendError, caller.open, APP, {}, ended=True, subscribed=True)
+
+
+class Lengths(SynchronousTestCase):
+    """A head that promises a length."""
+
+    def hear(self, *frames: bytes) -> list[Any]:
+        caller = CallerConnection(inflate=inflate)
+        caller.hello(None)
+        list(caller.receive(encode_frame(RESP, 200, 0, 0, dump_object({"max_chunk": 10}))))
+        caller.open(APP, {}, ended=True)
+        head = encode_frame(RESP | START, 200, APP, 1, dump_object({"length": 5}))
+        return list(caller.receive(head + b"".join(frames)))
+
+    def test_kept(self) -> None:
+        chunk, end = encode_frame(RESP, 206, APP, 1, b"123"), encode_frame(RESP | END, 200, APP, 1, b"45")
+        self.assertEqual(
+            self.hear(chunk, end)[1:], [ChunkReceived(1, b"123", False), ChunkReceived(1, b"45", True)]
+        )
+        doubled = encode_frame(RESP | COMP, 206, APP, 1, b"12")
+        self.assertIsInstance(
+            self.hear(doubled, encode_frame(RESP | END, 200, APP, 1, b"5"))[-1], ChunkReceived
+        )
+
+    def test_not_kept(self) -> None:
+        for frames in (
+            (encode_frame(RESP | END, 200, APP, 1),),
+            (encode_frame(RESP, 206, APP, 1, b"1234"), encode_frame(RESP | END, 200, APP, 1)),
+            (encode_frame(RESP, 206, APP, 1, b"1234"), encode_frame(RESP, 206, APP, 1, b"56")),
+            (encode_frame(RESP | COMP, 206, APP, 1, b"123"),),
+        ):
+            failed = self.hear(*frames)[-1]
+            self.assertIsInstance(failed, ConnectionFailed)
+            self.assertEqual(failed.code, ErrorCode.BAD_SEQUENCE)
+
+    def test_no_length_is_owed_by_a_failure(self) -> None:
+        error = encode_frame(RESP | END, 502, APP, 1, b"{}")
+        self.assertEqual(self.hear(encode_frame(RESP, 206, APP, 1, b"1"), error)[-1], CallFailed(1, 502, {}))
+
+    def test_head_alone_may_have_one(self) -> None:
+        caller = CallerConnection()
+        caller.hello(None)
+        list(caller.receive(encode_frame(RESP, 200, 0, 0, b"{}")))
+        caller.open(APP, {}, ended=True)
+        frame = encode_frame(RESP | START | END, 200, APP, 1, dump_object({"length": 5}))
+        self.assertEqual(list(caller.receive(frame)), [HeadReceived(1, {"length": 5}, True)])

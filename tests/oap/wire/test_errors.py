@@ -8,6 +8,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.oap.wire.errors import ErrorCode, error_object
+from micronode.oap.wire.heads import dump_object
+from micronode.oap.wire.limits import HEADER_BYTES, MIN_MAX_FRAME_BYTES
 
 SPECIFICATION = Path(__file__).resolve().parents[3] / "specs" / "oap-1.md"
 
@@ -44,6 +46,12 @@ class ErrorObjectTests(SynchronousTestCase):
                 "request_id": "r",
             },
         )
+
+    def test_any_message_fits_the_smallest_frame(self) -> None:
+        for letter in ("\x01", "\udc80", "\U0001f600", '"'):
+            body = error_object(ErrorCode.BUSY, letter * 100_000, request_id="r" * 32, corr_id=2**64 - 1)
+            self.assertLessEqual(len(dump_object(body)), MIN_MAX_FRAME_BYTES - HEADER_BYTES)
+        self.assertEqual(error_object(ErrorCode.BUSY, "a\udc80", request_id="r")["message"], "a?")
 
     def test_what_waits_always_says_how_long(self) -> None:
         for code in ErrorCode:

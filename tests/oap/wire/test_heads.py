@@ -8,7 +8,14 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.oap.wire.errors import ErrorCode
-from micronode.oap.wire.heads import CallHead, HeadError, dump_object, parse_call_head, parse_object
+from micronode.oap.wire.heads import (
+    CallHead,
+    HeadError,
+    dump_object,
+    parse_answer_head,
+    parse_call_head,
+    parse_object,
+)
 from micronode.oap.wire.limits import MAX_HEAD_BYTES
 
 
@@ -149,6 +156,30 @@ class CallHeadTests(SynchronousTestCase):
     def test_bad_json_is_said_so(self) -> None:
         error = self.assertRaises(HeadError, parse_call_head, b"")
         self.assertEqual(error.code, ErrorCode.BAD_JSON)
+
+
+class AnswerHeadTests(SynchronousTestCase):
+    def test_good_ones_are_kept_as_they_are(self) -> None:
+        for head in (
+            {},
+            {"status": 200, "content_type": "text/plain", "length": 0, "etag": "e", "range": "r"},
+            {"status": 599, "verified": False, "length": None, "new": [1]},
+        ):
+            self.assertEqual(parse_answer_head(dump_object(head)), head)
+
+    def test_of_a_wrong_type_or_range(self) -> None:
+        for key, values in {
+            "status": (None, "200", 200.0, True, 99, 600),
+            "length": ("1", -1, 1.5, False),
+            "content_type": (1, []),
+            "etag": (0,),
+            "range": ({},),
+            "verified": (0, "true"),
+        }.items():
+            for value in values:
+                error = self.assertRaises(HeadError, parse_answer_head, dump_object({key: value}))
+                self.assertEqual(error.code, ErrorCode.BAD_REQUEST)
+                self.assertIn(repr(key), error.message)
 
 
 class DumpTests(SynchronousTestCase):

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from micronode.oap.answer import OAPError, OAPResponse
+from micronode.oap.client.response import OAPError, OAPResponse
 from micronode.oap.wire.limits import STREAM_WINDOW_BYTES
 from tests.support.oap import SpyConsumer
 

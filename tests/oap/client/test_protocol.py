@@ -15,14 +15,15 @@ from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
-from micronode.oap.answer import OAPError, OAPResponse
-from micronode.oap.caller import CallerProtocol
 from micronode.oap.client import OAPClient
+from micronode.oap.client.protocol import CallerProtocol
+from micronode.oap.client.response import OAPError, OAPResponse
 from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, Control, encode_frame
 from micronode.oap.wire.limits import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES
 from micronode.oap.wire.profiles import Profile
 from tests.support.oap import Dispatched, SpyConsumer, StubNode, read_frames
 from tests.support.pairs import ConnectionPair
+from tests.support.tcp import TCPTransport
 
 
 @implementer(IBodyProducer)
@@ -524,6 +525,23 @@ class Ending(Case):
         error = self.failureResultOf(asked, OAPError).value
         self.assertEqual(error.name, "bad_gateway")
         self.assertIn("broke OAP/1", error.message)
+
+    def test_node_that_breaks_the_protocol_and_does_not_read(self) -> None:
+        asked = self.put(StubBody(bytes(STREAM_WINDOW_BYTES)))
+        # Nothing of what is sent arrives, so that the connection cannot be closed in peace.
+        self.protocol.dataReceived(bytes(38))
+        self.assertNoResult(asked)
+        self.node.clock.advance(1)
+        self.assertTrue(self.pair.left.aborted)
+        self.pair.run()
+        self.assertEqual(self.failureResultOf(asked, OAPError).value.name, "bad_gateway")
+
+
+class Sending(SynchronousTestCase):
+    def test_the_end_of_a_chunk_does_not_wait(self) -> None:
+        transport = TCPTransport()
+        CallerProtocol(Clock()).makeConnection(transport)
+        self.assertFalse(transport.delays)
 
 
 class Greeting(SynchronousTestCase):

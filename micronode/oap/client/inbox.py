@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from micronode.oap.caller_error import OAPError
+from micronode.oap.client.errors import OAPError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.heads import HeadError, parse_object
 from micronode.oap.wire.limits import MAX_CHUNK_BYTES

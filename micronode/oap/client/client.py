@@ -1,12 +1,4 @@
-"""An OAP/1 client for embedders and for ``micronode call``.
-
-::
-
-    client = await connect(reactor, "oap://127.0.0.1:5312")
-    response = await client.call(Profile.SEARCH, "query", {"q": "reactor"})
-    print(await response.read(1 << 20))
-    await client.close()
-"""
+"""The client itself: calls, streams and subscriptions on whichever connection takes them."""
 
 from __future__ import annotations
 
@@ -16,28 +8,17 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from micronode.oap.answer import OAPResponse
-from micronode.oap.backoff import Backoff
-from micronode.oap.caller import CallerProtocol
-from micronode.oap.caller_error import OAPError
-from micronode.oap.caller_inbox import Inbox
-from micronode.oap.caller_retry import Attempts, Body, Request
-from micronode.oap.caller_stream import OAPStream
-from micronode.oap.caller_subscription import Subscription
-from micronode.oap.exchange import Exchange
-from micronode.oap.greeter import Greeter
-from micronode.oap.reconnect import Connections
+from micronode.oap.client.backoff import Backoff
+from micronode.oap.client.exchange import Exchange
+from micronode.oap.client.greeter import Greeter
+from micronode.oap.client.inbox import Inbox
+from micronode.oap.client.protocol import CallerProtocol
+from micronode.oap.client.reconnect import Connections
+from micronode.oap.client.response import OAPResponse
+from micronode.oap.client.retry import Attempts, Body, Request
+from micronode.oap.client.stream import OAPStream
+from micronode.oap.client.subscription import Subscription
 from micronode.oap.wire.profiles import Profile
-
-__all__ = [
-    "Backoff",
-    "OAPClient",
-    "OAPError",
-    "OAPResponse",
-    "OAPStream",
-    "Subscription",
-    "connect",
-]
 
 #: The answer to an ack has no body; this is a node that wants to say something.
 _ACK_BYTES = 65_536
@@ -151,11 +132,12 @@ class OAPClient:
         """Call operation *op* of *profile*, sending and taking the bodies piece by piece. Made once.
 
         :param sends: whether the request has a body; without one only the answer is taken in pieces.
+        :param deadline_ms: milliseconds to the head.
         :return: the call; it is opened at once. For the rest see :meth:`call`.
         :raises ValueError: as :meth:`call`.
         """
         request = _request(profile, op, args, deadline_ms, idempotency_key, capability)
-        return OAPStream(self._open(request, asking=sends))
+        return OAPStream(self._open(request, asking=sends), self._clock, deadline_ms)
 
     def subscribe(self, topic: str, *, capability: str | None = None) -> Subscription:
         """Take the messages of *topic* of the node's feed as they come; see :meth:`events`."""

@@ -39,9 +39,9 @@ class Outcome(Generic[T]):
         if self._result is not None:
             return
         self._result = result if isinstance(result, Failure) else (result,)
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(result)
+        # One at a time: what one of them does with it may cancel another.
+        while self._waiters:
+            self._waiters.pop(0).callback(result)
 
     def _gone(self, waiter: Deferred[T]) -> None:
         if waiter in self._waiters:

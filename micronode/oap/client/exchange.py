@@ -8,10 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 
-from micronode.oap.answer import OAPResponse
-from micronode.oap.caller_body import RequestBody, Way
-from micronode.oap.caller_error import OAPError
-from micronode.oap.caller_inbox import Inbox
+from micronode.oap.client.body import RequestBody, Way
+from micronode.oap.client.errors import OAPError
+from micronode.oap.client.inbox import Inbox
+from micronode.oap.client.response import OAPResponse
 from micronode.oap.wire.errors import ErrorCode
 
 

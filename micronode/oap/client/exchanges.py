@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from micronode.oap.caller_error import OAPError
-from micronode.oap.exchange import Exchange
+from micronode.oap.client.errors import OAPError
+from micronode.oap.client.exchange import Exchange
 from micronode.oap.wire.caller_events import (
     CallFailed,
     ChunkReceived,

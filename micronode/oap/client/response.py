@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
 from zope.interface import implementer
 
-from micronode.oap.caller_error import OAPError
+from micronode.oap.client.errors import OAPError
 from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.limits import STREAM_WINDOW_BYTES
 

@@ -9,8 +9,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.oap.caller_subscription import Subscription
 from micronode.oap.client import OAPClient, OAPError, connect
+from micronode.oap.client.subscription import Subscription
 from micronode.oap.compression import deflate
 from micronode.oap.wire.frames import ACK_REQ, COMP, Control
 from micronode.oap.wire.limits import STREAM_WINDOW_BYTES

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from micronode.oap.wire.errors import ErrorCode
+
+#: Seconds that a node has beyond a call's deadline to say itself that it passed.
+GRACE_S: Final = 1.0
 
 
 class OAPError(Exception):
@@ -47,13 +50,19 @@ class OAPError(Exception):
         """Read an error object; members that are missing or no good fall back to what *code* says."""
         name, message = error.get("code"), error.get("message")
         wait = error.get("retry_after_ms")
+        may_wait = isinstance(wait, int) and not isinstance(wait, bool) and wait >= 0
         return cls(
             code,
             name if isinstance(name, str) else _name_of(code),
             message if isinstance(message, str) else "",
             retryable=error.get("retryable") is True,
-            retry_after_ms=wait if isinstance(wait, int) and not isinstance(wait, bool) else None,
+            retry_after_ms=wait if may_wait else None,
         )
+
+
+def too_late() -> OAPError:
+    """Return what a call fails with whose deadline this side had to keep."""
+    return OAPError.from_code(ErrorCode.TIMEOUT, "the call's deadline passed here")
 
 
 def _name_of(code: int) -> str:

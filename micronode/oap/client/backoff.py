@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from micronode.oap.caller_error import OAPError
+from micronode.oap.client.errors import OAPError
 from micronode.oap.wire.errors import ErrorCode
 
 #: After these nothing was done, so that any call may be made again.

@@ -11,6 +11,8 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from micronode.oap.fairness import Backlog
+
 
 class Way(Protocol):
     """The connection, as far as a request's body needs it."""
@@ -47,7 +49,7 @@ class RequestBody:
         self._way = way
         self._corr_id = corr_id
         self._broke = broke
-        self._held = bytearray()
+        self._held = Backlog()
         self._producer: IBodyProducer | None = None
         self._paused = False
         self._waiters: list[Deferred[None]] = []
@@ -97,9 +99,7 @@ class RequestBody:
             room = self._way.room(corr_id)
             size = len(held) if room is None else min(room, len(held))
             if size:
-                data = bytes(held) if size == len(held) else bytes(held[:size])
-                del held[:size]
-                self._way.send_body(corr_id, data)
+                self._way.send_body(corr_id, held.take(size))
         if self._over:
             return
         if held:
@@ -148,11 +148,15 @@ class RequestBody:
     def _abandoned(self, waiter: Deferred[None]) -> None:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
-            self._broke(None)
+            if not self._over:
+                self._broke(None)
 
     def _release(self, failure: Failure | None) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        # Those who wait now, one at a time: what one of them does may cancel another, or wait anew.
+        for _ in range(len(self._waiters)):
+            if not self._waiters:
+                return
+            waiter = self._waiters.pop(0)
             waiter.callback(None) if failure is None else waiter.errback(failure)
 
     def _produced(self, _: object) -> None:
@@ -176,7 +180,7 @@ class RequestBody:
             if room is None or room >= len(data):
                 self._way.send_body(self._corr_id, data)
                 return
-        self._held += data
+        self._held.append(data)
         self.flush()
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:

@@ -14,14 +14,16 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from micronode import __version__
-from micronode.oap.answer import OAPResponse
-from micronode.oap.caller_error import OAPError
-from micronode.oap.caller_inbox import Inbox
-from micronode.oap.caller_opening import Opening
+from micronode.concurrency.nodelay import send_at_once
+from micronode.oap.client.errors import OAPError
+from micronode.oap.client.exchange import Exchange
+from micronode.oap.client.exchanges import Exchanges
+from micronode.oap.client.inbox import Inbox
+from micronode.oap.client.liveness import Liveness
+from micronode.oap.client.opening import Opening
+from micronode.oap.client.outcome import Outcome
+from micronode.oap.client.response import OAPResponse
 from micronode.oap.compression import make_inflate
-from micronode.oap.exchange import Exchange
-from micronode.oap.exchanges import Exchanges
-from micronode.oap.outcome import Outcome
 from micronode.oap.rate import Rate
 from micronode.oap.wire.caller import CallerConnection
 from micronode.oap.wire.caller_events import (
@@ -40,7 +42,7 @@ from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.events import ConnectionFailed
 from micronode.oap.wire.states import ConnectionState
 
-#: How long close() waits for what is unsent, in seconds.
+#: How long a close waits for what is unsent, in seconds: a node need not read.
 _CLOSE_S: Final = 1.0
 _LOST: Final = "the connection was lost before the answer was whole"
 
@@ -64,6 +66,7 @@ class CallerProtocol(Protocol):
         self._opening = Opening()
         # A node that asks without end and does not read would fill our memory with echoes.
         self._pings = Rate(clock, 10, 1.0)
+        self._liveness = Liveness(clock, ask=self._ping, lost=self._vanished)
         self._holders: set[Exchange] = set()
         self._pumping = self.full = False
         #: We close, because we were asked to or for a reason of our own; and: the transport is gone.
@@ -88,6 +91,7 @@ class CallerProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Say HELLO."""
+        send_at_once(self._transport)
         self._transport.registerProducer(self, True)
         self._transport.write(self._wire.hello(f"micronode/{__version__}"))
 
@@ -129,6 +133,7 @@ class CallerProtocol(Protocol):
         exchange = Exchange(self, corr_id, asking=asking, inbox=inbox)
         self._exchanges.add(exchange)
         self._transport.write(start)
+        self._liveness.asked()
         return exchange
 
     def refusal(self) -> OAPError:
@@ -178,15 +183,16 @@ class CallerProtocol(Protocol):
             self._closing = True
             self._exchanges.give_up(OAPError.from_code(ErrorCode.CANCELLED, "the connection was closed here"))
             self._lose()
-            late = self.clock.callLater(_CLOSE_S, self._abort)
-            self.lost.when().addCallback(lambda _: late.cancel() if late.active() else None)
         return self.lost.when()
 
     def _lose(self) -> None:
         if not self._losing:
             self._losing = True
+            self._liveness.close()
             # A transport does not close while it has a producer that it paused.
             self._transport.unregisterProducer()
+            late = self.clock.callLater(_CLOSE_S, self._abort)
+            self.lost.when().addCallback(lambda _: late.cancel() if late.active() else None)
             self._transport.loseConnection()
 
     def _abort(self) -> None:
@@ -207,16 +213,19 @@ class CallerProtocol(Protocol):
         self._pumping = True
         try:
             while not self._holders:
-                event = next(self._events, None)
-                if event is not None:
+                for event in self._events:
                     self._handle(event)
-                elif self._input:
-                    self._events = self._wire.receive(self._input.popleft())
+                    if self._holders:
+                        break
                 else:
-                    break
+                    if not self._input:
+                        break
+                    self._events = self._wire.receive(self._input.popleft())
         finally:
             self._pumping = False
         self._send_credits()
+        if not self._holders:
+            self._liveness.heard(owed=self._wire.open_streams > 0)
         if self._wire.state is ConnectionState.LEAVING and not self._wire.open_streams:
             self._lose()
 
@@ -236,6 +245,7 @@ class CallerProtocol(Protocol):
             case ChunkReceived() | MessageReceived() | HeadReceived() | CallFailed() | CreditGranted():
                 self._exchanges.handle(event)
             case HelloAnswered():
+                self._liveness.greeted(event.reply)
                 if not self.ready.called:
                     self.ready.callback(event.reply)
             case NodePinged():
@@ -248,6 +258,15 @@ class CallerProtocol(Protocol):
             case ConnectionFailed():
                 self._fail(OAPError.from_code(ErrorCode.BAD_GATEWAY, self._opening.blame(event.message)))
 
+    def _ping(self) -> None:
+        self._transport.write(self._wire.ping())
+
+    def _vanished(self) -> None:
+        self._reason = OAPError.from_code(
+            ErrorCode.BAD_GATEWAY, "the node has not been heard of for too long"
+        )
+        self._abort()
+
     def _fail(self, error: OAPError) -> None:
         self._reason = error
         self._lose()
@@ -258,6 +277,7 @@ class CallerProtocol(Protocol):
         """Read nothing until *exchange* lets go."""
         if not (self._holders or self._gone):
             self._transport.pauseProducing()
+            self._liveness.hold(True)
         self._holders.add(exchange)
 
     def let_go(self, exchange: Exchange) -> None:
@@ -267,6 +287,7 @@ class CallerProtocol(Protocol):
         self._holders.discard(exchange)
         self._pump()
         if not (self._holders or self._gone):
+            self._liveness.hold(False)
             self._transport.resumeProducing()
 
     def pauseProducing(self) -> None:
@@ -290,6 +311,7 @@ class CallerProtocol(Protocol):
         self._holders.clear()
         self._pump()
         self._wire.close()
+        self._liveness.close()
         error = self._reason = self._reason or OAPError.from_code(ErrorCode.BAD_GATEWAY, _LOST)
         # What the node did not look at before it left is `draining`, as if it had said so itself.
         self._exchanges.end(error, last=self._goaway.last_corr_id, unseen=self._draining())

@@ -8,8 +8,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.oap.caller_stream import OAPStream
 from micronode.oap.client import OAPClient, OAPError, connect
+from micronode.oap.client.stream import OAPStream
 from micronode.oap.wire.limits import STREAM_WINDOW_BYTES
 from micronode.oap.wire.profiles import Profile
 from micronode.oap.wire.windows import credit_frame
@@ -159,6 +159,44 @@ class StreamTests(SynchronousTestCase):
             for each in (stream.head(), stream.read(), stream.send(b"x")):
                 self.assertEqual(self.failureResultOf(each, OAPError).value.name, "cancelled")
             self.end.fail(start, 499, "cancelled")
+
+    def test_cancelling_one_wait_on_account_of_another(self) -> None:
+        stream, start = self.opened()
+        first, second, third = (stream.send(bytes(WINDOW + 1)) for _ in range(3))
+        first.addErrback(lambda _: second.cancel())
+        self.end.heard()
+        self.end.fail(start, 503, "owner_unavailable")
+        self.successResultOf(first)
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(self.failureResultOf(third, OAPError).value.name, "owner_unavailable")
+
+    def test_deadline_is_kept_here_where_the_node_does_not(self) -> None:
+        stream, start = self.opened()
+        waiting = stream.head()
+        self.end.heard()
+        self.node.reactor.advance(1)
+        self.assertNoResult(waiting)
+        self.node.reactor.advance(0.007)
+        self.assertEqual(self.failureResultOf(waiting, OAPError).value.name, "timeout")
+        [cancel] = self.end.heard()
+        self.assertEqual((cancel.code, cancel.corr_id), (499, start.corr_id))
+
+    def test_deadline_is_to_the_head(self) -> None:
+        stream, start = self.opened()
+        self.end.begin(start)
+        self.assertEqual(self.node.delayed, [])
+        waiting = stream.read()
+        self.end.chunk(start, b"late", ended=True)
+        self.assertEqual(self.successResultOf(waiting), b"late")
+
+    def test_deadline_of_what_was_not_opened(self) -> None:
+        self.end.hang_up()
+        stream = self.stream()
+        opening, waiting = Deferred.fromCoroutine(stream.__aenter__()), stream.head()
+        self.node.reactor.advance(1.007)
+        for each in (opening, waiting):
+            self.assertEqual(self.failureResultOf(each, OAPError).value.name, "timeout")
+        self.assertEqual(self.node.delayed, [])
 
     def test_cancelling_the_taking_of_a_piece(self) -> None:
         stream, start = self.opened()

@@ -6,12 +6,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from micronode.oap.answer import OAPResponse
-from micronode.oap.caller_body import RequestBody
-from micronode.oap.exchange import Exchange
-from micronode.oap.outcome import Outcome
+from micronode.oap.client.body import RequestBody
+from micronode.oap.client.errors import GRACE_S, too_late
+from micronode.oap.client.exchange import Exchange
+from micronode.oap.client.outcome import Outcome
+from micronode.oap.client.response import OAPResponse
 
 #: What :meth:`OAPStream.read` takes at a time: a whole chunk.
 _READ_BYTES = 65_536
@@ -33,8 +35,15 @@ class OAPStream:
     cancels the call, and so does cancelling any of the Deferreds that wait.
     """
 
-    def __init__(self, opening: Deferred[Exchange]) -> None:
+    def __init__(
+        self, opening: Deferred[Exchange], clock: IReactorTime, deadline_ms: int | None = None
+    ) -> None:
+        """:param deadline_ms: milliseconds to the head; the node has a little more to say so itself."""
         self._opening = opening
+        self._late: IDelayedCall | None = None
+        self._expired = False
+        if deadline_ms is not None:
+            self._late = clock.callLater(deadline_ms / 1000 + GRACE_S, self._expire)
         self._exchange: Exchange | None = None
         self._opened: Outcome[Exchange] = Outcome(self.cancel)
         self._answered: Outcome[OAPResponse] = Outcome(self.cancel)
@@ -42,12 +51,27 @@ class OAPStream:
 
     def _is_open(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        exchange.answered.addBoth(self._answered.settle)
+        exchange.answered.addBoth(self._settle)
         self._opened.settle(exchange)
 
     def _is_refused(self, failure: Failure) -> None:
+        if self._expired:
+            failure = Failure(too_late())
         self._opened.settle(failure)
-        self._answered.settle(failure)
+        self._settle(failure)
+
+    def _settle(self, answer: OAPResponse | Failure) -> None:
+        late, self._late = self._late, None
+        if late is not None:
+            late.cancel()
+        self._answered.settle(answer)
+
+    def _expire(self) -> None:
+        self._late, self._expired = None, True
+        if self._exchange is None:
+            self._opening.cancel()
+        else:
+            self._exchange.give_up(too_late())
 
     def send(self, data: bytes) -> Deferred[None]:
         """Send a piece of the request's body.

@@ -12,9 +12,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from micronode.oap.caller import CallerProtocol
-from micronode.oap.caller_error import OAPError
-from micronode.oap.outcome import Outcome
+from micronode.oap.client.errors import OAPError
+from micronode.oap.client.outcome import Outcome
+from micronode.oap.client.protocol import CallerProtocol
 from micronode.oap.wire.errors import ErrorCode
 
 
@@ -55,7 +55,7 @@ class Connections:
             :class:`OAPError`. Cancelling the last one that waits gives the attempt up.
         """
         if self._closed:
-            return fail(OAPError.from_code(ErrorCode.CANCELLED, "the client was closed"))
+            return fail(_closed())
         if self._current.usable:
             return succeed(self._current)
         if self._greet is None:
@@ -94,6 +94,8 @@ class Connections:
         :return: a Deferred that fires (None) when they are closed. Never fails.
         """
         self._closed = True
+        # Before the attempt is given up, which fails in ways of its own.
+        self._connected.settle(Failure(_closed()))
         self._abandon()
         closing = [each.close() for each in list(self._all)]
 
@@ -103,3 +105,7 @@ class Connections:
                 await each
 
         return Deferred.fromCoroutine(wait())
+
+
+def _closed() -> OAPError:
+    return OAPError.from_code(ErrorCode.CANCELLED, "the client was closed")

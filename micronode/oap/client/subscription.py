@@ -9,10 +9,10 @@ from typing import Any, Self
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from micronode.oap.answer import OAPResponse
-from micronode.oap.caller_inbox import Inbox
-from micronode.oap.exchange import Exchange
-from micronode.oap.outcome import Outcome
+from micronode.oap.client.exchange import Exchange
+from micronode.oap.client.inbox import Inbox
+from micronode.oap.client.outcome import Outcome
+from micronode.oap.client.response import OAPResponse
 
 
 class Subscription:

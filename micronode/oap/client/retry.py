@@ -13,19 +13,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.web.iweb import IBodyProducer
 
-from micronode.oap.answer import OAPResponse
-from micronode.oap.backoff import Backoff, is_undone
-from micronode.oap.caller import CallerProtocol
-from micronode.oap.caller_bytes import BytesBody
-from micronode.oap.caller_error import OAPError
-from micronode.oap.reconnect import Connections
+from micronode.oap.client.backoff import Backoff, is_undone
+from micronode.oap.client.bytes_body import BytesBody
+from micronode.oap.client.errors import GRACE_S, OAPError, too_late
+from micronode.oap.client.protocol import CallerProtocol
+from micronode.oap.client.reconnect import Connections
+from micronode.oap.client.response import OAPResponse
 from micronode.oap.wire.caller_request import encode_request
-from micronode.oap.wire.errors import ErrorCode
 
 #: A request's body: bytes, or what makes a producer, can be sent again; a producer can be sent once.
 Body: TypeAlias = IBodyProducer | bytes | Callable[[], IBodyProducer] | None
-#: Seconds that a node has beyond the call's deadline to say itself that it passed.
-_GRACE_S: Final = 1.0
 #: What a connection that cannot be made fails with.
 _UNCONNECTED: Final = (ConnectError, ConnectionClosed, DNSLookupError)
 
@@ -72,7 +69,7 @@ class Attempts:
             return Deferred.fromCoroutine(self._run(math.inf))
         seconds = deadline_ms / 1000
         asked = Deferred.fromCoroutine(self._run(self.clock.seconds() + seconds))
-        return asked.addTimeout(seconds + _GRACE_S, self.clock, onTimeoutCancel=_late)
+        return asked.addTimeout(seconds + GRACE_S, self.clock, onTimeoutCancel=_late)
 
     async def _run(self, until_s: float) -> OAPResponse:
         failures = 0
@@ -102,7 +99,7 @@ class Attempts:
         if until_s < math.inf:
             left_ms = math.ceil((until_s - self.clock.seconds()) * 1000)
             if left_ms < 1:
-                raise _too_late()
+                raise too_late()
             head["deadline_ms"] = left_ms
         self._sent = True
         return await self._call(protocol, head)
@@ -117,9 +114,5 @@ class Attempts:
         return protocol.call(self.request.profile, head, self.request.cap, producer)
 
 
-def _too_late() -> OAPError:
-    return OAPError.from_code(ErrorCode.TIMEOUT, "the call's deadline passed here")
-
-
 def _late(_: object, seconds: float) -> OAPResponse:
-    raise _too_late()
+    raise too_late()

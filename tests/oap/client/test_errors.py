@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.oap.caller_error import OAPError
+from micronode.oap.client.errors import OAPError
 from micronode.oap.wire.errors import ErrorCode
 
 
@@ -28,6 +28,10 @@ class ErrorTests(SynchronousTestCase):
             (error.name, error.message, error.retryable, error.retry_after_ms), ("not_found", "", False, None)
         )
         self.assertEqual(OAPError.from_object(599, {}).name, "unknown")
+
+    def test_nobody_comes_back_before_now(self) -> None:
+        self.assertIsNone(OAPError.from_object(429, {"retry_after_ms": -1}).retry_after_ms)
+        self.assertEqual(OAPError.from_object(429, {"retry_after_ms": 0}).retry_after_ms, 0)
 
     def test_own_errors_follow_the_table(self) -> None:
         error = OAPError.from_code(ErrorCode.DRAINING, "going", retry_after_ms=5)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.errors import ErrorCode
-from micronode.oap.backoff import Backoff, is_undone
-from micronode.oap.caller_error import OAPError
+from micronode.oap.client.backoff import Backoff, is_undone
+from micronode.oap.client.errors import OAPError
 
 
 class BackoffTests(SynchronousTestCase):

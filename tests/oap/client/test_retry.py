@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
-from micronode.oap.backoff import Backoff
 from micronode.oap.client import OAPClient, OAPError, OAPResponse, connect
+from micronode.oap.client.backoff import Backoff
 from micronode.oap.wire.profiles import Profile
 from tests.support.callers import ScriptedEnd, ScriptedNode
 from tests.support.oap import SeenFrame

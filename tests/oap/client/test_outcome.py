@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.oap.outcome import Outcome
+from micronode.oap.client.outcome import Outcome
 
 
 class OutcomeTests(SynchronousTestCase):
@@ -44,3 +44,10 @@ class OutcomeTests(SynchronousTestCase):
         waiting = Outcome[int]().when()
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
+
+    def test_one_that_gets_it_may_cancel_the_others(self) -> None:
+        first, second, third = (self.outcome.when() for _ in range(3))
+        first.addCallback(lambda _: second.cancel())
+        self.outcome.settle(1)
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(self.successResultOf(third), 1)

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from micronode.concurrency.connecting import make_endpoint
 from micronode.config.address import ListenAddress
-from micronode.oap.caller import CallerProtocol
+from micronode.oap.client.protocol import CallerProtocol
 
 
 class Greeter:

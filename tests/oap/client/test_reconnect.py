@@ -113,7 +113,7 @@ class ReconnectTests(SynchronousTestCase):
         self.end.hang_up()
         asked = self.call()
         self.successResultOf(self.client.close())
-        self.failureResultOf(asked)
+        self.assertEqual(self.failureResultOf(asked, OAPError).value.name, "cancelled")
         self.assertEqual(self.node.delayed, [])
 
     def test_greeting_that_is_refused(self) -> None:
