@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError
-from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.defer import CancelledError, Deferred, FirstError, TimeoutError, gatherResults
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from micronode.adapters.agent import OwnerAgent
+from micronode.config.problems import printable
 from micronode.config.schema import Config
 from micronode.config.url import OwnerUrl
+
+#: Characters of a reason; what an owner sent may be in it.
+_REASON: Final = 200
 
 
 async def ask_owners(reactor: Any, config: Config) -> dict[str, str]:
     """Ask ``/readyz`` of every URL of every owner, all at once.
 
+    Cancelling it stops asking.
+
     :return: ``owners.NAME URL`` -> ``ready``, or ``down:`` and why; within each owner's timeout.
     """
     names = [(name, url) for name, owner in config.owners.items() for url in owner.url]
     asked = [_ask(reactor, url, config.owners[name].timeout) for name, url in names]
-    answers = await DeferredList(asked)
-    return {f"owners.{name} {url}": str(text) for (name, url), (_, text) in zip(names, answers, strict=True)}
+    try:
+        answers = await gatherResults(asked, consumeErrors=True)
+    except FirstError as first:
+        # Cancelled: not that an owner is down, which is an answer.
+        first.subFailure.raiseException()
+    return {f"owners.{name} {url}": text for (name, url), text in zip(names, answers, strict=True)}
 
 
 def _ask(reactor: Any, url: str, timeout_s: float) -> Deferred[str]:
@@ -34,19 +42,20 @@ def _ask(reactor: Any, url: str, timeout_s: float) -> Deferred[str]:
     def told(answer: IResponse) -> str:
         return "ready" if answer.code == 200 else f"down: it answered {answer.code}"
 
-    def failed(failure: Failure) -> str:
+    def failed(failure: Failure) -> str | Failure:
+        if failure.check(CancelledError):
+            return failure
         if failure.check(TimeoutError):
             return f"down: no answer within {timeout_s:g} s"
-        if failure.check(ConnectError, ConnectionClosed, ResponseFailed, ResponseNeverReceived):
-            reason = " ".join(str(failure.value).split()).rstrip(".")
-            return f"down: {reason or type(failure.value).__name__}"
-        failure.raiseException()
-        raise AssertionError
+        # Not connected, not found, no certificate, no HTTP: whatever it is, the node would not do better.
+        reasons = getattr(failure.value, "reasons", None) or [failure]
+        reason = " ".join(str(getattr(reasons[0], "value", reasons[0])).split()).rstrip(".")
+        return f"down: {printable(reason[:_REASON]) or type(failure.value).__name__}"
 
-    def over(text: str) -> str:
+    def over(result: Any) -> Any:
         # Only the status counts; whatever body comes with it is not waited for.
         exchange.abort()
-        return text
+        return result
 
     exchange.head.addTimeout(timeout_s, reactor)
-    return exchange.head.addCallback(told).addErrback(failed).addCallback(over)
+    return exchange.head.addCallback(told).addErrback(failed).addBoth(over)

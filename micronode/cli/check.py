@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import attrs
 from twisted.python import usage
 
 from micronode.cli.command import OptFlags
-from micronode.cli.exits import CommandError, Exit, print_error, say
+from micronode.cli.exits import CommandError, Exit, say
 from micronode.cli.options import NodeOptions
 from micronode.cli.streams import show
 from micronode.config.documents import STANDARD_INPUT
@@ -98,8 +97,5 @@ def _ask_owners(loaded: Loaded) -> dict[str, str]:
         return Exit.DONE
 
     if run_to_end(reactor, ask) != Exit.DONE:
-        error = CommandError(Exit.FAILED, "interrupted before every owner service had answered")
-        print_error(error)
-        sys.stderr.flush()
-        raise SystemExit(Exit.FAILED)
+        raise CommandError(Exit.FAILED, "interrupted before every owner service had answered; run it again")
     return found

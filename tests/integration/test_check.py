@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,6 +64,50 @@ class DeepTests(SynchronousTestCase):
         self.assertEqual(states[f"{self.url}/sick"], "down: it answered 503")
         self.assertEqual(states[urls[0]], "down: no answer within 0.3 s")
         self.assertIn("refused", states[urls[1]])
+
+    def test_what_is_no_owner_at_all(self) -> None:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+
+            def answer() -> None:
+                with other.accept()[0] as caller:
+                    caller.recv(1000)
+                    caller.sendall(b"SSH-2.0-x\r\n\x00\xff\r\n")
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            self.addCleanup(thread.join, PATIENCE_S)
+            garbage = f"http://127.0.0.1:{other.getsockname()[1]}"
+            plain = self.url.replace("http:", "https:")
+            code, states = self.check(f"{garbage},{plain}", "unix:/nowhere/x")
+        self.assertEqual(code, 1)
+        self.assertEqual(len(states), 3)
+        for url, state in states.items():
+            self.assertRegex(state, r"^down: [ -~]+$", url)
+
+    def test_interrupted(self) -> None:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            silent.settimeout(PATIENCE_S)
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            program = Program(self, "check", "--deep", "--set", f"owners.index.url={url}")
+            with silent.accept()[0]:
+                program.kill(signal.SIGINT)
+                self.assertEqual(program.end(), 1)
+        self.assertRegex(program.complained, r"\Amicronode: interrupted before .*\n\Z")
+
+    def test_standard_input_through_a_pipe(self) -> None:
+        read, write = os.pipe()
+        program = Program(self, "check", "-", stdin=read)
+        os.close(read)
+        os.write(write, b'[http]\nlisen = "x"\n')
+        os.close(write)
+        self.assertEqual(program.end(), 78)
+        self.assertIn(
+            "micronode: <stdin>:2: unknown key 'lisen' in [http] (did you mean listen?)", program.complained
+        )
 
     def test_refused_before_anybody_is_asked(self) -> None:
         program = Program(self, "check", "--deep", "--http", "0.0.0.0:1")
