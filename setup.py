@@ -21,6 +21,7 @@ FACETS: dict[str, list[str]] = {"graph": [], "search": [], "feed": [], "media": 
 TEST = [
     "abnf>=2.9",
     "coverage[toml]>=7.6",
+    "docutils>=0.21",
     "hypothesis>=6.100",
     "mypy>=1.15",
     "mypy-zope>=1.0.12",

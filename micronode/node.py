@@ -29,7 +29,7 @@ from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.concurrency.listening import ListenError, bind, bound_address
 from micronode.config.address import ListenAddress
-from micronode.config.schema import Config
+from micronode.config.schema import BUILT_FACETS, BUILT_OWNERS, Config
 from micronode.facets.graph import GraphFacet
 from micronode.facets.hosted import FacetSettings, Hosted, Served, make_bounds, serve_hosted
 from micronode.facets.media import MediaFacet
@@ -71,6 +71,7 @@ class NodeService(MultiService):
 
     def __init__(self, config: Config, reactor: Any, facets: Iterable[Hosted] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        config.require_built()
         self.config = config
         self.addresses: dict[str, str] = {}
         self.state = State.STARTING
@@ -82,7 +83,7 @@ class NodeService(MultiService):
         self._waiting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
 
-        hosted = serve_hosted(facets, config.facets)
+        hosted = serve_hosted(facets, BUILT_FACETS)
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
         self._facet_names = (*enabled, *hosted)
         self.metrics = self._make_metrics()
@@ -118,7 +119,7 @@ class NodeService(MultiService):
         build = self._build
         return Metrics(
             facets=self._facet_names,
-            owners=self.config.owners,
+            owners=BUILT_OWNERS,
             states=[state.value for state in State],
             build={
                 "version": build["version"],
@@ -131,7 +132,8 @@ class NodeService(MultiService):
     def _make_owners(self) -> dict[str, OwnerClient]:
         config = self.config
         owners = {}
-        for name, owner in config.owners.items():
+        for name in BUILT_OWNERS:
+            owner = config.owners[name]
             owners[name] = make_owner_client(name, owner, config.timeouts, self._reactor, self.metrics)
             health = OwnerHealth(owners[name], self._reactor)
             health.setServiceParent(self)  # type: ignore[no-untyped-call]
@@ -296,6 +298,7 @@ def make_node(config: Config, reactor: Any, *, facets: Iterable[Hosted] = ()) ->
     :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime. The caller runs it.
     :param facets: facets of the host's own, served beside the built-in ones: IFacet objects, each alone
         or with its :class:`~micronode.facets.hosted.FacetSettings`.
+    :raises ConfigError: *config* asks for what this release has not.
     :raises ValueError: a facet of *facets* has a name that is taken, or an operation that is.
     """
     return NodeService(config, reactor, facets)

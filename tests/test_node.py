@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 from micronode import Config, make_node
 from micronode.calls.call import Reply
 from micronode.concurrency.listening import ListenError
+from micronode.config.problems import ConfigError
 from micronode.facets.hosted import FacetSettings
 from micronode.lifecycle import State
 from micronode.node import NodeService
@@ -78,6 +79,11 @@ class NodeCase(SynchronousTestCase):
 class StartTests(NodeCase):
     def test_is_a_service(self) -> None:
         self.assertTrue(verifyObject(IService, self.node()))
+
+    def test_what_is_not_built_is_refused_not_ignored(self) -> None:
+        config = Config.from_mapping({"pq": {"mode": "required"}})
+        error = self.assertRaises(ConfigError, make_node, config, self.reactor)
+        self.assertIn('pq.mode = "required" is not available yet', str(error))
 
     def test_nothing_is_bound_before_the_start(self) -> None:
         node = self.node()

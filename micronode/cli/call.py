@@ -20,8 +20,8 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from micronode.cli.bodies import BodyWriter, open_body
+from micronode.cli.command import CommandOptions, OptParameters
 from micronode.cli.exits import CommandError, Exit, say
-from micronode.cli.options import CommandOptions, OptParameters
 from micronode.cli.output import LiveWriter
 from micronode.cli.runner import run_to_end
 from micronode.cli.streams import output

@@ -101,7 +101,7 @@ class _Dev:
         self._node = build_node(config, self._reactor)
         start_node(self._node)
         facets = [name for name, facet in config.facets.items() if facet.enabled]
-        known = {name: owner.url[0] for name, owner in config.owners.items()}
+        known = {name: owner.url[0] for name, owner in config.owners.items() if owner.url}
         own_corpus = self._options["corpus"] is not None
         for line in hints(self._node.addresses, known, facets, own_corpus=own_corpus):
             emit(line)

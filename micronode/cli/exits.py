@@ -6,9 +6,10 @@ import contextlib
 import sys
 import traceback
 from enum import IntEnum
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from micronode.config.kinds import ConfigError
+if TYPE_CHECKING:
+    from micronode.config.problems import ConfigError, Problem
 
 
 class Exit(IntEnum):
@@ -35,11 +36,15 @@ class CommandError(Exception):
         super().__init__(code, *lines)
         self.code = code
         self.lines = lines
+        #: Of a configuration that was refused: what the lines say, in parts.
+        self.problems: tuple[Problem, ...] = ()
 
     @classmethod
     def refused(cls, error: ConfigError) -> CommandError:
         """Make the end of a command whose configuration was refused: a line for each problem."""
-        return cls(Exit.CONFIG, *map(str, error.problems))
+        refused = cls(Exit.CONFIG, *map(str, error.problems))
+        refused.problems = error.problems
+        return refused
 
 
 def say(line: str, stream: IO[str] | None = None) -> None:

@@ -10,13 +10,14 @@ from typing import Final
 from micronode import __version__
 from micronode.cli.exits import CommandError, Exit, print_defect, print_error
 from micronode.cli.streams import open_missing, settle, show
-from micronode.config.kinds import did_you_mean, shorten
 
 #: Each command is ``main(argv) -> int`` of the module ``micronode.cli.NAME``, imported when it is called.
 COMMANDS: Final = {
     "run": "run the node in the foreground",
     "dev": "run the node with reference owner services, to try it out",
     "owners": "run the reference owner services alone",
+    "check": "tell whether a node would run with this configuration",
+    "config": "show the configuration and where it comes from, or begin one",
     "call": "make one OAP/1 call and print the answer's body",
     "version": "print the version",
 }
@@ -72,6 +73,9 @@ def _run(arguments: list[str]) -> int:
         show(f"micronode {__version__}")
         return Exit.DONE
     if name not in COMMANDS:
+        # Not at the top: most commands, and all that are quick, need nothing of it.
+        from micronode.config.problems import did_you_mean, shorten
+
         what = "option" if name.startswith("-") else "command"
         hint = did_you_mean(name, COMMANDS)
         raise CommandError(

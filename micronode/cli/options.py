@@ -1,118 +1,55 @@
-"""The options of the node, shared by ``micronode run``, ``micronode dev`` and ``twistd micronode``.
+"""The options of the node, shared by ``micronode run``, ``dev``, ``check``, ``config show`` and ``twistd``.
 
 They only say what the user typed, in the order it was typed; reading files, variables and values is
-:mod:`micronode.config.sources`' business.
+:mod:`micronode.config.sources`' business. Options that set one key are made from the table of keys.
 """
 
 from __future__ import annotations
 
-import getopt
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from twisted.python import usage
 
-from micronode import __version__
+from micronode.cli.command import CommandOptions, OptParameters
 from micronode.cli.exits import CommandError, Exit, print_error
-from micronode.cli.streams import show
-from micronode.config.kinds import ConfigError
-from micronode.config.schema import Config
+from micronode.config.kinds import Key, Kind
+from micronode.config.problems import ConfigError
+from micronode.config.schema import KEYS
 from micronode.config.sources import Flag, Loaded, facet_flags, load
+from micronode.config.table import FLAGS
 
-#: Long name, short name, default, help.
-OptParameters = Sequence[tuple[str, str | None, str | None, str]]
+__all__ = ["CommandOptions", "NodeOptions", "OptParameters", "TwistdOptions"]
 
-
-class CommandOptions(usage.Options):
-    """What all commands have in common: their synopsis, and our own ``--version``."""
-
-    #: The command line after ``Usage: ``.
-    command = "micronode"
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def getSynopsis(self) -> str:
-        return f"Usage: {self.command}"
-
-    def opt_version(self) -> NoReturn:
-        """Print the version and exit."""
-        show(f"micronode {__version__}")
-        raise SystemExit(Exit.DONE)
-
-    def opt_help(self) -> NoReturn:
-        """Print this help and exit."""
-        show(str(self).rstrip())
-        raise SystemExit(Exit.DONE)
-
-    opt_h = opt_help
-
-    def parseArgs(self, *rest: str) -> None:
-        if rest:
-            raise usage.UsageError(f"unexpected argument {rest[0]!r}")
-
-    def parse(self, argv: Sequence[str]) -> None:
-        """Parse *argv*.
-
-        :raises CommandError: usage, with a line that names the command.
-        """
-        try:
-            self.parseOptions(self._options_first(argv))  # type: ignore[no-untyped-call]
-        except (usage.UsageError, getopt.GetoptError) as error:
-            name = " ".join(word for word in self.command.split()[:2] if word.isalpha())
-            raise CommandError(Exit.USAGE, f"{str(error).rstrip('.')}; see {name} --help") from None
-
-    def _options_first(self, argv: Sequence[str]) -> list[str]:
-        """Return *argv* with the options before the arguments: Twisted stops at the first argument."""
-        options, arguments = getopt.gnu_getopt(list(argv), self.shortOpt, self.longOpt)
-        words = [
-            f"{name}={text}" if f"{name.removeprefix('--')}=" in self.longOpt else f"{name}{text}"
-            for name, text in options
-        ]
-        return [*words, "--", *arguments]
+_NOT_YET: Final = " (Not available yet.)"
 
 
 class NodeOptions(CommandOptions):
-    """Options of the node."""
+    """Options of the node; an ``opt_`` method for each option of the table is added below."""
 
     command = "micronode run [options]"
     longdesc = (
         "Run the node in the foreground. Every setting is also a variable MICRONODE_<SECTION>_<KEY> and a "
         "key of the TOML file; a flag counts more than a variable, a variable more than the file."
     )
-    optParameters: OptParameters = (
-        ("config", None, None, "TOML file to read (default: $MICRONODE_CONFIG, else none)."),
-    )
 
     def __init__(self) -> None:
         super().__init__()
         self.flags: list[Flag] = []
+        #: The file that ``--config`` names.
+        self.path: str | None = None
 
-    def opt_profile(self, name: str) -> None:
-        """Named set of defaults: none or dev."""
-        self.flags.append(Flag("node.profile", name, "flag --profile"))
-
-    def opt_http(self, address: str) -> None:
-        """Where HTTP callers connect: HOST:PORT, unix:/path or off."""
-        self.flags.append(Flag("http.listen", address, "flag --http"))
-
-    def opt_admin(self, address: str) -> None:
-        """Where operators and probes connect: HOST:PORT or unix:/path."""
-        self.flags.append(Flag("admin.listen", address, "flag --admin"))
-
-    def opt_oap(self, address: str) -> None:
-        """Where OAP/1 callers connect: HOST:PORT, unix:/path or off."""
-        self.flags.append(Flag("oap.listen", address, "flag --oap"))
+    def opt_config(self, name: str) -> None:
+        """TOML file to read, - for standard input (default: $MICRONODE_CONFIG, else none)."""
+        if self.path is not None:
+            raise usage.UsageError("--config is given twice; a file may include others")
+        self.path = name
 
     def opt_facets(self, names: str) -> None:
         """Comma list of facets: exactly these are served."""
-        self.flags.extend(facet_flags(names))
-
-    def opt_log_level(self, level: str) -> None:
-        """Least severe line to log: debug, info, warning or error."""
-        self.flags.append(Flag("log.level", level, "flag --log-level"))
+        self._add(*facet_flags(names))
 
     def opt_set(self, setting: str) -> None:
         """Set any key: --set section.key=value (lists by comma). May be repeated."""
@@ -120,37 +57,65 @@ class NodeOptions(CommandOptions):
         path = path.strip()
         if not equals or not path:
             raise usage.UsageError(f"--set takes section.key=value, not {setting!r}")
-        self.flags.append(Flag(path, text, f"flag --set {path}"))
+        self._add(Flag(path, text, f"flag --set {path}"))
 
-    def load(self, environ: Mapping[str, str] | None = None) -> Loaded:
+    def _add(self, *flags: Flag) -> None:
+        """Take what one option sets; the same one twice is a mistake, whichever was meant."""
+        for flag in flags[:1]:
+            if any(flag.origin == other.origin for other in self.flags):
+                raise usage.UsageError(
+                    f"{flag.origin.removeprefix('flag ')} is given twice; keep one of them"
+                )
+        self.flags.extend(flags)
+
+    def load(self, environ: Mapping[str, str] | None = None, *, to_run: bool = True) -> Loaded:
         """Merge all sources into the configuration.
 
         :param environ: variables; the process's own where None.
+        :param to_run: refuse also what this release cannot run with.
         :raises CommandError: the configuration is refused.
         """
         try:
-            loaded = load(
+            return load(
                 flags=self.flags,
                 environ=os.environ if environ is None else environ,
-                path=self["config"],
+                path=self.path,
+                to_run=to_run,
             )
         except ConfigError as error:
             raise CommandError.refused(error) from None
-        _require_facet(loaded.config)
-        return loaded
 
 
-def _require_facet(config: Config) -> None:
-    """Refuse a node that would come up, say it is ready, and serve nothing.
+def _setter(row: Key, name: str, text: str | None = None) -> Callable[..., None]:
+    """Make the method of the option ``--NAME`` that sets *row*, to *text* where it takes no argument."""
 
-    Only here: a program that embeds a node may have its reasons.
-    """
-    if not any(facet.enabled for facet in config.facets.values()):
-        paths = [f"facets.{name}.enabled" for name in config.facets]
-        origins = dict.fromkeys(config.sources[path] for path in paths if path in config.sources)
-        known = ", ".join(config.facets)
-        fix = f"enable at least one of {known} (as in --facets {','.join(config.facets)})"
-        raise CommandError(Exit.CONFIG, f"{', '.join(origins)}: no facet is enabled to serve anything; {fix}")
+    def opt(self: NodeOptions, value: str) -> None:
+        self._add(Flag(row.path, value, f"flag --{name}"))
+
+    def opt_fixed(self: NodeOptions) -> None:
+        if any(flag.path == row.path and flag.origin.endswith(row.flag) for flag in self.flags):
+            raise usage.UsageError(f"--{row.flag} and --no-{row.flag} exclude each other; keep one, once")
+        self._add(Flag(row.path, str(text), f"flag --{name}"))
+
+    method: Callable[..., None] = opt if text is None else opt_fixed
+    form = f"{row.doc.rstrip('.')}: {row.form.replace(chr(34), '')}." if text is None else row.doc
+    if text == "false":
+        form = f"The opposite of --{row.flag}."
+    method.__doc__ = form + ("" if row.built else _NOT_YET)
+    return method
+
+
+def _add_options() -> None:
+    for flag, path in FLAGS.items():
+        row = KEYS[path]
+        if row.kind is not Kind.BOOLEAN:
+            setattr(NodeOptions, f"opt_{flag.replace('-', '_')}", _setter(row, flag))
+        else:
+            setattr(NodeOptions, f"opt_{flag}", _setter(row, flag, "true"))
+            setattr(NodeOptions, f"opt_no_{flag}", _setter(row, f"no-{flag}", "false"))
+
+
+_add_options()
 
 
 class TwistdOptions(NodeOptions):
@@ -162,7 +127,7 @@ class TwistdOptions(NodeOptions):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            print(f"twistd micronode: {error}; see twistd micronode --help", file=sys.stderr)
+            print(f"twistd micronode: {self.explain(error)}; see twistd micronode --help", file=sys.stderr)
             raise SystemExit(Exit.USAGE) from None
         except CommandError as error:  # twistd knows only SystemExit
             print_error(error)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from micronode import __version__
+from micronode.cli.command import CommandOptions
 from micronode.cli.exits import Exit
-from micronode.cli.options import CommandOptions
 from micronode.cli.streams import show
 
 

@@ -1,47 +1,42 @@
-"""What a configuration key takes: the kinds of values, their readers, and how one is refused.
+"""What a configuration key takes: the kinds of values, and :class:`Key`, one row of the table.
 
 Pure text and numbers: no IO, no knowledge of which keys there are (that is
-:mod:`micronode.config.schema`). Every reader returns a canonical value (seconds, bytes, tuples) or
-says what is wrong and what would be right.
+:mod:`micronode.config.schema`). Every value has one canonical form (seconds, bytes, tuples).
 """
 
 from __future__ import annotations
 
-import difflib
+import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Final
 
 import attrs
 
-from micronode.config.address import ListenAddress
-from micronode.config.url import OwnerUrl
+from micronode.config import readers
+from micronode.config.problems import (
+    ConfigError,
+    Problem,
+    RefusedError,
+    did_you_mean,
+    meant,
+    shorten,
+)
+from micronode.config.readers import Route
 
-
-@attrs.frozen
-class Problem:
-    """One thing wrong: *where* (file and line, variable, flag or key), *what*, and how to *fix* it."""
-
-    where: str
-    what: str
-    fix: str
-
-    def __str__(self) -> str:
-        where = "" if self.what.startswith(self.where) else f"{self.where}: "
-        return f"{where}{self.what}; {self.fix}"
-
-
-class ConfigError(Exception):
-    """The configuration is refused. It names every problem found, not just the first."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(*self.problems)
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
+__all__ = [
+    "ConfigError",
+    "Key",
+    "Kind",
+    "Problem",
+    "RefusedError",
+    "Route",
+    "did_you_mean",
+    "plain",
+    "shorten",
+]
 
 
 class Kind(Enum):
@@ -54,17 +49,28 @@ class Kind(Enum):
     CHOICE = "one of a few words"
     #: HOST:PORT, unix:/path, or off.
     LISTEN = '"HOST:PORT" or "unix:/path"'
-    #: One string or a list of them; held as a tuple.
+    #: One string or a list of them; held as a tuple, as all lists are.
     URLS = 'a URL such as "http://127.0.0.1:5321" or "unix:/path", or a list of them'
+    #: The only one of its kind; empty where there is none.
+    UPSTREAM = 'a URL such as "http://127.0.0.1:8000" or "unix:/path"'
+    FILE = "the path of a file or folder"
+    WEB_PATH = 'a path such as "/healthz"'
+    #: Held as text in UTC.
+    INSTANT = 'a time with its zone such as "2026-01-31T12:00:00Z"'
+    HOSTS = 'a list of host names or addresses such as ["node.example"]'
+    NETWORKS = 'a list of networks such as ["10.0.0.0/8"]'
+    NAMES = 'a list of names such as ["edge-1"]'
+    UIDS = "a list of user ids such as [1000]"
+    ROUTES = 'a list of routes such as [{method = "GET", path = "/{rest}", access = "read"}]'
 
 
-class RefusedError(ValueError):
-    """A value does not fit its key: *what* is wrong with it, and the *fix*."""
-
-    def __init__(self, what: str, fix: str) -> None:
-        super().__init__(f"{what}; {fix}")
-        self.what = what
-        self.fix = fix
+#: Kinds whose canonical values are tuples.
+LISTS: Final = frozenset({Kind.URLS, Kind.HOSTS, Kind.NETWORKS, Kind.NAMES, Kind.UIDS, Kind.ROUTES})
+#: Kinds of numbers, all of which are bounded.
+NUMBERS: Final = frozenset({Kind.DURATION, Kind.SIZE, Kind.INTEGER})
+_TRUE: Final = frozenset({"true", "yes", "on", "1"})
+_FALSE: Final = frozenset({"false", "no", "off", "0"})
+_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +81,7 @@ class Key:
     path: str
     kind: Kind
     doc: str
-    #: The canonical default; a tuple for ``Kind.URLS``.
+    #: The canonical default; a tuple for lists.
     default: Any
     #: Unit of the canonical value: ``s``, ``bytes`` or nothing.
     unit: str = ""
@@ -83,10 +89,18 @@ class Key:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
-    #: Words that are reserved and will be choices in a later release.
-    later: tuple[str, ...] = ()
     #: For listeners: whether ``off`` is a value.
     may_be_off: bool = False
+    #: For files, URLs and lists: whether it may be empty, which is "none".
+    optional: bool = False
+    #: The option of ``micronode run`` that sets it, without dashes; "" for ``--set`` alone.
+    flag: str = ""
+    #: ``live``: a reload puts it in force; ``restart``: it needs a new process.
+    reload: str = "live"
+    #: Whether what it configures exists in this release. Until then only *inert* values may be run with.
+    built: bool = True
+    #: Where it is not built: the values that ask for nothing; the default alone where empty.
+    inert: tuple[Any, ...] = ()
 
     @property
     def name(self) -> str:
@@ -96,7 +110,7 @@ class Key:
     @property
     def variable(self) -> str:
         """The environment variable that sets it."""
-        return "MICRONODE_" + self.path.upper().replace(".", "_")
+        return "MICRONODE_" + self.path.upper().replace(".", "_").replace("-", "_")
 
     @property
     def form(self) -> str:
@@ -107,6 +121,17 @@ class Key:
             return f'{self.kind.value}, or "off"'
         return str(self.kind.value)
 
+    @property
+    def range(self) -> str:
+        """Its range as one would write both ends, or nothing."""
+        if self.minimum is None or self.maximum is None:
+            return ""
+        return f"{self.show(self.minimum)} to {self.show(self.maximum)}"
+
+    def is_inert(self, value: Any) -> bool:
+        """Whether *value* asks for nothing that this release has not."""
+        return self.built or value in (self.inert or (self.default,))
+
     def read(self, value: Any) -> Any:
         """Return *value*, typed as TOML or Python types it, in canonical form.
 
@@ -116,8 +141,13 @@ class Key:
         """
         canonical = _READERS[self.kind](self, value)
         if self.minimum is not None and not self.minimum <= canonical <= (self.maximum or math.inf):
-            low, high = self.show(self.minimum), self.show(self.maximum)
-            raise RefusedError(f"{self.path} is {shorten(value)}, out of range", f"use {low} to {high}")
+            # Above a maximum that is the default: one of the caps of the protocol.
+            capped = (
+                " (it may only be lowered)"
+                if canonical > self.minimum and self.maximum == self.default
+                else ""
+            )
+            raise RefusedError(f"{self.path} is {shorten(value)}, out of range", f"use {self.range}{capped}")
         return canonical
 
     def parse(self, text: str) -> Any:
@@ -125,145 +155,99 @@ class Key:
 
         :raises RefusedError: see :meth:`read`.
         """
+        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+            raise RefusedError(
+                f"{self.path} cannot be {shorten(text)} (it is not UTF-8)", f"it takes {self.form}"
+            )
         if self.kind is Kind.BOOLEAN:
             word = text.strip().lower()
             return self.read(True if word in _TRUE else False if word in _FALSE else text)
         if self.kind is Kind.INTEGER:
-            return self.read(int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text) else text)
-        if self.kind is Kind.URLS:
-            return self.read([part.strip() for part in text.split(",")])
+            return self.read(int(text) if _INTEGER.fullmatch(text) else text)
+        if self.kind in LISTS:
+            parts = [part.strip() for part in text.split(",")]
+            return self.read([] if self.optional and parts == [""] else [self._item(part) for part in parts])
         return self.read(text.strip())
+
+    def _item(self, text: str) -> Any:
+        """Return one item of a list as TOML would type it."""
+        if self.kind is Kind.UIDS and _INTEGER.fullmatch(text):
+            return int(text)
+        if self.kind is Kind.ROUTES:
+            words = text.split()
+            if len(words) != 3:
+                raise RefusedError(
+                    f"{self.path} cannot be {shorten(text)}", 'write routes as "METHOD PATH ACCESS", by comma'
+                )
+            return dict(zip(("method", "path", "access"), words, strict=True))
+        return text
 
     def show(self, value: Any) -> str:
         """Return a canonical *value* as one would write it in a variable or flag."""
         if self.kind is Kind.DURATION:
-            return f"{value * 1000:g}ms" if 0 < value < 1 else f"{value:g}s"
+            return f"{value * 1000:.12g}ms" if 0 < value < 1 else f"{value:.12g}s"
         if self.kind is Kind.SIZE:
-            unit, size = next((u, s) for u, s in reversed(_SIZES.items()) if value % s == 0)
+            unit, size = next((u, s) for u, s in reversed(readers.SIZES.items()) if value % s == 0)
             return f"{value // size}{unit}"
         if self.kind is Kind.BOOLEAN:
             return "true" if value else "false"
-        if self.kind is Kind.URLS:
-            return ",".join(value)
+        if self.kind in LISTS:
+            return ",".join(map(str, value))
         return str(value)
 
-    def mistyped(self, value: Any) -> RefusedError:
-        """Return the refusal of a *value* that has not this key's type or form."""
-        return RefusedError(f"{self.path} cannot be {shorten(value)}", f"it takes {self.form}")
+    def toml(self, value: Any) -> str:
+        """Return a canonical *value* as TOML."""
+        if self.kind in (Kind.BOOLEAN, Kind.INTEGER):
+            return self.show(value)
+        if self.kind in LISTS:
+            return "[" + ", ".join(map(_toml_item, value)) + "]"
+        return _quoted(self.show(value))
 
+    def mistyped(self, value: Any, instead: str | None = None, why: str = "") -> RefusedError:
+        """Return the refusal of a *value* that has not this key's type or form.
 
-# The readers of the kinds -----------------------------------------------------------------------------
-
-_TRUE: Final = frozenset({"true", "yes", "on", "1"})
-_FALSE: Final = frozenset({"false", "no", "off", "0"})
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_SIZES: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)")
-_SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?(B|KiB|MiB|GiB)?", re.IGNORECASE)
-#: More URLs than this for one owner is a mistake, not a cluster.
-_MAX_URLS: Final = 16
-
-
-def shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _read_duration(key: Key, value: Any) -> float:
-    if _number(value) and math.isfinite(value):
-        return float(value)
-    if isinstance(value, str):
-        if value == "0":
-            return 0.0
-        if found := _DURATION.fullmatch(value):
-            return round(float(found[1]) * _SECONDS[found[2]], 9)
-    raise key.mistyped(value)
-
-
-def _read_size(key: Key, value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
-        unit = next(size for name, size in _SIZES.items() if name.lower() == (found[2] or "B").lower())
-        size = float(found[1]) * unit
-        if size.is_integer():
-            return int(size)
-    raise key.mistyped(value)
-
-
-def _read_integer(key: Key, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise key.mistyped(value)
-    return value
-
-
-def _read_boolean(key: Key, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise key.mistyped(value)
-    return value
-
-
-def _read_choice(key: Key, value: Any) -> str:
-    if not isinstance(value, str):
-        raise key.mistyped(value)
-    if value in key.later:
-        raise RefusedError(f'{key.path} = "{value}" is not available yet in this release', f"use {key.form}")
-    if value not in key.choices:
-        raise RefusedError(
-            f"{key.path} cannot be {shorten(value)}", f"use {key.form}{did_you_mean(value, key.choices)}"
+        :param instead: what was probably meant, as one would write it in a file.
+        """
+        because = f" ({why})" if why else ""
+        return RefusedError(
+            f"{self.path} cannot be {shorten(value)}{because}", f"it takes {self.form}{meant(instead)}"
         )
-    return value
 
 
-def _read_listen(key: Key, value: Any) -> str:
-    if value == "off":
-        if not key.may_be_off:
-            raise RefusedError(f"{key.path} cannot be off", f"it takes {key.form}")
-        return "off"
-    try:
-        return str(ListenAddress.parse(value))
-    except ValueError as error:
-        raise RefusedError(
-            f"{key.path} cannot be {shorten(value)} ({error})", f"it takes {key.form}"
-        ) from None
+def plain(value: Any) -> Any:
+    """Return a canonical *value* in the types of JSON; :meth:`Key.read` takes it back."""
+    if isinstance(value, tuple):
+        return [plain(each) for each in value]
+    return attrs.asdict(value) if isinstance(value, Route) else value
 
 
-def _read_urls(key: Key, value: Any) -> tuple[str, ...]:
-    given = [value] if isinstance(value, str) else value
-    if not isinstance(given, (list, tuple)) or not all(isinstance(url, str) for url in given):
-        raise key.mistyped(value)
-    if not 1 <= len(given) <= _MAX_URLS:
-        raise RefusedError(f"{key.path} has {len(given)} URLs", f"it takes 1 to {_MAX_URLS}")
-    return tuple(_read_url(key, url) for url in given)
+def _quoted(text: str) -> str:
+    # JSON's escapes are TOML's, but for characters beyond the BMP, which stand as they are.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _read_url(key: Key, url: str) -> str:
-    try:
-        return str(OwnerUrl.parse(url))
-    except ValueError as error:
-        # What stands before an @ may be a password, and errors end up in journals.
-        scheme, slashes, rest = url.partition("://")
-        shown = f"{scheme}{slashes}...@{rest.rpartition('@')[2]}" if "@" in rest else url
-        what = f"{key.path} cannot be {shorten(shown)} ({error})"
-        raise RefusedError(what, f"it takes {key.form}") from None
+def _toml_item(item: Any) -> str:
+    if isinstance(item, Route):
+        pairs = ", ".join(f"{name} = {_quoted(text)}" for name, text in attrs.asdict(item).items())
+        return "{ " + pairs + " }"
+    return str(item) if isinstance(item, int) else _quoted(item)
 
 
 _READERS: Final[Mapping[Kind, Callable[[Key, Any], Any]]] = {
-    Kind.DURATION: _read_duration,
-    Kind.SIZE: _read_size,
-    Kind.INTEGER: _read_integer,
-    Kind.BOOLEAN: _read_boolean,
-    Kind.CHOICE: _read_choice,
-    Kind.LISTEN: _read_listen,
-    Kind.URLS: _read_urls,
+    Kind.DURATION: readers.read_duration,
+    Kind.SIZE: readers.read_size,
+    Kind.INTEGER: readers.read_integer,
+    Kind.BOOLEAN: readers.read_boolean,
+    Kind.CHOICE: readers.read_choice,
+    Kind.LISTEN: readers.read_listen,
+    Kind.URLS: readers.read_urls,
+    Kind.UPSTREAM: readers.read_upstream,
+    Kind.FILE: readers.read_file,
+    Kind.WEB_PATH: readers.read_web_path,
+    Kind.INSTANT: readers.read_instant,
+    Kind.HOSTS: readers.read_hosts,
+    Kind.NETWORKS: readers.read_networks,
+    Kind.NAMES: readers.read_names,
+    Kind.UIDS: readers.read_uids,
+    Kind.ROUTES: readers.read_routes,
 }
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean X?)"`` when *word* resembles something *known*, else nothing."""
-    close = difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""

@@ -8,25 +8,34 @@ serves all and every refusal names file and line, variable or flag. Nothing is r
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
 
-from micronode.config.kinds import ConfigError, Key, Kind, Problem, RefusedError, did_you_mean, shorten
-from micronode.config.lines import line_index
-from micronode.config.schema import FACET_NAMES, KEYS, Config, find_key, flatten
+from micronode.config.documents import Document, read_documents
+from micronode.config.kinds import Key, Kind
+from micronode.config.problems import (
+    ConfigError,
+    Problem,
+    RefusedError,
+    closest,
+    meant,
+    printable,
+    shorten,
+)
+from micronode.config.readers import meant_duration
+from micronode.config.schema import FACET_NAMES, KEYS, Config, place, unbuilt
+from micronode.config.table import find_key, flatten, own_names, own_rows
 
 #: Names the file; not a key itself.
 CONFIG_VARIABLE: Final = "MICRONODE_CONFIG"
 _PREFIX: Final = "MICRONODE_"
 #: What Kubernetes puts into the environment of every pod for a Service that is called micronode.
-_FOREIGN: Final = re.compile(r"MICRONODE_(?:PORT(?:_.*)?|SERVICE_.*)")
+_FOREIGN: Final = re.compile(r"MICRONODE_(?:PORT(?:_.*)?|SERVICE_.*)", re.DOTALL)
 _VARIABLES: Final = {row.variable: row for row in KEYS.values()}
-#: A configuration of every key with a comment each is 8 KiB.
-_MAX_FILE_BYTES: Final = 1_048_576
+_OWN_VARIABLE: Final = re.compile(r"MICRONODE_FACETS_([A-Z][A-Z0-9_]{0,31})_KIND")
+_OWN_PATH: Final = re.compile(r"facets\.([^.]+)\.kind")
 
 
 @attrs.frozen
@@ -48,8 +57,9 @@ class Loaded:
 
 @attrs.define
 class _Layer:
-    """Canonical values of one source by path, each with its origin; and what was wrong with the rest."""
+    """Canonical values of one source by path, each with row and origin; and what was wrong with the rest."""
 
+    rows: dict[str, Key] = attrs.field(factory=dict)
     values: dict[str, Any] = attrs.field(factory=dict)
     sources: dict[str, str] = attrs.field(factory=dict)
     problems: list[Problem] = attrs.field(factory=list)
@@ -61,6 +71,7 @@ class _Layer:
         except RefusedError as refused:
             self.problems.append(Problem(origin, refused.what, refused.fix))
         else:
+            self.rows[row.path] = row
             self.values[row.path] = value
             self.sources[row.path] = origin
 
@@ -70,72 +81,59 @@ def load(
     flags: Iterable[Flag] = (),
     environ: Mapping[str, str],
     path: str | None = None,
+    to_run: bool = False,
 ) -> Loaded:
-    """Read the file that *path* (``--config``) or the environment names, if any, and merge all sources.
+    """Read the files that *path* (``--config``) or the environment names, if any, and merge all sources.
 
+    :param path: ``-`` is standard input.
+    :param to_run: see :func:`merge`.
     :raises ConfigError: with every problem of every source.
     """
     named, origin = path, "flag --config"
     if named is None:
         named, origin = environ.get(CONFIG_VARIABLE), f"env {CONFIG_VARIABLE}"
-    text = None if named is None else read_file(named, origin)
-    return merge(flags=flags, environ=environ, file=None if text is None else (str(named), text))
-
-
-def read_file(name: str, origin: str) -> str:
-    """Return the text of the configuration file *name*.
-
-    :param origin: who named it, for errors.
-    :raises ConfigError: it is missing, unreadable, too large or not UTF-8.
-    """
-
-    def refused(what: str, fix: str, where: str = origin) -> ConfigError:
-        return ConfigError([Problem(where, what, fix)])
-
-    if not name:
-        raise refused("it names no file", "give the path of a TOML file, or leave it out")
-    try:
-        with Path(name).open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise refused(f"cannot read {shorten(name)}: {reason}", "name a TOML file that can be read") from None
-    if len(data) > _MAX_FILE_BYTES:
-        raise refused(f"{shorten(name)} is larger than 1 MiB", "name a configuration file")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise refused("it is not UTF-8", "save the file as UTF-8", f"{name}:{line}") from None
+    documents = () if named is None else read_documents(named, origin)
+    return merge(flags=flags, environ=environ, documents=documents, to_run=to_run)
 
 
 def merge(
     *,
     flags: Iterable[Flag] = (),
     environ: Mapping[str, str] | None = None,
-    file: tuple[str, str] | None = None,
+    documents: Iterable[Document] = (),
+    to_run: bool = False,
 ) -> Loaded:
     """Merge the sources; pure.
 
-    :param file: name and text of the TOML file.
+    :param documents: the weakest first.
+    :param to_run: refuse also what this release cannot run with.
     :raises ConfigError: with every problem of every source, also of values that a stronger one hides.
     """
+    flags, environ, documents = list(flags), environ or {}, list(documents)
     warnings: list[str] = []
+    own = _own_names(flags, environ, documents)
     layers = [
-        _from_file(*file) if file is not None else _Layer(),
-        _from_environ(environ or {}, warnings),
-        _from_flags(flags),
+        *(_from_document(document, own) for document in documents),
+        _from_environ(environ, own, warnings),
+        _from_flags(flags, own),
     ]
+    rows: dict[str, Key] = {}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer in layers:
+        rows |= layer.rows
         values |= layer.values
         sources |= layer.sources
     problems = [problem for layer in layers for problem in layer.problems]
+    if to_run:
+        pairs = ((rows[path], value) for path, value in values.items())
+        problems += unbuilt(pairs, lambda path: place(path, sources))
     try:
         config = Config.from_values(values, sources)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from None
+    if to_run and not problems:
+        problems += _nothing_served(config)
     if problems:
         raise ConfigError(problems)
     return Loaded(config, tuple(warnings))
@@ -151,78 +149,82 @@ def facet_flags(names: str) -> tuple[Flag, ...]:
     return tuple(Flag(f"facets.{name}.enabled", text, "flag --facets") for name, text in enabled.items())
 
 
-def _from_file(name: str, text: str) -> _Layer:
-    layer = _Layer()
-    text = text.replace("\r\n", "\n")
-    try:
-        document = tomllib.loads(text)
-        lines = line_index(text)
-    except RecursionError:
-        layer.problems.append(Problem(f"{name}:1", "it is nested too deeply", "no key takes nested lists"))
-        return layer
-    except ValueError as error:
-        # tomllib tells the place of a syntax error in its message only (or "at end of document").
-        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        last = text.rstrip("\n").count("\n") + 1 if "end of document" in str(error) else 1
-        line = int(found[1]) if found else last
-        what = str(error)[: found.start()] if found else str(error)
-        layer.problems.append(Problem(f"{name}:{line}", f"not TOML: {what}", "correct this line"))
-        return layer
-    for path, value in flatten(document):
-        layer.take(f"{name}:{_line_of(path, lines)}", _typed, path, value)
+def _nothing_served(config: Config) -> Iterable[Problem]:
+    """Refuse a node that would come up, say it is ready, and serve nothing.
+
+    Only where it is to be run by us: a program that embeds a node may have its reasons.
+    """
+    if any(facet.enabled for facet in config.facets.values()):
+        return
+    served = [name for name in config.facets if KEYS[f"facets.{name}.enabled"].built]
+    paths = [f"facets.{name}.enabled" for name in served]
+    origins = dict.fromkeys(config.sources[path] for path in paths if path in config.sources)
+    fix = f"enable at least one of {', '.join(served)} (as in --facets {','.join(served)})"
+    yield Problem(", ".join(origins), "no facet is enabled to serve anything", fix)
+
+
+def _own_names(
+    flags: Iterable[Flag], environ: Mapping[str, str], documents: Iterable[Document]
+) -> frozenset[str]:
+    """Return the names of the facets of the user's own: those to which any source gives a ``kind``."""
+    names = {name for document in documents for name in own_names(document.tree)}
+    names |= {found[1] for flag in flags if (found := _OWN_PATH.fullmatch(flag.path))}
+    variables = [name for name in environ if name not in _VARIABLES]
+    names |= {found[1].lower() for name in variables if (found := _OWN_VARIABLE.fullmatch(name))}
+    return frozenset(names - set(FACET_NAMES))
+
+
+def _from_document(document: Document, own: Collection[str]) -> _Layer:
+    layer = _Layer(problems=list(document.problems))
+    for path, value in flatten(document.tree, own):
+        layer.take(document.place(path), _typed, path, value, own)
     return layer
 
 
-def _line_of(path: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> int:
-    while path not in lines and len(path) > 1:
-        path = path[:-1]
-    return lines.get(path, 1)
-
-
-def _typed(path: tuple[str, ...], value: Any) -> tuple[Key, Any]:
-    row = find_key(path)
+def _typed(path: tuple[str, ...], value: Any, own: Collection[str]) -> tuple[Key, Any]:
+    row = find_key(path, own)
     # In a file or flag a bare number has no unit, and tools differ on which it would be.
     if row.kind is Kind.DURATION and isinstance(value, (int, float)) and value != 0:
-        raise RefusedError(f"{row.path} = {value} has no unit", f"it takes {row.form}")
+        hint = meant(meant_duration(value))
+        raise RefusedError(f"{row.path} = {shorten(value)} has no unit", f"it takes {row.form}{hint}")
     return row, row.read(value)
 
 
-def _from_environ(environ: Mapping[str, str], warnings: list[str]) -> _Layer:
+def _from_environ(environ: Mapping[str, str], own: Collection[str], warnings: list[str]) -> _Layer:
     layer = _Layer()
     foreign = []
+    rows = _VARIABLES | {row.variable: row for name in sorted(own) for row in own_rows(name)}
     for name in sorted(environ):
         if not name.startswith(_PREFIX) or name == CONFIG_VARIABLE:
             continue
         if _FOREIGN.fullmatch(name):
             foreign.append(name)
             continue
-        layer.take(f"env {name}", _variable, name, environ[name])
+        layer.take(f"env {printable(name)}", _variable, name, environ[name], rows)
     if foreign:
         others = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         warnings.append(
-            f"ignored {foreign[0]}{others}: what Kubernetes sets for a Service called micronode"
+            f"ignored {printable(foreign[0])}{others}: what Kubernetes sets for a Service called micronode"
             " (enableServiceLinks: false keeps it out of the pod)"
         )
     return layer
 
 
-def _variable(name: str, text: str) -> tuple[Key, Any]:
-    row = _VARIABLES.get(name)
+def _variable(name: str, text: str, rows: Mapping[str, Key]) -> tuple[Key, Any]:
+    row = rows.get(name)
     if row is None:
-        raise RefusedError(
-            f"unknown variable{did_you_mean(name, _VARIABLES)}",
-            "unset it; variables are MICRONODE_<SECTION>_<KEY>",
-        )
+        hint = meant(closest(name, (*rows, CONFIG_VARIABLE)))
+        raise RefusedError(f"unknown variable{hint}", "unset it; variables are MICRONODE_<SECTION>_<KEY>")
     return row, row.parse(text)
 
 
-def _from_flags(flags: Iterable[Flag]) -> _Layer:
+def _from_flags(flags: Iterable[Flag], own: Collection[str]) -> _Layer:
     layer = _Layer()
     for flag in flags:
-        layer.take(flag.origin, _flag, flag)
+        layer.take(printable(flag.origin), _flag, flag, own)
     return layer
 
 
-def _flag(flag: Flag) -> tuple[Key, Any]:
-    row = find_key(tuple(flag.path.split(".")))
+def _flag(flag: Flag, own: Collection[str]) -> tuple[Key, Any]:
+    row = find_key(tuple(flag.path.split(".")), own)
     return row, row.parse(flag.text)

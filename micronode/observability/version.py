@@ -17,7 +17,7 @@ import attrs
 from OpenSSL import SSL
 
 import micronode
-from micronode.config.schema import FACET_NAMES, Config
+from micronode.config.schema import BUILT_FACETS, KEYS, Config
 from micronode.oap.wire.limits import VERSION
 
 SERVICE: Final = "micronode"
@@ -37,7 +37,7 @@ def build_version() -> dict[str, Any]:
         "api": {"http": "v1", "oap": [VERSION]},
         "build": {
             # What is built in. An extra that is installed adds nothing that the node could do.
-            "features": sorted(FACET_NAMES),
+            "features": sorted(BUILT_FACETS),
             "twisted": importlib.metadata.version("twisted"),
             "openssl": SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode("ascii", "replace"),
         },
@@ -55,7 +55,10 @@ def runtime_version(config: Config, facets: Iterable[str]) -> dict[str, Any]:
         "amnesia": {"enabled": False, "enforced": "none", "not_covered": []},
         "pq": {"mode": "off", "adapter": None, "kex": None, "sign": None},
         "facets": list(facets),
-        "limits": attrs.asdict(config.limits),
+        # Those that are in force; one whose enforcement is not built yet would be a promise.
+        "limits": {
+            name: value for name, value in attrs.asdict(config.limits).items() if KEYS[f"limits.{name}"].built
+        },
         "overrides": config.overrides(),
     }
 

@@ -49,6 +49,13 @@ class MainTests(CommandTestCase):
         self.assertEqual(len(lines), 6)
         self.assertTrue(all(line.startswith("micronode: flag --") for line in lines), lines)
 
+    def test_what_is_not_built_is_refused_by_whatever_runs_a_node(self) -> None:
+        for name in ("run", "dev", "check"):
+            self.assertEqual(main([name, "--pq", "required"]), 78)
+        self.assertEqual(self.complained.count('flag --pq: pq.mode = "required" is not available yet'), 3)
+        self.assertEqual(main(["config", "show", "--pq", "required"]), 0)
+        self.assertIn('mode = "required"  # flag --pq (not available yet)', self.printed)
+
     def test_a_defect_is_called_one(self) -> None:
         def broken(name: str) -> object:
             raise ZeroDivisionError

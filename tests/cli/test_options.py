@@ -44,6 +44,23 @@ class NodeOptionsTests(CommandTestCase):
         config = parsed("--set", "http.listen=127.0.0.1:2", "--http", "127.0.0.1:1").load({}).config
         self.assertEqual(config.http.listen, "127.0.0.1:1")
 
+    def test_the_same_twice_is_a_mistake(self) -> None:
+        for argv in (
+            ["--http", "127.0.0.1:1", "--http", "127.0.0.1:1"],
+            ["--set", "http.idle=1s", "--set", "http.idle=2s"],
+            ["--config", "a", "--config", "b"],
+            ["--facets", "graph", "--facets", "search"],
+            ["--amnesia", "--no-amnesia"],
+            ["--amnesia", "--amnesia"],
+        ):
+            error = self.assertRaises(CommandError, parsed, *argv)
+            self.assertEqual(error.code, 64)
+            self.assertRegex(error.lines[0], "twice|exclude")
+
+    def test_unknown_options_hint(self) -> None:
+        error = self.assertRaises(CommandError, parsed, "--htpp", "x")
+        self.assertIn("(did you mean --http?)", error.lines[0])
+
     def test_set_may_hold_equals_signs_and_spaces(self) -> None:
         config = parsed("--set", " owners.index.url = unix:/a=b ").load({}).config
         self.assertEqual(config.owners["index"].url, ("unix:/a=b",))
@@ -89,6 +106,9 @@ class NodeOptionsTests(CommandTestCase):
             "--http",
             "--admin",
             "--oap",
+            "--pq",
+            "--amnesia",
+            "--no-amnesia",
             "--facets",
             "--log-level",
             "--set",

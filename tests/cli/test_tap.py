@@ -28,6 +28,11 @@ class MakeServiceTests(CommandTestCase):
         self.assertEqual(ended.code, 78)
         self.assertRegex(self.complained, r"\Amicronode: flag --http: .*\n\Z")
 
+    def test_what_is_not_built(self) -> None:
+        ended = self.assertRaises(SystemExit, makeService, self.options("--set", "http.tls=true"))
+        self.assertEqual(ended.code, 78)
+        self.assertIn("micronode: flag --set http.tls: http.tls = true is not available yet", self.complained)
+
     def test_no_pid_file_unless_asked_for(self) -> None:
         options = self.options()
         verifyObject(IService, makeService(options))

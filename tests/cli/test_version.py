@@ -1,6 +1,8 @@
 """micronode version."""
 
 import json
+import subprocess
+import sys
 
 from micronode import __version__
 from micronode.cli.version import main
@@ -12,6 +14,14 @@ class VersionTests(CommandTestCase):
     def test_plain(self) -> None:
         self.assertEqual(main([]), 0)
         self.assertEqual(self.printed, f"micronode {__version__}\n")
+
+    def test_takes_along_nothing_that_is_slow(self) -> None:
+        """It is what people and probes call first: no reactor, no TLS, no table of keys."""
+        script = "import sys; from micronode.cli.main import main; main(['version']); print(*sys.modules)"
+        ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        modules = set(ran.stdout.split())
+        slow = {"twisted.internet.reactor", "twisted.web", "OpenSSL", "attrs", "micronode.config.schema"}
+        self.assertEqual(modules & slow, set())
 
     def test_json(self) -> None:
         self.assertEqual(main(["--json"]), 0)

@@ -6,7 +6,7 @@ import re
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.config.kinds import ConfigError, Kind
+from micronode.config.kinds import NUMBERS, ConfigError, Key, Kind, plain
 from micronode.config.schema import (
     FACET_NAMES,
     KEYS,
@@ -22,7 +22,7 @@ from micronode.config.schema import (
     find_key,
 )
 from micronode.oap.wire import limits as wire
-from tests.config.samples import ROWS, mistyped, other
+from tests.config.samples import ROWS, companions, mistyped, other
 
 
 def nested(path: str, value: object) -> dict[str, object]:
@@ -30,6 +30,18 @@ def nested(path: str, value: object) -> dict[str, object]:
     for name in reversed(path.split(".")):
         value = {name: value}
     return value  # type: ignore[return-value]
+
+
+def beside(row: Key, value: object) -> dict[str, object]:
+    """Return the mapping that sets *row* and what it needs beside it."""
+    mapping: dict[str, dict[str, object]] = {}
+    for path, each in [*companions(row).items(), (row.path, value)]:
+        inner: dict[str, object] = mapping  # type: ignore[assignment]
+        *groups, name = path.split(".")
+        for group in groups:
+            inner = inner.setdefault(group, {})  # type: ignore[assignment]
+        inner[name] = plain(each)
+    return mapping  # type: ignore[return-value]
 
 
 def problems(mapping: dict[str, object]) -> list[str]:
@@ -59,7 +71,7 @@ class TableTests(SynchronousTestCase):
 
     def test_every_number_is_bounded(self) -> None:
         for path, row in KEYS.items():
-            if row.kind in (Kind.DURATION, Kind.SIZE, Kind.INTEGER):
+            if row.kind in NUMBERS:
                 self.assertIsNotNone(row.minimum, path)
                 self.assertIsNotNone(row.maximum, path)
 
@@ -74,7 +86,11 @@ class TableTests(SynchronousTestCase):
             ("limits.decompress_ratio", wire.DECOMPRESS_RATIO),
         ]:
             self.assertEqual((KEYS[path].default, KEYS[path].maximum), (limit, limit))
+            (line,) = problems(nested(path, limit + 1))
+            self.assertIn("it may only be lowered", line)
         self.assertEqual(KEYS["limits.max_frame"].minimum, wire.MIN_MAX_FRAME_BYTES)
+        caps = {path for path, row in KEYS.items() if row.maximum is not None and row.maximum == row.default}
+        self.assertEqual(caps, {"limits.max_frame", "limits.max_chunk", "limits.decompress_ratio"})
 
     def test_profiles_set_known_keys_canonically(self) -> None:
         self.assertEqual(set(PROFILES), set(KEYS["node.profile"].choices))
@@ -115,9 +131,10 @@ class EveryKeyTests(SynchronousTestCase):
     def test_is_set_alone(self) -> None:
         for path, row in ROWS.items():
             value = other(row)
-            config = Config.from_mapping(nested(path, list(value) if isinstance(value, tuple) else value))
+            config = Config.from_mapping(beside(row, plain(value)))
             profile = PROFILES[config.node.profile]
-            self.assertEqual(config.values(), {**Config().values(), **profile, path: value}, path)
+            whole = {**Config().values(), **profile, **companions(row), path: value}
+            self.assertEqual(config.values(), whole, path)
             self.assertEqual(config.sources[path], "program")
 
     def test_refuses_what_is_mistyped(self) -> None:
@@ -197,8 +214,10 @@ class ContradictionTests(SynchronousTestCase):
         self.assertEqual(problems({s: {"listen": "127.0.0.1:0"} for s in ("http", "admin", "oap")}), [])
 
     def test_authentication_comes_later(self) -> None:
-        (line,) = problems({"auth": {"mode": "required"}})
-        self.assertIn("not available yet", line)
+        config = Config.from_mapping({"auth": {"mode": "required", "key_file": "/keys"}})
+        error = self.assertRaises(ConfigError, config.require_built)
+        self.assertIn("not available yet", str(error))
+        self.assertEqual(len(error.problems), 2)
 
 
 class ByHandTests(SynchronousTestCase):
@@ -228,8 +247,8 @@ class ByHandTests(SynchronousTestCase):
 class DigestTests(SynchronousTestCase):
     def test_each_key_changes_it(self) -> None:
         digests = {Config().sha()}
-        for path, row in ROWS.items():
-            digests.add(Config.from_mapping(nested(path, other(row))).sha())
+        for row in ROWS.values():
+            digests.add(Config.from_mapping(beside(row, other(row))).sha())
         self.assertEqual(len(digests), len(ROWS) + 1)
 
     def test_sources_do_not(self) -> None:

@@ -111,7 +111,10 @@ class RunTests(SynchronousTestCase):
             taken.listen()
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             for name in ("http", "admin", "oap"):
-                run = Program(self, "run", *FREE, f"--{name}", address)
+                others = [
+                    f"--set={each}.listen=127.0.0.1:0" for each in ("http", "admin", "oap") if each != name
+                ]
+                run = Program(self, "run", *others, f"--{name}", address)
                 self.assertEqual(run.end(), 69)
                 (line,) = [text for text in run.complained.splitlines() if text.startswith("micronode: ")]
                 self.assertTrue(

@@ -115,7 +115,7 @@ class DevRefusalTests(SynchronousTestCase):
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             address = f"127.0.0.1:{taken.getsockname()[1]}"
-            dev = Program(self, "dev", *FREE, "--http", address)
+            dev = Program(self, "dev", *FREE[2:], "--http", address)
             dev.until("starting the owner services")
             self.assertEqual(dev.end(), 69)
         self.assertRegex(dev.complained, rf"(?m)^micronode: http\.listen {address}: address already in use; ")

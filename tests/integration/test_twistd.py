@@ -78,7 +78,7 @@ class TwistdTests(SynchronousTestCase):
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             address = f"127.0.0.1:{taken.getsockname()[1]}"
-            twistd = self.twistd(*FREE, "--oap", address)
+            twistd = self.twistd(*FREE[:4], "--oap", address)
             self.assertEqual(twistd.end(), 69)
         self.assertRegex(
             twistd.complained, rf"\Amicronode: oap\.listen {address}: address already in use.*\n\Z"

@@ -11,8 +11,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import micronode
-from micronode.config.schema import Config
+from micronode.config.schema import BUILT_FACETS, Config
+from micronode.config.sources import Flag
 from micronode.observability.version import build_version, read_git_sha, runtime_version
+from tests.config.samples import BUILT_ROWS, document, merged, other
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 OTHER_SHA = "f" * 40
@@ -141,7 +143,7 @@ class FeaturesTests(SynchronousTestCase):
 
     def test_each_is_served(self) -> None:
         """Nothing is listed that a node cannot have switched on."""
-        self.assertEqual(build_version()["build"]["features"], sorted(Config().facets))
+        self.assertEqual(build_version()["build"]["features"], sorted(BUILT_FACETS))
 
 
 class RuntimeVersionTests(SynchronousTestCase):
@@ -158,6 +160,26 @@ class RuntimeVersionTests(SynchronousTestCase):
         self.assertEqual(set(runtime["pq"]), {"mode", "adapter", "kex", "sign"})
         self.assertEqual(runtime["overrides"], {})
         json.dumps(runtime)
+
+    def test_every_key_that_is_set_shows(self) -> None:
+        """From each layer: the layer, and another digest."""
+        digest = Config().sha()
+        for path, row in BUILT_ROWS.items():
+            text = row.show(other(row))
+            for layer, loaded in (
+                ("file", merged(file=("env x.toml", document(row, row.toml(other(row)))))),
+                ("env", merged(environ={row.variable: text})),
+                ("flag", merged(flags=[Flag(path, text, f"flag --set {path}")])),
+            ):
+                runtime = runtime_version(loaded.config, [])
+                self.assertEqual(runtime["overrides"][path], layer, path)
+                self.assertNotEqual(runtime["config_sha"], digest)
+
+    def test_limits_are_those_in_force(self) -> None:
+        limits = runtime_version(Config(), [])["limits"]
+        self.assertEqual(
+            set(limits), {"max_frame", "max_chunk", "max_inflight", "decompress_ratio", "max_object"}
+        )
 
     def test_it_is_the_configuration_s(self) -> None:
         config = Config()

@@ -197,6 +197,8 @@ class LiveNode:
             else:
                 os.symlink(f"{folder}/real-{name}", f"{folder}/{name}")
         sets += ["facets.media.enabled=true", "drain.grace=0s", "drain.deadline=2s", *settings]
+        # The same setting twice is refused; the test's own counts.
+        sets = list({each.partition("=")[0]: each for each in sets}.values())
         listen = (
             (f"unix:{folder}/oap", f"unix:{folder}/http") if transport == "unix" else ("127.0.0.1:0",) * 2
         )

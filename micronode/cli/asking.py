@@ -1,0 +1,61 @@
+"""Asking owner services whether they are ready: ``micronode check --deep``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, FirstError, TimeoutError, gatherResults
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+
+from micronode.adapters.agent import OwnerAgent
+from micronode.config.problems import printable
+from micronode.config.schema import Config
+from micronode.config.url import OwnerUrl
+
+#: Characters of a reason; what an owner sent may be in it.
+_REASON: Final = 200
+
+
+async def ask_owners(reactor: Any, config: Config) -> dict[str, str]:
+    """Ask ``/readyz`` of every URL of every owner, all at once.
+
+    Cancelling it stops asking.
+
+    :return: ``owners.NAME URL`` -> ``ready``, or ``down:`` and why; within each owner's timeout.
+    """
+    names = [(name, url) for name, owner in config.owners.items() for url in owner.url]
+    asked = [_ask(reactor, url, config.owners[name].timeout) for name, url in names]
+    try:
+        answers = await gatherResults(asked, consumeErrors=True)
+    except FirstError as first:
+        # Cancelled: not that an owner is down, which is an answer.
+        first.subFailure.raiseException()
+    return {f"owners.{name} {url}": text for (name, url), text in zip(names, answers, strict=True)}
+
+
+def _ask(reactor: Any, url: str, timeout_s: float) -> Deferred[str]:
+    agent = OwnerAgent(reactor, OwnerUrl.parse(url), connections=1, connect_timeout_s=timeout_s)
+    exchange = agent.exchange(b"GET", b"/readyz", Headers({b"accept": [b"application/json"]}), keep=False)
+
+    def told(answer: IResponse) -> str:
+        return "ready" if answer.code == 200 else f"down: it answered {answer.code}"
+
+    def failed(failure: Failure) -> str | Failure:
+        if failure.check(CancelledError):
+            return failure
+        if failure.check(TimeoutError):
+            return f"down: no answer within {timeout_s:g} s"
+        # Not connected, not found, no certificate, no HTTP: whatever it is, the node would not do better.
+        reasons = getattr(failure.value, "reasons", None) or [failure]
+        reason = " ".join(str(getattr(reasons[0], "value", reasons[0])).split()).rstrip(".")
+        return f"down: {printable(reason[:_REASON]) or type(failure.value).__name__}"
+
+    def over(result: Any) -> Any:
+        # Only the status counts; whatever body comes with it is not waited for.
+        exchange.abort()
+        return result
+
+    exchange.head.addTimeout(timeout_s, reactor)
+    return exchange.head.addCallback(told).addErrback(failed).addBoth(over)

@@ -1,0 +1,101 @@
+"""``micronode check``: whether a node would run with this configuration; nothing is bound or started.
+
+With ``--deep`` it also asks the owner services whether they are ready.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.python import usage
+
+from micronode.cli.command import OptFlags
+from micronode.cli.exits import CommandError, Exit, say
+from micronode.cli.options import NodeOptions
+from micronode.cli.streams import show
+from micronode.config.documents import STANDARD_INPUT
+from micronode.config.sources import CONFIG_VARIABLE, Loaded
+
+
+class CheckOptions(NodeOptions):
+    """Options of ``micronode check``: the node's, and how to look."""
+
+    command = "micronode check [options] [FILE|-]"
+    longdesc = (
+        "Check the configuration that micronode run would have with the same options, and bind nothing. FILE "
+        "is short for --config FILE; - is standard input. Exit codes: 0 in order, 78 refused, 1 an owner "
+        "service is down (--deep)."
+    )
+    optFlags: OptFlags = (
+        ("deep", None, "Ask each owner service whether it is ready."),
+        ("json", None, "Print JSON on standard output."),
+    )
+
+    def parseArgs(self, *names: str) -> None:
+        if len(names) > 1:
+            raise usage.UsageError(f"unexpected argument {names[1]!r}")
+        if names and self.path is not None:
+            raise usage.UsageError(f"--config {self.path!r} and {names[0]!r} name two files; name one")
+        self.path = names[0] if names else self.path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check the configuration.
+
+    :return: 0; 1 when an owner is down; 78 when it is refused.
+    :raises CommandError: usage.
+    """
+    options = CheckOptions()
+    options.parse(argv)
+    try:
+        loaded = options.load()
+    except CommandError as error:
+        if not options["json"]:
+            raise
+        problems = [attrs.asdict(problem) for problem in error.problems]
+        show(json.dumps({"ok": False, "problems": problems, "warnings": []}, indent=2))
+        return Exit.CONFIG
+    owners = _ask_owners(loaded) if options["deep"] else {}
+    down = [text for text in owners.values() if text != "ready"]
+    if options["json"]:
+        answer: dict[str, Any] = {
+            "ok": not down,
+            "problems": [],
+            "warnings": list(loaded.warnings),
+            "config_sha": loaded.config.sha(),
+        }
+        show(json.dumps(answer | ({"owners": owners} if options["deep"] else {}), indent=2))
+    else:
+        _tell(loaded, owners, options.path or os.environ.get(CONFIG_VARIABLE))
+    return Exit.FAILED if down else Exit.DONE
+
+
+def _tell(loaded: Loaded, owners: dict[str, str], name: str | None) -> None:
+    for warning in loaded.warnings:
+        say(f"warning: {warning}")
+    for url, state in owners.items():
+        show(f"{url}: {state}")
+    what = "standard input" if name == STANDARD_INPUT else name or "no file"
+    count = sum(1 for source in loaded.config.sources.values() if not source.startswith("profile "))
+    show(f"configuration in order ({what}, {count} values set, sha {loaded.config.sha()[:12]})")
+
+
+def _ask_owners(loaded: Loaded) -> dict[str, str]:
+    from twisted.internet import reactor
+
+    from micronode.cli.asking import ask_owners
+    from micronode.cli.runner import run_to_end
+
+    found: dict[str, str] = {}
+
+    async def ask() -> int:
+        found.update(await ask_owners(reactor, loaded.config))
+        return Exit.DONE
+
+    if run_to_end(reactor, ask) != Exit.DONE:
+        raise CommandError(Exit.FAILED, "interrupted before every owner service had answered; run it again")
+    return found

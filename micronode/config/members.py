@@ -1,0 +1,100 @@
+"""The table of keys, third part: sections with one member a name, owners and facets."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from micronode.config.fields import OTHERS, choice, duration, file, integer, key, not_built
+from micronode.config.kinds import Kind, Route
+
+OWNER_NAMES: Final = ("index", "mailbox", "storage", "overlay", "policy")
+#: Those that the node has a use for in this release.
+BUILT_OWNERS: Final = ("index", "storage")
+FACET_NAMES: Final = ("graph", "search", "feed", "media")
+BUILT_FACETS: Final = ("graph", "search", "media")
+#: The name, in the table, of facets that a configuration makes by giving them a ``kind``.
+OWN: Final = "NAME"
+
+_OWNERS: Final = frozenset(BUILT_OWNERS)
+_FACETS: Final = frozenset(BUILT_FACETS)
+
+
+@attrs.frozen(kw_only=True)
+class Owner:
+    """One owner service. The defaults are where ``micronode owners`` listens."""
+
+    url: tuple[str, ...] = key(
+        Kind.URLS,
+        "Where it listens: one URL or a list.",
+        {
+            "index": ("http://127.0.0.1:5321",),
+            "mailbox": (),
+            "storage": ("http://127.0.0.1:5323",),
+            "overlay": (),
+            "policy": (),
+        },
+        built=_OWNERS,
+        optional=frozenset(OWNER_NAMES) - _OWNERS,
+    )
+    timeout: float = duration("For one attempt, up to the response head.", 5.0, maximum=3600.0, built=_OWNERS)
+    concurrency: int = integer("Calls it gets at a time.", 64, built=_OWNERS)
+    ca: str = not_built(file, "PEM file of the authorities that its certificate may be from.")
+    fail: str = not_built(
+        choice,
+        "What is refused while it gives no answer: everything, writes, nothing.",
+        *("closed", "reads-open", "open"),
+        default="closed",
+        only=("policy",),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Facet:
+    """One facet."""
+
+    enabled: bool = key(
+        Kind.BOOLEAN,
+        "Whether it is served.",
+        # A facet that does not exist yet is not served; feed will be, once it does.
+        {"graph": True, "search": True, "feed": False, "media": False, OTHERS: True},
+        built=_FACETS,
+    )
+    limit: int = integer(
+        "Calls it serves at a time; one more is refused with 429.",
+        {"graph": 128, "search": 96, "feed": 64, "media": 32, OTHERS: 64},
+        built=_FACETS,
+    )
+    queue: int = not_built(integer, "Calls that may wait for their turn beyond its limit.", 0, minimum=0)
+    timeout: float = duration(
+        "From dispatch to the response head; begins anew when an upload has been passed on.",
+        5.0,
+        maximum=3600.0,
+        built=_FACETS,
+    )
+    subscriptions: int = not_built(
+        integer, "Subscriptions it serves at a time.", 1024, minimum=0, only=("feed",)
+    )
+
+
+@attrs.frozen(kw_only=True)
+class OwnFacet(Facet):
+    """A facet that the user's configuration makes: ``[facets.NAME]`` with a ``kind``."""
+
+    kind: str = not_built(
+        key,
+        Kind.CHOICE,
+        "What it does: pass calls on to its upstream, or answer with what was sent.",
+        {OWN: "proxy"},
+        choices=("proxy", "echo"),
+        # Whatever it is, it is not there yet.
+        inert=("",),
+    )
+    upstream: str = not_built(key, Kind.UPSTREAM, "Where the calls of a proxy go.", "", optional=True)
+    routes: tuple[Route, ...] = not_built(
+        key, Kind.ROUTES, "Which calls it takes, and whether they read or write.", (), optional=True
+    )
+    health: str = not_built(
+        key, Kind.WEB_PATH, "Path at which its upstream is asked for its health.", "", optional=True
+    )

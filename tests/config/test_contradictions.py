@@ -1,0 +1,61 @@
+"""Values that do not fit together: each contradiction, its place, and its fix."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.config.kinds import ConfigError
+from tests.config.samples import merged
+
+
+def problems(text: str) -> list[str]:
+    """Return what is wrong with the file *text*."""
+    try:
+        merged(file=("f", text))
+    except ConfigError as error:
+        return list(map(str, error.problems))
+    return []
+
+
+class ContradictionTests(SynchronousTestCase):
+    def test_each_is_placed_and_says_what_to_do(self) -> None:
+        for text, line in [
+            ('http.listen = "0.0.0.0:1"', r'f:1: http.listen = "0.0.0.0:1" is not loopback.*; use "127'),
+            ('oap.listen = "127.0.0.1:5310"', "f:1: oap.listen .* of http.listen too; give each"),
+            ('auth.mode = "required"', "f:1: auth.mode .* without auth.key_file.*; set auth.key_file"),
+            ("http.tls = true", "f:1: http.tls = true without tls.certificate and tls.private_key; set "),
+            ('oap.tls = true\ntls.certificate = "c"', "f:1: oap.tls = true without tls.private_key; set "),
+            ('tls.private_key = "c"', "f:1: tls.private_key without tls.certificate; "),
+            ('tls.client_allow = ["a"]', "f:1: tls.client_allow without tls.client_ca.*; set"),
+            ('persistence.dir = "/x"', "f:1: persistence.dir .* amnesia.enabled = true.*; remove"),
+            (
+                'amnesia.enabled = false\namnesia.require = "kernel"',
+                'f:2: amnesia.require = "kernel" while amnesia.enabled = false; set',
+            ),
+            ('owners.index.ca = "/ca"', "f:1: owners.index.ca is set, but no URL .*; connect by https"),
+            (
+                'limits.max_frame = "4KiB"\nlimits.max_chunk = "5KiB"',
+                "f:2: limits.max_chunk .* larger .*; lower",
+            ),
+            (
+                '[facets.x]\nkind = "proxy"\nroutes = [{method="GET",access="read"}]',
+                "f:2: facets.x is a proxy",
+            ),
+            ('[facets.x]\nkind = "echo"', "f:2: facets.x has no routes.*; set routes"),
+        ]:
+            lines = problems(text)
+            self.assertTrue(lines, text)
+            self.assertRegex(lines[0], f"^{line}")
+
+    def test_all_at_once_with_those_of_single_values(self) -> None:
+        text = '[http]\nlisten = "0.0.0.0:1"\nidle = "x"\n[persistence]\ndir = "/x"\n[htp]\n'
+        places = [line.split(": ")[0] for line in problems(text)]
+        self.assertEqual(sorted(places), ["f:2", "f:3", "f:5", "f:6"])
+
+    def test_no_contradiction(self) -> None:
+        for text in (
+            'limits.max_frame = "4KiB"',
+            'amnesia.enabled = false\npersistence.dir = "/x"',
+            'tls = { certificate = "c", private_key = "k" }\nhttp.tls = true',
+            'owners.index = { url = "https://a", ca = "/ca" }',
+            '[facets.x]\nkind = "echo"\nroutes = [{method="GET",access="read"}]',
+        ):
+            self.assertEqual(problems(text), [], text)
