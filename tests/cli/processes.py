@@ -191,3 +191,21 @@ def ask_json(url: str, **request: Any) -> Any:
     status, _, body = ask(url, **request)
     assert status < 300, (url, status, body)
     return json.loads(body)
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the interpreter in the checkout, from its sources, to the end; return what it printed."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of ``docs/examples``."""
+    return run_python(str(Path("docs", "examples", name)), *arguments)

@@ -10,11 +10,10 @@ import socket
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cli.processes import FREE, PATIENCE_S, ROOT, Program
+from tests.cli.processes import FREE, PATIENCE_S, ROOT, Program, run_example, run_python
 from tests.support.tools import require_tool
 
 OWNERS_FREE = ("--index", "127.0.0.1:0", "--storage", "127.0.0.1:0")
@@ -93,15 +92,7 @@ class QuickstartTests(SynchronousTestCase):
         os.close(write)
         with os.fdopen(report) as lines:
             urls = json.loads(lines.readline())
-        done = subprocess.run(
-            [sys.executable, str(Path("docs", "examples", "quickstart.py")), "reactor", urls["index"]],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        done = run_example("quickstart.py", "reactor", urls["index"])
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"(?m)^twisted +Twisted: ")
 
@@ -119,15 +110,7 @@ class ClientTests(SynchronousTestCase):
             ("client_twisted.py", "and of what is not there: not_found"),
             ("client_asyncio.py", "and one that was cancelled"),
         ):
-            done = subprocess.run(
-                [sys.executable, str(Path("docs", "examples", name)), self.target, "twisted"],
-                cwd=ROOT,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE_S,
-                check=False,
-            )
+            done = run_example(name, self.target, "twisted")
             self.assertEqual((done.returncode, done.stderr), (0, ""), name)
             self.assertRegex(done.stdout, r"(?m)^twisted +Twisted: ")
             self.assertEqual(done.stdout.splitlines()[-2:], ["stored and fetched 4194304 bytes", last])
@@ -137,15 +120,7 @@ class ClientTests(SynchronousTestCase):
         [program] = re.findall(
             r"(?ms)^    from twisted\.internet\.task import react$.+?^    react\(main\)$", text
         )
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(program).replace("oap://127.0.0.1:5312", self.target)],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        done = run_python("-c", textwrap.dedent(program).replace("oap://127.0.0.1:5312", self.target))
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         hits, put = done.stdout.splitlines()
         self.assertIn('"hits"', hits)
@@ -173,14 +148,6 @@ class NobodyThereTests(SynchronousTestCase):
             nobody = f"oap://127.0.0.1:{free.getsockname()[1]}"
         for name in ("client_twisted.py", "client_asyncio.py"):
             for target in (nobody, "elsewhere"):
-                done = subprocess.run(
-                    [sys.executable, str(Path("docs", "examples", name)), target],
-                    cwd=ROOT,
-                    env=os.environ | {"PYTHONPATH": str(ROOT)},
-                    capture_output=True,
-                    text=True,
-                    timeout=PATIENCE_S,
-                    check=False,
-                )
+                done = run_example(name, target)
                 self.assertEqual((done.returncode, done.stdout), (1, ""), name)
                 self.assertRegex(done.stderr, rf"\Ano node at {target}: .+\n\Z", name)

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cli.processes import PATIENCE_S, ROOT
+from tests.cli.processes import run_example
 
 
 class OwnFacetTests(SynchronousTestCase):
     def printed(self, name: str, *arguments: str | bytes) -> list[str]:
-        done = subprocess.run(
-            [sys.executable, str(Path("docs", "examples", name)), *arguments],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        done = run_example(name, *arguments)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout.splitlines()
 
