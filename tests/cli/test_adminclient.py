@@ -53,7 +53,7 @@ class OptionsTests(CommandTestCase):
 
     def test_no_address(self) -> None:
         self.assertIn("--admin 'localhost': host and port are needed", self.refused("--admin", "localhost"))
-        self.assertIn("port 0 is any", self.refused("--admin", "127.0.0.1:0"))
+        self.assertIn("nobody can connect to that; name the address", self.refused("--admin", "127.0.0.1:0"))
         os.environ[ADMIN_VARIABLE] = "nowhere"
         self.assertIn(f"env {ADMIN_VARIABLE} 'nowhere'", self.refused())
 
