@@ -92,9 +92,7 @@ class KustomizationTests(SynchronousTestCase):
 
     def test_its_fields(self) -> None:
         """No schema of it is to be had offline: the fields it uses are these."""
-        self.assertLessEqual(
-            set(self.kustomization), {"apiVersion", "kind", "resources", "labels", "images"}
-        )
+        self.assertLessEqual(set(self.kustomization), {"apiVersion", "kind", "resources", "labels", "images"})
         self.assertEqual(self.kustomization["kind"], "Kustomization")
         for image in self.kustomization["images"]:
             self.assertLessEqual(set(image), {"name", "newName", "newTag", "digest"})
@@ -105,9 +103,7 @@ class KustomizationTests(SynchronousTestCase):
     def test_its_images_are_those_of_the_pod(self) -> None:
         images = {each["name"]: each["newTag"] for each in self.kustomization["images"]}
         pod = read("deployment.yaml")["spec"]["template"]["spec"]
-        used = dict(
-            each["image"].rsplit(":", 1) for each in (*pod["initContainers"], *pod["containers"])
-        )
+        used = dict(each["image"].rsplit(":", 1) for each in (*pod["initContainers"], *pod["containers"]))
         self.assertEqual(images, used)
         self.assertEqual(images["registry.example/micronode"], micronode.__version__)
 
@@ -230,7 +226,7 @@ class PodTests(SynchronousTestCase):
         for name, command in (("startupProbe", live), ("livenessProbe", live), ("readinessProbe", ready)):
             probe = self.node[name]
             self.assertEqual(probe["exec"], {"command": command})
-            self.assertGreaterEqual(probe["timeoutSeconds"], 5)
+            self.assertGreater(probe["timeoutSeconds"], 5)
         # They ask where a node is by default.
         self.assertEqual(self.config().admin.listen, KEYS["admin.listen"].default)
 
