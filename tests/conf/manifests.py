@@ -69,7 +69,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def seconds(toml_folder: Path, name: str = "micronode.toml") -> tuple[float, float]:
-    """Return ``drain.grace`` and ``drain.deadline`` of the ConfigMap; its file is written to *toml_folder*."""
+    """Return ``drain.grace`` and ``drain.deadline`` of the ConfigMap, whose file goes to *toml_folder*."""
     from micronode.config.sources import load
 
     path = toml_folder / name
