@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import micronode
-from micronode.observability.logging import make_observer, stream_observer
+from micronode.observability.logging import LineObserver, stream_observer
 from micronode.observability.writer import LOOK_S, MAX_LINES
 
 ROOT = Path(micronode.__file__).parent.parent
@@ -51,7 +51,7 @@ class Log:
         self, level: str = "debug", *, console: bool = False, namespace: str = "micronode.x"
     ) -> None:
         self.stream = io.StringIO()
-        self.observer = make_observer(self.stream.write, level, console=console)
+        self.observer = LineObserver(self.stream.write, level, console=console)
         publisher = LogPublisher(self.observer)
         self.to = Logger(namespace=namespace, observer=publisher)
 
@@ -186,6 +186,16 @@ class JSONTests(SynchronousTestCase):
 
 class LevelTests(SynchronousTestCase):
     """What is written at all."""
+
+    def test_is_changed_while_it_runs(self) -> None:
+        log = Log("warning")
+        log.to.info("before")
+        log.observer.set_level("debug")
+        log.to.debug("lower")
+        log.observer.set_level("error")
+        log.to.warn("after")
+        log.to.error("still")
+        self.assertEqual([line["event"] for line in log.objects], ["lower", "still"])
 
     def levels(self, log: Log) -> list[str]:
         for name in ("debug", "info", "warn", "error", "critical"):
