@@ -5,6 +5,7 @@ The schemas come with the package kubernetes-validate, so nothing is fetched.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,30 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     elif isinstance(value, list):
         for index, below in enumerate(value):
             yield from places(below, (*path, index))
+
+
+class MountedFile:
+    """The ConfigMap's file as a kubelet mounts it: links, of which an update replaces one.
+
+    :ivar path: what a container sees.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._count = 0
+        self.path = folder / "micronode.toml"
+
+    def publish(self, text: str) -> None:
+        """Make *text* what is read at :attr:`path`, from one moment to the next."""
+        self._count += 1
+        version = f"..{self._count}"
+        (self._folder / version).mkdir()
+        (self._folder / version / self.path.name).write_text(text, "utf-8")
+        os.symlink(version, self._folder / "..data_tmp")
+        os.rename(self._folder / "..data_tmp", self._folder / "..data")
+        if not self.path.is_symlink():
+            os.symlink(f"..data/{self.path.name}", self.path)
 
 
 def seconds(toml_folder: Path, name: str = "micronode.toml") -> tuple[float, float]:

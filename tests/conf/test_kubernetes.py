@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.conf.manifests import (
     KUSTOMIZATION,
     NEWEST,
     OLDEST,
+    MountedFile,
     names,
     parse,
     places,
@@ -250,34 +250,21 @@ class PodTests(SynchronousTestCase):
 
 
 class MountedFileTests(SynchronousTestCase):
-    """The ConfigMap's file as a kubelet mounts it: links, of which one is replaced by an update."""
-
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp()).absolute()
-        self.folder.mkdir()
-
-    def publish(self, version: str, text: str) -> Path:
-        (self.folder / f"..{version}").mkdir()
-        (self.folder / f"..{version}" / "micronode.toml").write_text(text, "utf-8")
-        os.symlink(f"..{version}", self.folder / "..data_tmp")
-        os.rename(self.folder / "..data_tmp", self.folder / "..data")
-        path = self.folder / "micronode.toml"
-        if not path.is_symlink():
-            os.symlink("..data/micronode.toml", path)
-        return path
+        self.mounted = MountedFile(Path(self.mktemp()).absolute())
+        self.text = read("configmap.yaml")["data"]["micronode.toml"]
+        self.mounted.publish(self.text)
 
     def test_check_takes_it(self) -> None:
-        text = read("configmap.yaml")["data"]["micronode.toml"]
-        path = self.publish("first", text)
-        check = Program(self, "check", str(path))
+        check = Program(self, "check", str(self.mounted.path))
         self.assertEqual(check.end(), 0, check.complained)
         self.assertIn(b"configuration in order", check.printed)
 
     def test_check_refuses_a_mistake_in_it(self) -> None:
-        text = read("configmap.yaml")["data"]["micronode.toml"]
-        path = self.publish("first", text)
-        self.publish("second", text.replace("deadline", "dedline").replace("127.0.0.1:5310", "0.0.0.0:5310"))
-        check = Program(self, "check", str(path))
+        self.mounted.publish(
+            self.text.replace("deadline =", "dedline =").replace("127.0.0.1:5310", "0.0.0.0:5310")
+        )
+        check = Program(self, "check", str(self.mounted.path))
         self.assertEqual(check.end(), 78)
         self.assertIn("did you mean deadline?", check.complained)
         self.assertIn("http.listen", check.complained)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,11 +21,13 @@ from tests.cli.processes import (
     PATIENCE_S,
     Program,
     ask,
+    ask_json,
     children_of,
+    eventually,
     is_alive,
 )
 from tests.conf.containerfile import PATH, read
-from tests.conf.manifests import ROOT
+from tests.conf.manifests import FOLDER, ROOT, MountedFile
 from tests.conf.manifests import read as read_manifest
 from tests.integration.test_packaging import artefacts, run
 
@@ -71,11 +76,11 @@ class PodTests(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.sockets)
         pod = read_manifest("deployment.yaml")["spec"]["template"]["spec"]
         self.container = pod["initContainers"][0]
-        self.file = Path(self.mktemp()).absolute()
+        self.mounted = MountedFile(Path(self.mktemp()).absolute())
         self.write()
 
     def write(self, *changes: tuple[str, str]) -> None:
-        """Write the pod's file, with a folder for its sockets, any ports and a short drain; and *changes*."""
+        """Mount the pod's file, with a folder for its sockets, any ports and a short drain; and *changes*."""
         text = read_manifest("configmap.yaml")["data"]["micronode.toml"]
         fitting = (
             ("unix:/run/micronode", f"unix:{self.sockets}"),
@@ -89,7 +94,7 @@ class PodTests(SynchronousTestCase):
         for old, new in (*fitting, *changes):
             self.assertIn(old, text)
             text = text.replace(old, new)
-        self.file.write_text(text, "utf-8")
+        self.mounted.publish(text)
 
     def start(self) -> Program:
         """Start the node as the image and the manifest say."""
@@ -99,7 +104,7 @@ class PodTests(SynchronousTestCase):
             self,
             *self.unshare,
             "env",
-            f"MICRONODE_CONFIG={self.file}",
+            f"MICRONODE_CONFIG={self.mounted.path}",
             *(sys.executable, "-m", "micronode", *self.container["args"]),
             python=_EXEC,
         )
@@ -111,11 +116,76 @@ class PodTests(SynchronousTestCase):
 
     def execute(self, *command: str) -> subprocess.Popen[bytes]:
         """Start *command* in the node's namespace, as a kubelet does with a hook or a probe."""
-        words = ["nsenter", "--target", str(self.pid), *self.join, "--pid", "--", *command]
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
-        self.addCleanup(process.wait, PATIENCE_S)
+        python = [sys.executable, "-m", "micronode"] if command[0] == "micronode" else [command[0]]
+        words = ["nsenter", "--target", str(self.pid), *self.join, "--pid", "--", *python, *command[1:]]
+        environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "MICRONODE_CONFIG": str(self.mounted.path),
+            # The pod's is the default one; here it is any port.
+            "MICRONODE_ADMIN_LISTEN": self.admin,
+        }
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environ)
+        self.addCleanup(process.communicate, timeout=PATIENCE_S)
         self.addCleanup(process.kill)
         return process
+
+    def finish(self, *command: str) -> tuple[int, str]:
+        """Run *command* as :meth:`execute` does to its end; return its exit code and what it printed."""
+        process = self.execute(*command)
+        printed, _ = process.communicate(timeout=PATIENCE_S)
+        return process.returncode, printed.decode()
+
+    def probes(self) -> dict[str, int]:
+        """Return the exit code of each probe of the pod."""
+        found = {}
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            code, printed = self.finish(*self.container[name]["exec"]["command"])
+            self.assertEqual(printed, "")
+            found[name.removesuffix("Probe")] = code
+        return found
+
+    def config_sha(self) -> str:
+        return str(ask_json(f"http://{self.admin}/version")["runtime"]["config_sha"])
+
+    def test_probes(self) -> None:
+        """A node that drains is not ready, and not to be killed for it."""
+        self.write(('grace = "3s"', 'grace = "1m"'))
+        node = self.start()
+        self.assertEqual(self.probes(), {"startup": 0, "liveness": 0, "readiness": 0})
+        os.kill(self.pid, signal.SIGTERM)
+        node.until_complaint('"draining"')
+        self.assertEqual(self.probes(), {"startup": 0, "liveness": 0, "readiness": 1})
+        # A second signal, since what is left of the grace is of no interest here.
+        os.kill(self.pid, signal.SIGTERM)
+        self.assertEqual(node.end(), 0)
+
+    def test_a_changed_file_by_the_page(self) -> None:
+        """Every command that the page runs in a pod; an update of a ConfigMap, and SIGHUP to process 1."""
+        page = (FOLDER / "README.rst").read_text("utf-8")
+        found = re.findall(r"^ +kubectl exec \S+ -c micronode -- (.+)$", page, re.MULTILINE)
+        commands = [shlex.split(each) for each in found]
+        hang_up = ["/bin/sh", "-c", "kill -HUP 1"]
+        self.assertEqual(len(commands), 5)
+        self.assertIn(hang_up, commands)
+        node = self.start()
+        before = self.config_sha()
+        self.write(
+            ('level = "info"', 'level = "warning"\n[facets.search]\nlimit = 7'), ('format = "json"\n', "")
+        )
+        for command in commands:
+            self.assertEqual(self.finish(*command)[0], 0, command)
+        eventually(lambda: self.config_sha() != before)
+        changed = self.config_sha()
+        self.write(('level = "info"', 'levle = "info"'))
+        self.assertEqual(self.finish(*hang_up)[0], 0)
+        node.until_complaint("did you mean level")
+        self.assertEqual(self.config_sha(), changed)
+        self.assertEqual(ask(f"http://{self.admin}/readyz")[0], 200)
+        for _ in range(2):
+            os.kill(self.pid, signal.SIGTERM)
+        self.assertEqual(node.end(), 0)
 
     def test_the_hook_drains(self) -> None:
         """In order, unhurried: the node serves for its grace, and the hook lasts as long as the node."""
