@@ -206,6 +206,7 @@ class PodTests(SynchronousTestCase):
             if line["event"] == "state"
         }
         self.assertEqual(list(states), ["running", "draining", "stopped"])
+        # Not hurried; at least its grace, however slow the machine is.
         drained, stopped = (datetime.fromisoformat(states[name]) for name in ("draining", "stopped"))
         self.assertGreaterEqual((stopped - drained).total_seconds(), 3.0)
         self.assertFalse(is_alive(self.pid))
