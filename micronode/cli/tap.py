@@ -57,7 +57,7 @@ class TwistdService(MultiService):
         self._observer = observer
         self._daemon = daemon
         self._node = node
-        node.setServiceParent(self)
+        node.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def setServiceParent(self, parent: Any) -> None:
         if self._observer is not None and isinstance(parent, Componentized):
