@@ -153,10 +153,10 @@ level = "{level}"
         return self._random.choice(
             (
                 self._valid("info").replace("max_inflight", "max_inflite"),
-                self._valid("info").replace("KiB", "KB"),
+                self._valid("info").replace("KiB", "KiX"),
                 self._valid("info") + "[limits]\n",
                 "\x00\x01 not TOML",
-                '[http]\nlisten = "0.0.0.0:1"\n',
+                self._valid("info") + '[tls]\ncertificate = "/nowhere"\n',
             )
         )
 
