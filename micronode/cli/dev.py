@@ -24,6 +24,7 @@ from micronode.cli.ownerchild import OwnersChild
 from micronode.cli.run import begin_logging, build_node, start_node, stop_node
 from micronode.cli.runner import Runner
 from micronode.cli.streams import show
+from micronode.cli.supervisor import Supervisor
 from micronode.config.schema import Config
 from micronode.config.sources import Flag
 
@@ -82,6 +83,9 @@ class _Dev:
         self._reactor = reactor
         self._config = config
         self._options = options
+        # Before there are children to inherit what is meant for this process.
+        self._supervisor = Supervisor.take(config)
+        self._supervisor.begin(reactor)
         self._owners = OwnersChild(reactor, self._owners_lost)
         self._node: NodeService | None = None
         self._runner = Runner(reactor, start=self._start, stop=self._stop, hurry=self._hurry)
@@ -98,7 +102,8 @@ class _Dev:
         for name, url in urls.items():
             await until_ready(self._reactor, name, url, look)
         config = with_owners(self._config, urls)
-        self._node = build_node(config, self._reactor)
+        self._node = build_node(config, self._reactor, self._supervisor.sockets)
+        self._supervisor.follow(self._node)
         start_node(self._node)
         facets = [name for name, facet in config.facets.items() if facet.enabled]
         known = {name: owner.url[0] for name, owner in config.owners.items() if owner.url}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.options import NodeOptions
 from micronode.cli.runner import Runner, log
+from micronode.cli.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from micronode.config.schema import Config
@@ -28,7 +30,10 @@ def main(argv: Sequence[str]) -> int:
     from twisted.internet import reactor
 
     begin_logging(loaded, reactor)
-    node = build_node(loaded.config, reactor)
+    supervisor = Supervisor.take(loaded.config)
+    node = build_node(loaded.config, reactor, supervisor.sockets)
+    supervisor.begin(reactor)
+    supervisor.follow(node)
 
     async def start() -> None:
         start_node(node)
@@ -45,11 +50,14 @@ def begin_logging(loaded: Loaded, reactor: Any) -> None:
         log.warn("environment", reason=warning)
 
 
-def build_node(config: Config, reactor: Any) -> NodeService:
-    """Build the node; nothing is bound yet."""
+def build_node(config: Config, reactor: Any, sockets: Mapping[str, socket.socket]) -> NodeService:
+    """Build the node; nothing is bound yet.
+
+    :param sockets: those for its listeners ``systemd:NAME``.
+    """
     from micronode.node import make_node
 
-    return make_node(config, reactor)
+    return make_node(config, reactor, sockets=sockets)
 
 
 def start_node(node: NodeService) -> None:

@@ -10,7 +10,7 @@ import atexit
 import signal
 import sys
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService
 from twisted.logger import ILogObserver
@@ -21,7 +21,11 @@ from micronode.cli.options import TwistdOptions
 from micronode.cli.run import build_node
 from micronode.cli.runner import log, no_reload
 from micronode.cli.streams import open_missing
+from micronode.cli.supervisor import Supervisor
 from micronode.config.schema import Log
+
+if TYPE_CHECKING:
+    from micronode.node import NodeService
 
 #: twistd looks it up by this name.
 Options = TwistdOptions
@@ -34,17 +38,26 @@ class TwistdService(MultiService):
     """Holds the node; a listener that cannot be bound ends twistd with one line, not a traceback."""
 
     def __init__(
-        self, node: IService, reactor: Any, *, observer: ILogObserver | None = None, daemon: bool = False
+        self,
+        node: NodeService,
+        reactor: Any,
+        supervisor: Supervisor,
+        *,
+        observer: ILogObserver | None = None,
+        daemon: bool = False,
     ) -> None:
-        """:param observer: takes the log; None leaves it to twistd.
+        """:param supervisor: is told about the node, from when twistd has forked.
+        :param observer: takes the log; None leaves it to twistd.
         :param daemon: twistd forks away; its standard error is closed by the time we bind, so the
         error goes to twistd, which prints it.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
+        self._node = node
+        self._supervisor = supervisor
         self._observer = observer
         self._daemon = daemon
-        node.setServiceParent(self)
+        node.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def setServiceParent(self, parent: Any) -> None:
         if self._observer is not None and isinstance(parent, Componentized):
@@ -56,6 +69,8 @@ class TwistdService(MultiService):
         self._guarded(super().privilegedStartService)
 
     def startService(self) -> None:
+        self._supervisor.begin(self._reactor)
+        self._supervisor.follow(self._node)
         self._guarded(super().startService)
         # twistd leaves SIGHUP deadly.
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(no_reload))
@@ -83,6 +98,7 @@ def makeService(options: TwistdOptions) -> IService:
 
     try:
         loaded = options.load()
+        supervisor = Supervisor.take(loaded.config)
     except CommandError as error:
         print_error(error)
         raise SystemExit(error.code) from None
@@ -95,7 +111,8 @@ def makeService(options: TwistdOptions) -> IService:
         observer = _observer(sys.stdout, loaded.config.log, reactor)
     if parent.get("pidfile") == _DEFAULT_PIDFILE:
         parent["pidfile"] = ""
-    return TwistdService(build_node(loaded.config, reactor), reactor, observer=observer, daemon=daemon)
+    node = build_node(loaded.config, reactor, supervisor.sockets)
+    return TwistdService(node, reactor, supervisor, observer=observer, daemon=daemon)
 
 
 def _observer(stream: IO[str], config: Log, reactor: Any) -> ILogObserver:
