@@ -11,6 +11,7 @@ watched.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from micronode.adapters.health import OwnerHealth
 from micronode.adapters.index import IndexClient
 from micronode.adapters.owner import OwnerClient
 from micronode.adapters.storage import StorageClient
+from micronode.bus import EventBus, StateChanged
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.concurrency.listening import ListenError, bind, bound_address
@@ -69,10 +71,18 @@ class NodeService(MultiService):
     :ivar state: where in its life it is.
     """
 
-    def __init__(self, config: Config, reactor: Any, facets: Iterable[Hosted] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        facets: Iterable[Hosted] = (),
+        sockets: Mapping[str, socket.socket] | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         config.require_built()
         self.config = config
+        self._sockets = sockets or {}
+        self.bus = EventBus()
         self.addresses: dict[str, str] = {}
         self.state = State.STARTING
         self._reactor = reactor
@@ -195,8 +205,8 @@ class NodeService(MultiService):
         try:
             for name, text, factory in listeners:
                 if text != "off":
-                    address = ListenAddress.parse(text)
-                    self._ports[name] = bind(self._reactor, f"{name}.listen", address, factory)
+                    address = ListenAddress.parse_listener(text)
+                    self._ports[name] = bind(self._reactor, f"{name}.listen", address, factory, self._sockets)
         except ListenError:
             for port in self._ports.values():
                 port.stopListening()
@@ -253,6 +263,11 @@ class NodeService(MultiService):
         except TimeoutError:
             _log.warn("stop_unfinished", calls=self._dispatcher.active)
 
+    @property
+    def calls(self) -> int:
+        """How many calls are in flight."""
+        return self._dispatcher.active
+
     def _busy(self) -> bool:
         return bool(self._dispatcher.active or self._http.connections or self._oap.connections)
 
@@ -276,7 +291,10 @@ class NodeService(MultiService):
             self._waiting = None
 
     def _entered(self, state: State) -> None:
-        self.state = state
+        previous, self.state = self.state, state
+        self.bus.publish(StateChanged(state=state.value, previous=previous.value))
+        if state is State.STOPPED:
+            self.bus.close()
         self.metrics.enter(state.value)
         self.metrics.ready_state.set(1 if self.probes.ready else 0)
         _log.info("state", state=state.value)
@@ -292,7 +310,13 @@ def _admin_access(fields: Mapping[str, object]) -> None:
     _access_log.debug("access", **fields)
 
 
-def make_node(config: Config, reactor: Any, *, facets: Iterable[Hosted] = ()) -> NodeService:
+def make_node(
+    config: Config,
+    reactor: Any,
+    *,
+    facets: Iterable[Hosted] = (),
+    sockets: Mapping[str, socket.socket] | None = None,
+) -> NodeService:
     """Build a node; nothing is bound and nothing runs before it is started.
 
     :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime. The caller runs it.
@@ -301,4 +325,4 @@ def make_node(config: Config, reactor: Any, *, facets: Iterable[Hosted] = ()) ->
     :raises ConfigError: *config* asks for what this release has not.
     :raises ValueError: a facet of *facets* has a name that is taken, or an operation that is.
     """
-    return NodeService(config, reactor, facets)
+    return NodeService(config, reactor, facets, sockets)
