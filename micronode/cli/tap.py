@@ -7,25 +7,29 @@ way to what the node is configured to do, what its user asked for is kept.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import signal
 import sys
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 
 from micronode.cli.exits import CommandError, Exit, print_error, say
 from micronode.cli.options import TwistdOptions
+from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.run import build_node
-from micronode.cli.runner import log, no_reload
+from micronode.cli.runner import log
 from micronode.cli.streams import open_missing
 from micronode.cli.supervisor import Supervisor
 from micronode.config.schema import Log
 
 if TYPE_CHECKING:
     from micronode.node import NodeService
+    from micronode.observability.logging import LineObserver
 
 #: twistd looks it up by this name.
 Options = TwistdOptions
@@ -43,7 +47,7 @@ class TwistdService(MultiService):
         reactor: Any,
         supervisor: Supervisor,
         *,
-        observer: ILogObserver | None = None,
+        observer: LineObserver | None = None,
         daemon: bool = False,
     ) -> None:
         """:param supervisor: is told about the node, from when twistd has forked.
@@ -72,8 +76,14 @@ class TwistdService(MultiService):
         self._supervisor.begin(self._reactor)
         self._supervisor.follow(self._node)
         self._guarded(super().startService)
+        follow(self._node, self._reactor, self._observer, self._drained)
         # twistd leaves SIGHUP deadly.
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(no_reload))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(reload_node, self._node))
+
+    def _drained(self) -> None:
+        """The node has begun to stop; where twistd did not ask for it, it ends with its node."""
+        with contextlib.suppress(ReactorNotRunning):
+            self._reactor.stop()
 
     def _guarded(self, start: Callable[[], None]) -> None:
         from micronode.concurrency.listening import ListenError
@@ -111,11 +121,11 @@ def makeService(options: TwistdOptions) -> IService:
         observer = _observer(sys.stdout, loaded.config.log, reactor)
     if parent.get("pidfile") == _DEFAULT_PIDFILE:
         parent["pidfile"] = ""
-    node = build_node(loaded.config, reactor, supervisor.sockets)
+    node = build_node(loaded.config, reactor, reader(reactor, options.load_again), supervisor.sockets)
     return TwistdService(node, reactor, supervisor, observer=observer, daemon=daemon)
 
 
-def _observer(stream: IO[str], config: Log, reactor: Any) -> ILogObserver:
+def _observer(stream: IO[str], config: Log, reactor: Any) -> LineObserver:
     from micronode.observability.logging import stream_observer
 
     def at_end(close: Callable[[], None]) -> None:

@@ -1,8 +1,8 @@
 """A service manager of the test's own: systemd as process 1 of namespaces, in a file system of its own.
 
-The units of ``conf/`` run in it as they are, hardening included, on a machine that need not run systemd. It
-sees this machine's ``/usr``, the interpreter and the checkout, all read-only; its network is a loopback of its
-own, so that the units' ports are free; when its process 1 is killed, nothing of it is left.
+The units of ``conf/`` run in it as they are, hardening included, on a machine that need not run systemd.
+It sees this machine's ``/usr``, the interpreter and the checkout, all read-only; its network is a loopback
+of its own, so that the units' ports are free; when its process 1 is killed, nothing of it is left.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class Manager:
         (self._folder / "root").mkdir()
         self._log = open(self._folder / "log", "w+b")  # noqa: SIM115
         inside = ["sh", "-c", _BOOT, "boot", str(self._folder / "root"), str(tree), *_seen()]
-        apart = ["unshare", *"--cgroup --mount --pid --fork --kill-child --uts --ipc --net".split(), *inside]
+        spaces = ("cgroup", "mount", "pid", "uts", "ipc", "net")
+        apart = ["unshare", *(f"--{name}" for name in spaces), "--fork", "--kill-child", *inside]
         self._process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", _IN_CGROUP, "cgroup", self._cgroup, *apart],
             stdin=subprocess.DEVNULL,
