@@ -126,10 +126,11 @@ class NotifyTests(SynchronousTestCase):
 
     def test_dev_keeps_it_from_its_owners(self) -> None:
         manager = NotifySocket(self)
-        corpus = tempfile.mkdtemp()
+        corpus = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, corpus)
+        (corpus / "hello.md").write_text("# Hello\n")
         environ = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "60000000"}
-        node = Program(self, "dev", *FREE, "--corpus", corpus, environ=environ)
+        node = Program(self, "dev", *FREE, "--corpus", str(corpus), environ=environ)
         manager.until("READY=1")
         (owners,) = children_of(node.pid)
         self.assertIn("NOTIFY_SOCKET", environment_of(node.pid))
@@ -260,6 +261,7 @@ class ActivationTests(SynchronousTestCase):
     def test_dev_keeps_them_from_its_owners(self) -> None:
         corpus = self.folder / "corpus"
         corpus.mkdir()
+        (corpus / "hello.md").write_text("# Hello\n")
         listener = self.tcp()
         words = ("--http", "systemd:http", "--admin", "127.0.0.1:0", "--oap", "off", "--corpus", str(corpus))
         node = start_with(self, {"http": listener}, "dev", *words)
@@ -274,7 +276,9 @@ class ActivationTests(SynchronousTestCase):
     def test_twistd(self) -> None:
         listener = self.tcp()
         words = ("-n", "micronode", "--http", "systemd:http", "--admin", "127.0.0.1:0", "--oap", "off")
-        node = start_with(self, {"http": listener}, *words, *NO_OWNERS, *NOW, python=("-c", TWISTD))
+        # Another plugin may have it: importing it takes variables out of the environment.
+        twistd = f"import twisted.internet.endpoints; {TWISTD}"
+        node = start_with(self, {"http": listener}, *words, *NO_OWNERS, *NOW, python=("-c", twistd))
         with socket.create_connection(listener.getsockname()) as caller:
             self.assertEqual(self.call(caller), b"HTTP/1.1 503 Service Unavailable")
         node.kill(signal.SIGTERM)
