@@ -204,7 +204,7 @@ class ServiceUnitTests(UnitTestCase):
             self.assertEqual(self.status(manager, name), expected, name)
 
     def test_stopped_in_order(self) -> None:
-        manager = self.boot(grace="1s")
+        manager = self.boot(grace="4s")
         manager.run("systemctl", "start", self.SERVICE)
         manager.run("systemctl", "stop", "--no-block", self.SERVICE)
         eventually(lambda: manager.show(self.SERVICE, "StatusText").startswith("draining"))
