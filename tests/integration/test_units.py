@@ -119,7 +119,7 @@ _TOML = """
 [drain]
 grace = "{grace}"
 [owners.index]
-url = "unix:/nowhere/index"
+url = "{owner}"
 [owners.storage]
 url = "unix:/nowhere/storage"
 [log]
@@ -154,10 +154,18 @@ class UnitTestCase(SynchronousTestCase):
 
     SERVICE = "micronode.service"
 
-    def boot(self, toml: str = "", *, grace: str = "0s", drop_in: str = "", **files: str) -> Manager:
+    def boot(
+        self,
+        toml: str = "",
+        *,
+        grace: str = "0s",
+        owner: str = "unix:/nowhere/index",
+        drop_in: str = "",
+        **files: str,
+    ) -> Manager:
         units = {f"/etc/systemd/system/{name}": (CONF / name).read_text() for name in UNITS}
         more = {
-            "/etc/micronode/micronode.toml": _TOML.format(grace=grace) + toml,
+            "/etc/micronode/micronode.toml": _TOML.format(grace=grace, owner=owner) + toml,
             "/etc/systemd/system/micronode@.service.d/log.conf": _LOG,
             "/etc/systemd/system/micronode.service.d/log.conf": _LOG,
             "/etc/systemd/system/micronode.service.d/test.conf": drop_in,
@@ -262,10 +270,28 @@ class ServiceUnitTests(UnitTestCase):
         self.assertNotIn(manager.show(self.SERVICE, "MainPID"), ("0", pid))
         self.assertIn('"ready":true', self.get(manager, "/readyz"))
 
+    def test_owners_over_tls(self) -> None:
+        """They need memory that is written and run, which hardening likes to deny."""
+        manager = self.boot(owner="https://127.0.0.1:1")
+        manager.run("systemctl", "start", self.SERVICE)
+        eventually(lambda: '"index":"down"' in self.get(manager, "/readyz"), lambda: self.log(manager))
+        self.assertNotIn("Traceback", self.log(manager))
+        self.assertNotIn("MemoryError", self.log(manager))
+
+    def test_below_twistd(self) -> None:
+        """By the line that the unit has for it."""
+        (line,) = re.findall(r"^# (ExecStart=\S+twistd .+)$", (CONF / self.SERVICE).read_text(), re.M)
+        manager = self.boot(drop_in=f"[Service]\nExecStart=\n{line}\n")
+        manager.run("systemctl", "start", self.SERVICE)
+        self.assertIn('"ready":true', self.get(manager, "/readyz"))
+        manager.run("systemctl", "stop", self.SERVICE)
+        self.assertEqual(manager.show(self.SERVICE, "Result"), "success")
+        self.assertNotIn("Traceback", self.log(manager))
+
     def test_instances(self) -> None:
         ports = {"blue": 6310, "green": 6320}
         configs = {
-            f"/etc/micronode/{name}.toml": _TOML.format(grace="0s")
+            f"/etc/micronode/{name}.toml": _TOML.format(grace="0s", owner="unix:/nowhere/index")
             + f'[http]\nlisten = "127.0.0.1:{port}"\n[admin]\nlisten = "127.0.0.1:{port + 1}"\n'
             '[oap]\nlisten = "off"\n'
             for name, port in ports.items()

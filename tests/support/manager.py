@@ -215,13 +215,17 @@ class Manager:
 
 
 def program() -> dict[str, str]:
-    """Return the file that is ``micronode`` in the new root: this interpreter on this checkout."""
+    """Return the files that are ``micronode`` and ``twistd`` in the new root: this interpreter's, here."""
     python = f"{HOME}/python"
     path = ":".join([f"{HOME}/checkout", *(at for _, at in _packages())])
+    start = (
+        f"#!/bin/sh\nexport PYTHONPATH={path} LD_LIBRARY_PATH={python}/lib PYTHONDONTWRITEBYTECODE=1\n"
+        f"exec {interpreter()}"
+    )
+    twistd = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = sys.argv.pop(1); run()"
     return {
-        f"{HOME}/bin/micronode": "#!/bin/sh\n"
-        f"export PYTHONPATH={path} LD_LIBRARY_PATH={python}/lib PYTHONDONTWRITEBYTECODE=1\n"
-        f'exec {interpreter()} -m micronode "$@"\n'
+        f"{HOME}/bin/micronode": f'{start} -m micronode "$@"\n',
+        f"{HOME}/bin/twistd": f'{start} -c "{twistd}" twistd "$@"\n',
     }
 
 
