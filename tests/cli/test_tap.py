@@ -71,10 +71,35 @@ class MakeServiceTests(CommandTestCase):
         verifyObject(IService, makeService(options))
 
 
+class SpySupervisor:
+    """Records what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def begin(self, reactor: object) -> None:
+        self.seen.append(reactor)
+
+    def follow(self, node: object) -> None:
+        self.seen.append(node)
+
+
+def make_service(node: SpyService, **settings: object) -> TwistdService:
+    return TwistdService(node, ScriptReactor(), SpySupervisor(), **settings)  # type: ignore[arg-type]
+
+
 class TwistdServiceTests(CommandTestCase):
+    def test_the_manager_is_told_once_twistd_has_forked(self) -> None:
+        node, reactor, supervisor = SpyService(), ScriptReactor(), SpySupervisor()
+        service = TwistdService(node, reactor, supervisor)  # type: ignore[arg-type]
+        service.privilegedStartService()
+        self.assertEqual(supervisor.seen, [])
+        service.startService()
+        self.assertEqual(supervisor.seen, [reactor, node])
+
     def test_starts_and_stops_the_node(self) -> None:
         node = SpyService()
-        service = TwistdService(node, ScriptReactor())
+        service = make_service(node)
         service.privilegedStartService()
         service.startService()
         self.assertEqual((node.steps, node.running), (["privileged", "start"], 1))
@@ -85,19 +110,19 @@ class TwistdServiceTests(CommandTestCase):
         real = io.StringIO()
         self.patch(sys, "__stderr__", real)
         for step in ("privileged", "start"):
-            service = TwistdService(SpyService(step), ScriptReactor())
+            service = make_service(SpyService(step))
             ended = self.assertRaises(SystemExit, _start, service)
             self.assertEqual(ended.code, 69)
         self.assertEqual(real.getvalue().count("\n"), 2)
         self.assertIn("micronode: http.listen 127.0.0.1:5310: address already in use", real.getvalue())
 
     def test_port_taken_in_a_daemon_is_told_by_twistd(self) -> None:
-        service = TwistdService(SpyService("privileged"), ScriptReactor(), daemon=True)
+        service = make_service(SpyService("privileged"), daemon=True)
         self.assertRaises(ListenError, _start, service)
 
     def test_hangup_reloads(self) -> None:
         node = SpyService()
-        service = TwistdService(node, ScriptReactor())
+        service = make_service(node)
         _start(service)
         send(signal.SIGHUP)()
         self.assertEqual((node.steps[-1], service.running), ("reload", True))
@@ -107,13 +132,13 @@ class TwistdServiceTests(CommandTestCase):
         node, observer = SpyService(), Observer()
         observer.set_level = levels.append
         node.config = Config.from_mapping({"log": {"level": "error"}})
-        _start(TwistdService(node, ScriptReactor(), observer=observer))
+        _start(make_service(node, observer=observer))
         node.bus.publish(ConfigUpdated(config_sha="b", previous_sha="a", changed=(), restart=()))
         self.assertEqual(levels, ["error"])
 
     def test_a_node_that_stops_by_itself_takes_twistd_along(self) -> None:
         node, reactor = SpyService(), ScriptReactor()
-        _start(TwistdService(node, reactor))
+        _start(TwistdService(node, reactor, SpySupervisor()))
         for _ in range(2):
             node.bus.publish(StateChanged(state="draining", previous="running"))
             reactor.advance(0)
