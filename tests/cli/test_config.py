@@ -62,7 +62,7 @@ class ShowTests(CommandTestCase):
             )
 
     def flagged(self, path: str, *argv: str) -> str | None:
-        """Return the layer that ``/version`` of a node names for *path*, and see that its digest is its own."""
+        """Return the layer that ``/version`` of a node names for *path*; its digest is its own."""
         options = NodeOptions()
         options.parse(argv)
         config = options.load().config
