@@ -38,9 +38,9 @@ class ReloadStarted:
 class ReloadEnded:
     """A reload is over; after :class:`ConfigUpdated`, where it changed something."""
 
-    #: ``applied``, ``unchanged``, ``refused`` or ``failed``.
+    #: ``applied``, ``unchanged``, ``refused`` or ``failed``; ``draining`` where a stop came before its end.
     outcome: str
-    #: Why it was refused or failed, in a line; else empty.
+    #: Why nothing was applied, in a line; else empty.
     reason: str = ""
 
 

@@ -6,7 +6,8 @@ their wire.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from micronode.oap.wire.errors import ErrorCode, error_object
 
@@ -29,6 +30,7 @@ class NodeError(Exception):
     :param retry_after_s: when to come back, in seconds; None leaves it to the table.
     :param source: who failed (``"index"``, ``"storage"``, …), for logs and metrics.
     :param headers: fields that HTTP asks for beside this status (``Allow``, ``Content-Range``).
+    :param details: further members of the error object, over HTTP.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class NodeError(Exception):
         retry_after_s: float | None = None,
         source: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(code, message)
         self.code = code
@@ -46,6 +49,7 @@ class NodeError(Exception):
         self.retry_after_s = retry_after_s
         self.source = source
         self.headers = headers
+        self.details: Mapping[str, Any] = {} if details is None else details
 
     @property
     def retry_after_ms(self) -> int | None:

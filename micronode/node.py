@@ -1,7 +1,7 @@
-"""The node: :func:`make_node` builds every part, :class:`NodeService` starts and drains them.
+"""The node: :class:`NodeService` starts its parts, lets them reload, and drains them.
 
-The only place that knows concrete classes. It touches nothing process-wide: no signals, no logging
-set-up, no global reactor, so a host program can hold several nodes.
+What the parts are is :mod:`micronode.assembly`'s business. A node touches nothing process-wide: no signals,
+no logging set-up, no global reactor, so a host program can hold several.
 
 Why the order of a stop matters: a load balancer learns of it from ``/readyz`` and needs time
 (``drain.grace``) before the listeners close, or callers get refused connections; calls that were
@@ -11,41 +11,27 @@ watched.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from micronode.adapters.build import make_owner_client
-from micronode.adapters.health import OwnerHealth
-from micronode.adapters.index import IndexClient
-from micronode.adapters.owner import OwnerClient
-from micronode.adapters.storage import StorageClient
-from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import OperationTable
+from micronode.assembly import Assembly
+from micronode.bus import StateChanged
 from micronode.concurrency.listening import ListenError, bind, bound_address
 from micronode.config.address import ListenAddress
-from micronode.config.schema import BUILT_FACETS, BUILT_OWNERS, Config
-from micronode.facets.graph import GraphFacet
-from micronode.facets.hosted import FacetSettings, Hosted, Served, make_bounds, serve_hosted
-from micronode.facets.media import MediaFacet
-from micronode.facets.search import SearchFacet
-from micronode.http.admin import ADMIN_ROUTES, make_admin_site
-from micronode.http.site import make_app_site
-from micronode.interfaces import IFacet, IReadinessCheck
+from micronode.config.hot_reload import Outcome
+from micronode.config.reloader import Read, Reloader
+from micronode.config.schema import BUILT_FACETS, Config
+from micronode.facets.hosted import Hosted, serve_hosted
 from micronode.lifecycle import State, make_lifecycle
-from micronode.oap.factory import OAPFactory
-from micronode.observability.heartbeat import Heartbeat
-from micronode.observability.metrics import Metrics
-from micronode.observability.probes import Check, Probes
-from micronode.observability.version import build_version, runtime_version
 
 _log = Logger()
-_access_log = Logger(namespace="micronode.access")
 
 #: What peers are told to wait before they come back to a node that stops.
 GOAWAY_RETRY_MS: Final = 5_000
@@ -63,106 +49,67 @@ class NodeService(MultiService):
     Stopping drains; the Deferred of :meth:`stopService` fires (None) when everything is closed, at the
     latest about ``drain.grace + drain.deadline`` and a second later. A stopped node is not started again.
 
-    :ivar config: what it was made of.
     :ivar addresses: ``http``, ``admin``, ``oap`` -> where each is bound (``HOST:PORT`` or ``unix:/path``);
         empty before the start.
     :ivar state: where in its life it is.
+    :ivar bus: tells what happens to it; closed when it has stopped.
+    :ivar reloader: what :meth:`reload` and :meth:`preview` are done by, and how the last one ended.
+    :ivar sockets: inherited listening sockets by name.
     """
 
-    def __init__(self, config: Config, reactor: Any, facets: Iterable[Hosted] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        facets: Iterable[Hosted] = (),
+        *,
+        read: Read | None = None,
+        sockets: Mapping[str, socket.socket] | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         config.require_built()
-        self.config = config
         self.addresses: dict[str, str] = {}
         self.state = State.STARTING
+        self.sockets = dict(sockets or {})
         self._reactor = reactor
-        self._build = build_version()
         self._lifecycle = make_lifecycle(self._entered)
         self._ports: dict[str, IListeningPort] = {}
         self._hurried = False
         self._waiting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
 
-        hosted = serve_hosted(facets, BUILT_FACETS)
-        enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
-        self._facet_names = (*enabled, *hosted)
-        self.metrics = self._make_metrics()
-        self._heartbeat = Heartbeat(reactor, self.metrics.reactor_lag)
-        self._heartbeat.setServiceParent(self)  # type: ignore[no-untyped-call]
-        self._owners = self._make_owners()
-        served = {
-            name: Served(
-                FacetSettings(limit=facet.limit, timeout=facet.timeout), self._make_facet(name).operations()
-            )
-            for name, facet in enabled.items()
-        } | hosted
-        table = OperationTable(operation for each in served.values() for operation in each.operations)
-        self._dispatcher = Dispatcher(table, clock=reactor, metrics=self.metrics, **make_bounds(served))
-        self.metrics.add_routes([*(operation.name for operation in table), *ADMIN_ROUTES])
-        self.probes = self._make_probes()
-        shared: dict[str, Any] = {"metrics": self.metrics, "timeouts": config.timeouts, "clock": reactor}
-        self._admin = make_admin_site(
-            probes=self.probes, idle_s=config.http.idle, access=_admin_access, **shared
+        self._parts = parts = Assembly(
+            config,
+            reactor,
+            serve_hosted(facets, BUILT_FACETS),
+            state=lambda: self.state,
+            listening=lambda: bool(self._ports),
         )
-        self._http = make_app_site(
-            dispatcher=self._dispatcher,
-            idle_s=config.http.idle,
-            decompress_ratio=config.limits.decompress_ratio,
-            access=_access,
-            **shared,
-        )
-        self._oap = OAPFactory(dispatcher=self._dispatcher, limits=config.limits, access=_access, **shared)
+        parts.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.metrics, self.bus, self.probes = parts.metrics, parts.bus, parts.probes
+        self.reloader = Reloader(parts, read=read, bus=self.bus, metrics=self.metrics)
+        self._dispatcher, self._owners = parts.dispatcher, parts.owners
+        self._admin, self._http, self._oap = parts.admin, parts.http, parts.oap
 
-    # Building
+    @property
+    def config(self) -> Config:
+        """The configuration in force; a reload replaces it."""
+        return self._parts.config
 
-    def _make_metrics(self) -> Metrics:
-        build = self._build
-        return Metrics(
-            facets=self._facet_names,
-            owners=BUILT_OWNERS,
-            states=[state.value for state in State],
-            build={
-                "version": build["version"],
-                "git_sha": build["git_sha"],
-                "python": build["python"],
-                "twisted": build["build"]["twisted"],
-            },
-        )
+    # Reloading
 
-    def _make_owners(self) -> dict[str, OwnerClient]:
-        config = self.config
-        owners = {}
-        for name in BUILT_OWNERS:
-            owner = config.owners[name]
-            owners[name] = make_owner_client(name, owner, config.timeouts, self._reactor, self.metrics)
-            health = OwnerHealth(owners[name], self._reactor)
-            health.setServiceParent(self)  # type: ignore[no-untyped-call]
-        return owners
+    def reload(self, config: Config | None = None) -> Deferred[Outcome]:
+        """Take another configuration while the node runs: *config*, or what its sources say now.
 
-    def _make_facet(self, name: str) -> IFacet:
-        index, storage = self._owners["index"], self._owners["storage"]
-        if name == "search":
-            return SearchFacet(IndexClient(index))
-        if name == "graph":
-            return GraphFacet(IndexClient(index))
-        return MediaFacet(
-            StorageClient(storage),
-            max_object=self.config.limits.max_object,
-            mismatches=self.metrics.integrity_failures("put"),
-        )
+        What needs a restart keeps its value, and is named. Calls under way keep what they began with.
 
-    def _make_probes(self) -> Probes:
-        checks: list[IReadinessCheck] = [
-            Check("config", lambda: "ok"),
-            Check("listeners", lambda: "ok" if self._ports else "closed"),
-            *(IReadinessCheck(child) for child in self if IReadinessCheck.providedBy(child)),
-        ]
-        return Probes(
-            state=lambda: self.state.value,
-            checks=checks,
-            version=lambda: self._build | {"runtime": runtime_version(self.config, self._facet_names)},
-            event_loop=lambda: self._heartbeat.on_time,
-        )
+        :return: fires with what came of it; it never fails, and cancelling it does not stop the reload.
+        """
+        return self.reloader.reload(config)
+
+    def preview(self) -> Deferred[Outcome]:
+        """Tell what a reload would do now; changes nothing. The Deferred is as that of :meth:`reload`."""
+        return self.reloader.preview()
 
     # Starting
 
@@ -224,6 +171,8 @@ class NodeService(MultiService):
             self._waiting.cancel()
 
     async def _drain(self) -> None:
+        # Before the state changes: who listens to the bus hears of the reload's end first.
+        self.reloader.stop()
         drain = self.config.drain
         self._lifecycle.drain()
         await self._wait(drain.grace)
@@ -241,10 +190,11 @@ class NodeService(MultiService):
         self._oap.abort_all()
         await self._let_calls_end()
         await maybeDeferred(super().stopService)
-        await DeferredList([owner.close() for owner in self._owners.values()])
+        await self._owners.close()
         await self._close("admin")
         self._admin.abort_all()
         self._lifecycle.stopped()
+        self.bus.close()
 
     async def _let_calls_end(self) -> None:
         """Wait for calls that were cancelled; one that ignores it does not keep the node from stopping."""
@@ -276,29 +226,31 @@ class NodeService(MultiService):
             self._waiting = None
 
     def _entered(self, state: State) -> None:
-        self.state = state
+        previous, self.state = self.state, state
         self.metrics.enter(state.value)
         self.metrics.ready_state.set(1 if self.probes.ready else 0)
         _log.info("state", state=state.value)
+        self.bus.publish(StateChanged(state=state.value, previous=previous.value))
 
 
-def _access(fields: Mapping[str, object]) -> None:
-    """Write one line of the access log; a host program sees it in the namespace ``micronode.access``."""
-    _access_log.info("access", **fields)
-
-
-def _admin_access(fields: Mapping[str, object]) -> None:
-    """The same for the admin plane, at debug: a probe a second is no news."""
-    _access_log.debug("access", **fields)
-
-
-def make_node(config: Config, reactor: Any, *, facets: Iterable[Hosted] = ()) -> NodeService:
+def make_node(
+    config: Config,
+    reactor: Any,
+    *,
+    facets: Iterable[Hosted] = (),
+    read: Read | None = None,
+    sockets: Mapping[str, socket.socket] | None = None,
+) -> NodeService:
     """Build a node; nothing is bound and nothing runs before it is started.
 
     :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime. The caller runs it.
     :param facets: facets of the host's own, served beside the built-in ones: IFacet objects, each alone
         or with its :class:`~micronode.facets.hosted.FacetSettings`.
+    :param read: reads all sources of the configuration again, for :meth:`NodeService.reload`; returns an
+        awaitable of :class:`~micronode.config.sources.Loaded`, and may raise
+        :class:`~micronode.config.problems.ConfigError`.
+    :param sockets: inherited listening sockets by name.
     :raises ConfigError: *config* asks for what this release has not.
     :raises ValueError: a facet of *facets* has a name that is taken, or an operation that is.
     """
-    return NodeService(config, reactor, facets)
+    return NodeService(config, reactor, facets, read=read, sockets=sockets)

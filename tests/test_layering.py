@@ -51,11 +51,11 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("concurrency",), ("security",), ("config",), ("lifecycle",)),
     (("adapters",),),
     (("facets",),),
-    (("calls.dispatcher", "calls.deadline"),),
+    (("calls.dispatcher", "calls.deadline", "calls.serving"),),
     (("oap",), ("http",)),
     # The other end: it uses what the node's side has, never the other way round.
     (("oap.client",),),
-    (("node",),),
+    (("node", "assembly"),),
     (("cli", "__main__"),),
 )
 #: Their modules are of several layers, so importing one of them must not bring in another.

@@ -121,6 +121,7 @@ class OwnerAgent:
     """Makes requests of one URL of an owner. It bounds nothing but idle connections: its users do.
 
     :param connections: how many idle connections are kept.
+    :ivar url: the URL.
     """
 
     def __init__(
@@ -131,12 +132,13 @@ class OwnerAgent:
         connections: int,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
+        self.url = url
         self._clock: IReactorTime = reactor
         self._host = url.authority.encode("ascii")
         self._prefix = url.prefix.encode("ascii")
         self._endpoint = owner_endpoint(reactor, url, connect_timeout_s)
         self._pool = _OwnerPool(reactor)
-        self._pool.maxPersistentPerHost = connections
+        self.keep(connections)
 
     def exchange(
         self,
@@ -161,6 +163,15 @@ class OwnerAgent:
         request = OwnerRequest(method, self._prefix + target, headers, body, persistent=keep)
         connect: Callable[..., Deferred[Any]] = self._pool.fresh if fresh else self._pool.getConnection
         return Exchange(request, connect(self._host, self._endpoint), on_written)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed; what is asked of it still goes through, on connections that close then."""
+        return self._pool.closed
+
+    def keep(self, connections: int) -> None:
+        """Keep so many idle connections from now on; those that are too many close when their time comes."""
+        self._pool.maxPersistentPerHost = connections
 
     def close(self) -> Deferred[None]:
         """Close idle connections, and others as soon as they are idle.

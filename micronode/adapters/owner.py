@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+import attrs
 from twisted.internet import error as net
 from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -41,15 +42,29 @@ _PROBE_S: Final = 2.0
 _PROBE_BYTES: Final = 65_536
 
 
+@attrs.frozen(kw_only=True)
+class OwnerSettings:
+    """What may change about an owner while it is called; a call keeps those that it began with."""
+
+    #: One for each URL; calls go round them.
+    agents: tuple[OwnerAgent, ...]
+    #: Calls at a time. Where more are under way already, it is refused until there are fewer.
+    concurrency: int
+    #: For one call, up to the response head.
+    timeout_s: float
+    #: Between two pieces of a response body.
+    idle_s: float
+    #: How long the owner may take nothing of a request body.
+    stall_s: float
+
+
 @implementer(IOwnerClient)
 class OwnerClient:
     """See :class:`~micronode.interfaces.IOwnerClient`.
 
-    :param agents: one for each URL; calls go round them.
-    :param concurrency: calls at a time.
-    :param timeout_s: for one call, up to the response head.
-    :param idle_s: between two pieces of a response body.
-    :param stall_s: how long the owner may take nothing of a request body.
+    Facets hold it for as long as they live; what changes is its :attr:`settings`, as a whole.
+
+    :param agents: and the next four: see :class:`OwnerSettings`.
     :param max_body: bytes of a response body, or None.
     """
 
@@ -69,14 +84,16 @@ class OwnerClient:
         self.name = name
         #: Calls that hold a slot.
         self.inflight = 0
-        self.timeout_s = timeout_s
-        self.idle_s = idle_s
-        self.stall_s = stall_s
+        self.settings = OwnerSettings(
+            agents=tuple(agents),
+            concurrency=concurrency,
+            timeout_s=timeout_s,
+            idle_s=idle_s,
+            stall_s=stall_s,
+        )
         self.max_body = max_body
         self.clock: IReactorTime = reactor
         self.metrics = metrics
-        self._agents = tuple(agents)
-        self._concurrency = concurrency
         self._turn = 0
 
     def call(
@@ -90,38 +107,39 @@ class OwnerClient:
         deadline_s: float | None = None,
     ) -> Deferred[IOwnerReply]:
         """Make one request; see :class:`~micronode.interfaces.IOwnerClient`."""
+        settings = self.settings
         lease = Lease(
-            self.name, self.clock, idle_s=self.idle_s, max_body=self.max_body, released=self._released
+            self.name, self.clock, idle_s=settings.idle_s, max_body=self.max_body, released=self._released
         )
-        if self.inflight >= self._concurrency:
+        if self.inflight >= settings.concurrency:
             self.metrics.owner_requests(self.name, "unavailable").inc()
             return fail(lease.unavailable("has all the calls it can take"))
         self.inflight += 1
         target = path if not query else path + b"?" + urlencode(query).encode("ascii")
-        timeout_s = self.timeout_s if deadline_s is None else min(deadline_s, self.timeout_s)
+        timeout_s = settings.timeout_s if deadline_s is None else min(deadline_s, settings.timeout_s)
         call = _OwnerCall(self, lease, method, target, headers or (), body, timeout_s)
-        call.begin(self._in_turn())
+        call.begin(self._in_turn(settings.agents))
         return call.answered
 
     def probe(self, path: bytes) -> Deferred[bool]:
         """Whether one of its URLs answers 200; see :class:`~micronode.interfaces.IOwnerClient`."""
-        asked = [self._ask(agent, path) for agent in self._agents]
+        asked = [self._ask(agent, path) for agent in self.settings.agents]
         return gatherResults(asked).addCallbacks(any, lambda _: False)
 
     def close(self) -> Deferred[None]:
         """Close idle connections; see :class:`~micronode.interfaces.IOwnerClient`."""
-        return gatherResults([agent.close() for agent in self._agents]).addCallback(lambda _: None)
+        return gatherResults([agent.close() for agent in self.settings.agents]).addCallback(lambda _: None)
 
     def _ask(self, agent: OwnerAgent, path: bytes) -> Deferred[bool]:
-        deadline_s = min(self.timeout_s, _PROBE_S)
+        deadline_s = min(self.settings.timeout_s, _PROBE_S)
         asking = ask(agent, self.clock, path.decode("ascii"), deadline_s=deadline_s, max_bytes=_PROBE_BYTES)
         return asking.addCallbacks(lambda answer: answer[0] == 200, lambda _: False)
 
-    def _in_turn(self) -> list[OwnerAgent]:
-        """Return the agents, whose turn it is first."""
-        turn = self._turn
-        self._turn = (turn + 1) % len(self._agents)
-        return [*self._agents[turn:], *self._agents[:turn]]
+    def _in_turn(self, agents: tuple[OwnerAgent, ...]) -> list[OwnerAgent]:
+        """Return *agents*, whose turn it is first."""
+        turn = self._turn % len(agents)
+        self._turn = turn + 1
+        return [*agents[turn:], *agents[:turn]]
 
     def _released(self, outcome: str) -> None:
         self.inflight -= 1
@@ -150,9 +168,8 @@ class _OwnerCall:
         self._began = client.clock.seconds()
         self._agents: list[OwnerAgent] = []
         self._repeated = False
-        self._body = (
-            None if body is None else UploadBody(body, client.clock, client.stall_s, self._upload_stalled)
-        )
+        stall_s = client.settings.stall_s
+        self._body = None if body is None else UploadBody(body, client.clock, stall_s, self._upload_stalled)
         self.answered: Deferred[IOwnerReply] = Deferred(lambda _: lease.abort())
 
     def begin(self, agents: list[OwnerAgent]) -> None:

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
 from micronode.calls.operations import OperationTable
+from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IResponseSink
@@ -34,7 +35,6 @@ DRAINING_RETRY_S: Final = 5.0
 class Dispatcher:
     """Runs calls against the table of operations.
 
-    :ivar table: the operations that are served.
     :ivar active: calls being worked on.
     """
 
@@ -53,22 +53,29 @@ class Dispatcher:
         :param timeouts: facet name -> seconds from dispatch to the head that the caller gets.
         :raises ValueError: a facet of the table has no gate or no timeout, or subscribes without slots.
         """
-        for operation in table:
-            if operation.facet not in gates or operation.facet not in timeouts:
-                raise ValueError(f"facet {operation.facet} has no gate or no timeout")
-            if operation.subscribes and operation.facet not in (slots or {}):
-                raise ValueError(f"facet {operation.facet} has no slots for subscriptions")
-        self.table = table
+        self._serving = Serving.within(table, gates, slots or {}, timeouts)
         self.active = 0
-        self._gates = gates
-        self._slots = slots or {}
         #: The subscriptions that run, with what is needed to tell their callers of the end.
         self._subscriptions: dict[_Running, tuple[Call, IResponseSink]] = {}
-        self._timeouts = timeouts
         self._clock = clock
         self._metrics = metrics
         self._draining = False
         self._idle_waiters: list[Deferred[None]] = []
+
+    @property
+    def table(self) -> OperationTable:
+        """The operations that are served."""
+        return self._serving.table
+
+    @property
+    def serving(self) -> Serving:
+        """What is served now, and within which bounds."""
+        return self._serving
+
+    def serve(self, serving: Serving) -> None:
+        """Serve *serving* from now on. Calls that were admitted keep what they began with."""
+        serving.set_limits()
+        self._serving = serving
 
     def dispatch(self, call: Call, sink: IResponseSink) -> Deferred[None]:
         """Answer *call* through *sink*.
@@ -78,7 +85,8 @@ class Dispatcher:
             and leaves the sink untouched; it fires when that is done, and the slot is free then.
         """
         operation = call.operation
-        gate = (self._slots if operation.subscribes else self._gates)[operation.facet]
+        bound = self._serving.bounds[operation.facet]
+        gate = bound.slots if operation.subscribes else bound.gate
         if not gate.try_acquire():
             what = "subscriptions" if operation.subscribes else "calls"
             message = f"facet {operation.facet} is serving {gate.limit} {what}, its limit"
@@ -89,7 +97,7 @@ class Dispatcher:
         running = _Running()
         if operation.subscribes:
             self._subscriptions[running] = call, sink
-        deadline = Deadline(self._clock, self._timeouts[operation.facet], call, sink)
+        deadline = Deadline(self._clock, bound.timeout_s, call, sink)
         work = Deferred.fromCoroutine(self._admitted(call, sink, gate, running, deadline))
         if not work.called:
             deadline.guard(work)

@@ -21,14 +21,16 @@ from micronode.cli.exits import CommandError, Exit
 from micronode.cli.hints import hints
 from micronode.cli.options import NodeOptions, OptParameters
 from micronode.cli.ownerchild import OwnersChild
+from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.run import begin_logging, build_node, start_node, stop_node
 from micronode.cli.runner import Runner
 from micronode.cli.streams import show
 from micronode.config.schema import Config
-from micronode.config.sources import Flag
+from micronode.config.sources import Flag, Loaded
 
 if TYPE_CHECKING:
     from micronode.node import NodeService
+    from micronode.observability.logging import LineObserver
 
 #: A folder to index may be large; a child that hangs is still noticed.
 _LOAD_S: Final = 120.0
@@ -71,40 +73,53 @@ def main(argv: Sequence[str]) -> int:
     loaded = options.load()
     from twisted.internet import reactor
 
-    begin_logging(loaded, reactor)
-    return _Dev(reactor, loaded.config, options).run()
+    observer = begin_logging(loaded, reactor)
+    return _Dev(reactor, loaded.config, options, observer).run()
 
 
 class _Dev:
     """Node and owners, from start to end."""
 
-    def __init__(self, reactor: Any, config: Config, options: DevOptions) -> None:
+    def __init__(self, reactor: Any, config: Config, options: DevOptions, observer: LineObserver) -> None:
         self._reactor = reactor
         self._config = config
         self._options = options
+        self._observer = observer
+        self._urls: Mapping[str, str] = {}
         self._owners = OwnersChild(reactor, self._owners_lost)
         self._node: NodeService | None = None
-        self._runner = Runner(reactor, start=self._start, stop=self._stop, hurry=self._hurry)
+        self._runner = Runner(
+            reactor,
+            start=self._start,
+            stop=self._stop,
+            hurry=self._hurry,
+            reload=lambda: reload_node(self._node),
+        )
 
     def run(self) -> int:
         return self._runner.run()
 
     async def _start(self) -> None:
         emit(f"micronode {__version__} dev: starting the owner services")
-        urls = await self._owners.spawn(self._options.for_owners()).addTimeout(
+        self._urls = urls = await self._owners.spawn(self._options.for_owners()).addTimeout(
             _LOAD_S, self._reactor, onTimeoutCancel=_never_loaded
         )
         look = _looker(self._reactor)
         for name, url in urls.items():
             await until_ready(self._reactor, name, url, look)
         config = with_owners(self._config, urls)
-        self._node = build_node(config, self._reactor)
+        self._node = build_node(config, self._reactor, reader(self._reactor, self._load_again))
+        follow(self._node, self._reactor, self._observer, self._runner.drained)
         start_node(self._node)
         facets = [name for name, facet in config.facets.items() if facet.enabled]
         known = {name: owner.url[0] for name, owner in config.owners.items() if owner.url}
         own_corpus = self._options["corpus"] is not None
         for line in hints(self._node.addresses, known, facets, own_corpus=own_corpus):
             emit(line)
+
+    def _load_again(self) -> Loaded:
+        loaded = self._options.load_again()
+        return attrs.evolve(loaded, config=with_owners(loaded.config, self._urls))
 
     async def _stop(self) -> None:
         try:

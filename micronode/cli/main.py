@@ -18,6 +18,9 @@ COMMANDS: Final = {
     "owners": "run the reference owner services alone",
     "check": "tell whether a node would run with this configuration",
     "config": "show the configuration and where it comes from, or begin one",
+    "status": "tell how a running node is",
+    "reload": "tell a running node to read its configuration again, or what would change",
+    "drain": "tell a running node to stop in order",
     "call": "make one OAP/1 call and print the answer's body",
     "version": "print the version",
 }

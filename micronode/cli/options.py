@@ -15,10 +15,11 @@ from twisted.python import usage
 
 from micronode.cli.command import CommandOptions, OptParameters
 from micronode.cli.exits import CommandError, Exit, print_error
+from micronode.config.documents import STANDARD_INPUT
 from micronode.config.kinds import Key, Kind
 from micronode.config.problems import ConfigError
 from micronode.config.schema import KEYS
-from micronode.config.sources import Flag, Loaded, facet_flags, load
+from micronode.config.sources import CONFIG_VARIABLE, Flag, Loaded, facet_flags, load
 from micronode.config.table import FLAGS
 
 __all__ = ["CommandOptions", "NodeOptions", "OptParameters", "TwistdOptions"]
@@ -40,6 +41,8 @@ class NodeOptions(CommandOptions):
         self.flags: list[Flag] = []
         #: The file that ``--config`` names.
         self.path: str | None = None
+        #: The working folder when it was first read.
+        self._folder: str | None = None
 
     def opt_config(self, name: str) -> None:
         """TOML file to read, - for standard input (default: $MICRONODE_CONFIG, else none)."""
@@ -75,15 +78,42 @@ class NodeOptions(CommandOptions):
         :param to_run: refuse also what this release cannot run with.
         :raises CommandError: the configuration is refused.
         """
+        environ = os.environ if environ is None else environ
+        self._folder = _working_folder() if self._folder is None else self._folder
         try:
-            return load(
-                flags=self.flags,
-                environ=os.environ if environ is None else environ,
-                path=self.path,
-                to_run=to_run,
-            )
+            return load(flags=self.flags, environ=environ, path=self.path, to_run=to_run)
         except ConfigError as error:
             raise CommandError.refused(error) from None
+
+    def load_again(self) -> Loaded:
+        """Merge all sources as they are now, for a node that runs; it may take as long as a disk does.
+
+        :raises ConfigError: the configuration is refused, or cannot be read a second time.
+        """
+        environ = dict(os.environ)
+        path = self.path
+        if path is None and CONFIG_VARIABLE in environ:
+            environ[CONFIG_VARIABLE] = self._from_here(environ[CONFIG_VARIABLE])
+        return load(
+            flags=self.flags,
+            environ=environ,
+            path=None if path is None else self._from_here(path),
+            to_run=True,
+            again=True,
+        )
+
+    def _from_here(self, name: str) -> str:
+        """Return *name* as it leads to the same file as at first, though twistd may have changed folders."""
+        if name in ("", STANDARD_INPUT) or self._folder in (None, _working_folder()):
+            return name
+        return os.path.join(str(self._folder), name)
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return ""
 
 
 def _setter(row: Key, name: str, text: str | None = None) -> Callable[..., None]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.options import NodeOptions
+from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.runner import Runner, log
 
 if TYPE_CHECKING:
     from micronode.config.schema import Config
     from micronode.config.sources import Loaded
     from micronode.node import NodeService
+    from micronode.observability.logging import LineObserver
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,29 +29,41 @@ def main(argv: Sequence[str]) -> int:
     loaded = options.load()
     from twisted.internet import reactor
 
-    begin_logging(loaded, reactor)
-    node = build_node(loaded.config, reactor)
+    observer = begin_logging(loaded, reactor)
+    node = build_node(loaded.config, reactor, reader(reactor, options.load_again))
 
     async def start() -> None:
         start_node(node)
 
-    return Runner(reactor, start=start, stop=lambda: stop_node(node), hurry=node.hurry).run()
+    runner = Runner(
+        reactor,
+        start=start,
+        stop=lambda: stop_node(node),
+        hurry=node.hurry,
+        reload=lambda: reload_node(node),
+    )
+    follow(node, reactor, observer, runner.drained)
+    return runner.run()
 
 
-def begin_logging(loaded: Loaded, reactor: Any) -> None:
+def begin_logging(loaded: Loaded, reactor: Any) -> LineObserver:
     """Start the log as the configuration says, and say what was odd in finding it."""
     from micronode.observability.logging import start_logging
 
-    start_logging(sys.stderr, loaded.config.log.level, loaded.config.log.format, reactor)
+    observer = start_logging(sys.stderr, loaded.config.log.level, loaded.config.log.format, reactor)
     for warning in loaded.warnings:
         log.warn("environment", reason=warning)
+    return observer
 
 
-def build_node(config: Config, reactor: Any) -> NodeService:
-    """Build the node; nothing is bound yet."""
+def build_node(config: Config, reactor: Any, read: Callable[[], Awaitable[Loaded]]) -> NodeService:
+    """Build the node; nothing is bound yet.
+
+    :param read: reads its configuration again.
+    """
     from micronode.node import make_node
 
-    return make_node(config, reactor)
+    return make_node(config, reactor, read=read)
 
 
 def start_node(node: NodeService) -> None:

@@ -25,8 +25,7 @@ class Runner:
     """Starts something in the reactor and stops it on SIGTERM or SIGINT.
 
     A first signal stops in order, a second one without waiting for calls in flight, a third one at any
-    price. SIGHUP does not end the process (reloading
-    comes in a later release) unless the terminal it was started from is gone.
+    price. SIGHUP reloads, unless the terminal it was started from is gone; then it stops.
     """
 
     def __init__(
@@ -36,15 +35,20 @@ class Runner:
         start: Callable[[], Awaitable[None]],
         stop: Callable[[], Awaitable[None]],
         hurry: Callable[[], None],
+        reload: Callable[[], None],
     ) -> None:
         """:param start: cancelled when a signal comes before it is done; may raise CommandError.
         :param stop: called once, also after a start that failed or was cancelled.
         :param hurry: makes a *stop* that is under way wait for nothing more.
+        :param reload: called for SIGHUP, at any time.
         """
         self._reactor = reactor
         self._start = start
         self._stop = stop
         self._hurry = hurry
+        self._reload = reload
+        #: Whether it stops without a signal having asked for it.
+        self._unasked = False
         self._hurried = False
         self._starting: Deferred[None] | None = None
         self._stopping = False
@@ -83,6 +87,15 @@ class Runner:
             self._starting.cancel()
         Deferred.fromCoroutine(self._shutdown())
 
+    def drained(self) -> None:
+        """Stop in order: what runs has begun to stop by itself, as it was told by other means.
+
+        The next signal is a first one still. (An orchestrator that drains a node first sends SIGTERM then.)
+        """
+        if not self._stopping:
+            self._unasked = True
+            self.finish(self._code)
+
     def _begin(self) -> None:
         # Twisted has put its own handlers in place by now; they would stop the reactor at once.
         signal.signal(signal.SIGTERM, self._on_signal)
@@ -119,9 +132,11 @@ class Runner:
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGHUP and not (self._has_terminal and not terminal_is_there()):
-            no_reload()
+            self._reload()
         elif not self._stopping:
             self.finish(self._code)
+        elif self._unasked:
+            self._unasked = False
         elif not self._hurried:
             self._hurried = True
             self._hurry()
@@ -168,11 +183,6 @@ def run_to_end(reactor: Any, act: Callable[[], Coroutine[Deferred[Any], Any, int
             return Exit.FAILED
         result.raiseException()
     return result
-
-
-def no_reload() -> None:
-    """Log the answer to SIGHUP."""
-    log.warn("reload_unavailable", reason="not in this release yet; restart to read the configuration again")
 
 
 def terminal_is_there() -> bool:

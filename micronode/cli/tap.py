@@ -7,21 +7,28 @@ way to what the node is configured to do, what its user asked for is kept.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import signal
 import sys
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 
 from micronode.cli.exits import CommandError, Exit, print_error, say
 from micronode.cli.options import TwistdOptions
+from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.run import build_node
-from micronode.cli.runner import log, no_reload
+from micronode.cli.runner import log
 from micronode.cli.streams import open_missing
 from micronode.config.schema import Log
+
+if TYPE_CHECKING:
+    from micronode.node import NodeService
+    from micronode.observability.logging import LineObserver
 
 #: twistd looks it up by this name.
 Options = TwistdOptions
@@ -34,7 +41,12 @@ class TwistdService(MultiService):
     """Holds the node; a listener that cannot be bound ends twistd with one line, not a traceback."""
 
     def __init__(
-        self, node: IService, reactor: Any, *, observer: ILogObserver | None = None, daemon: bool = False
+        self,
+        node: NodeService,
+        reactor: Any,
+        *,
+        observer: LineObserver | None = None,
+        daemon: bool = False,
     ) -> None:
         """:param observer: takes the log; None leaves it to twistd.
         :param daemon: twistd forks away; its standard error is closed by the time we bind, so the
@@ -44,6 +56,7 @@ class TwistdService(MultiService):
         self._reactor = reactor
         self._observer = observer
         self._daemon = daemon
+        self._node = node
         node.setServiceParent(self)
 
     def setServiceParent(self, parent: Any) -> None:
@@ -57,8 +70,14 @@ class TwistdService(MultiService):
 
     def startService(self) -> None:
         self._guarded(super().startService)
+        follow(self._node, self._reactor, self._observer, self._drained)
         # twistd leaves SIGHUP deadly.
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(no_reload))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(reload_node, self._node))
+
+    def _drained(self) -> None:
+        """The node has begun to stop; where twistd did not ask for it, it ends with its node."""
+        with contextlib.suppress(ReactorNotRunning):
+            self._reactor.stop()
 
     def _guarded(self, start: Callable[[], None]) -> None:
         from micronode.concurrency.listening import ListenError
@@ -95,10 +114,11 @@ def makeService(options: TwistdOptions) -> IService:
         observer = _observer(sys.stdout, loaded.config.log, reactor)
     if parent.get("pidfile") == _DEFAULT_PIDFILE:
         parent["pidfile"] = ""
-    return TwistdService(build_node(loaded.config, reactor), reactor, observer=observer, daemon=daemon)
+    node = build_node(loaded.config, reactor, reader(reactor, options.load_again))
+    return TwistdService(node, reactor, observer=observer, daemon=daemon)
 
 
-def _observer(stream: IO[str], config: Log, reactor: Any) -> ILogObserver:
+def _observer(stream: IO[str], config: Log, reactor: Any) -> LineObserver:
     from micronode.observability.logging import stream_observer
 
     def at_end(close: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Sums of floats differ in their last digits; below this a deadline has passed.
-_EPSILON_S: Final = 1e-6
+EPSILON_S: Final = 1e-6
 
 
 class LazyTimer:
@@ -52,7 +52,7 @@ class LazyTimer:
         at_s = self.at_s
         if at_s is None:
             return
-        if at_s - self._clock.seconds() > _EPSILON_S:
+        if at_s - self._clock.seconds() > EPSILON_S:
             self.expect(at_s)
         else:
             self.at_s = None

@@ -78,13 +78,37 @@ class FileError(Exception):
         self.line = line
 
 
-def read_documents(name: str, origin: str) -> tuple[Document, ...]:
+def read_documents(name: str, origin: str, *, again: bool = False) -> tuple[Document, ...]:
     """Read the file *name* and all that it includes, the weakest first.
 
     :param name: ``-`` is standard input, which includes nothing.
     :param origin: who named it, for problems.
+    :param again: it was read before. What can be read only once is a problem then; to read it would give
+        nothing, or wait for ever.
     """
+    if again and (what := _read_once(name)) is not None:
+        problem = Problem(
+            origin,
+            f"the configuration came from {what}, which cannot be read again",
+            "keep it in a file to reload it, or restart with the new one",
+        )
+        return (Document(printable(name), {}, {}, problems=(problem,)),)
     return tuple(_Reading().read(name, origin))
+
+
+def _read_once(name: str) -> str | None:
+    """Return what *name* is if nobody can read the same from it twice, else None."""
+    if name == STANDARD_INPUT:
+        return "standard input"
+    try:
+        found = os.stat(name)
+        if stat.S_ISCHR(found.st_mode) and found.st_rdev != os.stat(os.devnull).st_rdev:
+            return "a terminal or device"
+    except (OSError, ValueError):
+        return None  # gone, or no name at all: to be told as for any file
+    if stat.S_ISFIFO(found.st_mode) or stat.S_ISSOCK(found.st_mode):
+        return f"the pipe {shorten(name)}"
+    return None
 
 
 class _Reading:

@@ -82,17 +82,19 @@ def load(
     environ: Mapping[str, str],
     path: str | None = None,
     to_run: bool = False,
+    again: bool = False,
 ) -> Loaded:
     """Read the files that *path* (``--config``) or the environment names, if any, and merge all sources.
 
     :param path: ``-`` is standard input.
     :param to_run: see :func:`merge`.
+    :param again: see :func:`~micronode.config.documents.read_documents`.
     :raises ConfigError: with every problem of every source.
     """
     named, origin = path, "flag --config"
     if named is None:
         named, origin = environ.get(CONFIG_VARIABLE), f"env {CONFIG_VARIABLE}"
-    documents = () if named is None else read_documents(named, origin)
+    documents = () if named is None else read_documents(named, origin, again=again)
     return merge(flags=flags, environ=environ, documents=documents, to_run=to_run)
 
 

@@ -10,17 +10,15 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from micronode.calls.call import ResponseHead
+from micronode.http.answer import answer, answer_json
+from micronode.http.control import Control, control_routes
 from micronode.http.limits import Deadlines, Timeouts
 from micronode.http.request import Request
-from micronode.http.response import JSON, json_bytes
 from micronode.http.routes import Route, Routes
 from micronode.http.site import Access, HttpSite
 from micronode.observability.metrics import CONTENT_TYPE, Metrics
 
 _READ: Final = frozenset({"GET", "HEAD"})
-#: What is true now must not come from a cache.
-_NO_STORE: Final = ("Cache-Control", "no-store")
 
 
 class Probes(Protocol):
@@ -36,41 +34,23 @@ class Probes(Protocol):
         """Return what runs here."""
 
 
-def _answer(
-    request: Request,
-    body: bytes,
-    *,
-    status: int = 200,
-    content_type: str = JSON,
-    headers: tuple[tuple[str, str], ...] = (),
-) -> None:
-    sink = request.sink
-    sink.start(
-        ResponseHead(
-            status=status, content_type=content_type, length=len(body), headers=(_NO_STORE, *headers)
-        )
-    )
-    sink.write(body)
-    sink.finish()
-
-
-def admin_routes(probes: Probes, metrics: Metrics) -> Routes:
+def admin_routes(probes: Probes, metrics: Metrics, control: Control) -> Routes:
     """Return the admin plane's routes."""
 
     def healthz(request: Request) -> None:
         status, body = probes.healthz()
-        _answer(request, json_bytes(body), status=status)
+        answer_json(request, body, status=status)
 
     def readyz(request: Request) -> None:
         status, body, retry_after_s = probes.readyz()
         headers = () if retry_after_s is None else (("Retry-After", str(retry_after_s)),)
-        _answer(request, json_bytes(body), status=status, headers=headers)
+        answer_json(request, body, status=status, headers=headers)
 
     def version(request: Request) -> None:
-        _answer(request, json_bytes(probes.version()))
+        answer_json(request, probes.version())
 
     def scrape(request: Request) -> None:
-        _answer(request, metrics.render(), content_type=CONTENT_TYPE.decode("ascii"))
+        answer(request, metrics.render(), content_type=CONTENT_TYPE.decode("ascii"))
 
     handlers: dict[str, Callable[[Request], None]] = {
         "healthz": healthz,
@@ -78,29 +58,43 @@ def admin_routes(probes: Probes, metrics: Metrics) -> Routes:
         "version": version,
         "metrics": scrape,
     }
-    return Routes(
+    routes = (
         Route(name=name, methods=_READ, path=f"/{name}", handler=handler)
         for name, handler in handlers.items()
     )
+    return Routes((*routes, *control_routes(control)))
 
 
 #: Labels of the admin plane's routes, for whoever builds :class:`Metrics`.
-ADMIN_ROUTES: Final = ("healthz", "readyz", "version", "metrics")
+ADMIN_ROUTES: Final = (
+    "healthz",
+    "readyz",
+    "version",
+    "metrics",
+    "status",
+    "reload",
+    "reload_preview",
+    "drain",
+)
 
 
 def make_admin_site(
     *,
     probes: Probes,
     metrics: Metrics,
+    control: Control,
     timeouts: Timeouts,
     idle_s: float,
     clock: IReactorTime,
     access: Access,
     **options: Any,
 ) -> HttpSite:
-    """Return the admin plane; parameters as for :func:`micronode.http.site.make_app_site`."""
+    """Return the admin plane; parameters as for :func:`micronode.http.site.make_app_site`.
+
+    :param control: what answers and obeys below ``/api/v1``.
+    """
     return HttpSite(
-        routes=admin_routes(probes, metrics),
+        routes=admin_routes(probes, metrics, control),
         metrics=metrics,
         deadlines=Deadlines.of(timeouts, idle_s),
         clock=clock,

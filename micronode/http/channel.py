@@ -23,7 +23,7 @@ from zope.interface import implementer
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake
 from micronode.concurrency.stall import StallWatch
-from micronode.concurrency.timer import LazyTimer
+from micronode.concurrency.timer import EPSILON_S, LazyTimer
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.flow import Flow
 from micronode.http.framing import ChunkedBody, SizedBody, body_reader
@@ -59,6 +59,8 @@ class HttpChannel(Protocol):
 
     def __init__(self, site: HttpSite) -> None:
         self._site = site
+        #: Of the last request whose head was whole, or of when it was connected.
+        self._settings = site.settings
         self._clock = site.clock
         self._timer = LazyTimer(site.clock, self._expired)
         self._state = State.HEAD
@@ -81,7 +83,7 @@ class HttpChannel(Protocol):
             transport.setTcpNoDelay(True)
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._watch = StallWatch(self._clock, transport, self._stalled)
-        self._farewell = Farewell(transport, self._clock, stall_s=self._site.deadlines.write_stall_s)
+        self._farewell = Farewell(transport, self._clock, stall_s=self._settings.deadlines.write_stall_s)
         self._intake = Intake(self._clock, transport, lost=self.abort)
         self.flow = Flow(transport, filled=self._filled, emptied=self._emptied)
         # The first head has its deadline from here on: a connection costs as much as a request.
@@ -156,11 +158,12 @@ class HttpChannel(Protocol):
             return False
         self._head_begun = False
         request = self._own(head)
-        if admit(self._site.routes, request):
+        if admit(self._settings.routes, request):
             self._accept(request)
         return True
 
     def _own(self, head: RequestHead) -> Request:
+        self._settings = self._site.settings
         request = make_request(head, peer=self.peer, began_s=self._clock.seconds())
         request.sink = ResponseSink(self, self._site, request)
         self._request = request
@@ -173,7 +176,7 @@ class HttpChannel(Protocol):
     def _accept(self, request: Request) -> None:
         head = request.head
         if not head.has_body:
-            run(self._site.routes, request, b"")
+            run(self._settings.routes, request, b"")
             return
         self._state = State.BODY
         self._body = body_reader(head.body_length, request.max_encoded_bytes)
@@ -194,7 +197,7 @@ class HttpChannel(Protocol):
         if whole:
             self._body = None
             self._state = State.CALL
-            run(self._site.routes, request, bytes(body.data))
+            run(self._settings.routes, request, bytes(body.data))
         return whole
 
     # Line, towards the sink
@@ -221,7 +224,7 @@ class HttpChannel(Protocol):
     # Flow and deadlines
 
     def _filled(self) -> None:
-        self._watch.start(self._site.deadlines.write_stall_s)
+        self._watch.start(self._settings.deadlines.write_stall_s)
 
     def _emptied(self) -> None:
         self._watch.stop()
@@ -247,20 +250,24 @@ class HttpChannel(Protocol):
         self._timer.expect(self._deadline())
 
     def _deadline(self) -> float | None:
-        deadlines = self._site.deadlines
         if self._body is not None:
             assert self._request is not None
-            return self._request.began_s + deadlines.body_within_s(len(self._body.data))
+            return self._request.began_s + self._settings.deadlines.body_within_s(len(self._body.data))
         if self._state is not State.HEAD or self.flow.full:
             return None
+        deadlines = self._site.settings.deadlines
         return self._since_s + (deadlines.read_s if self._head_begun else deadlines.idle_s)
 
     def _expired(self) -> None:
-        if self._state is State.BODY:
+        deadline = self._deadline()
+        if deadline is not None and deadline - self._clock.seconds() > EPSILON_S:
+            # A reload has given it more time.
+            self._timer.expect(deadline)
+        elif self._state is State.BODY:
             assert self._request is not None
-            self._request.sink.fail(self._site.deadlines.late_body())
+            self._request.sink.fail(self._settings.deadlines.late_body())
         elif self._unfinished():
-            self._refuse_unreadable(self._site.deadlines.late_head())
+            self._refuse_unreadable(self._site.settings.deadlines.late_head())
         else:
             # Nobody asked anything: a browser's spare connection, a port scan, an idle keep-alive.
             self._end()

@@ -110,9 +110,11 @@ def json_bytes(value: Any) -> bytes:
 def error_parts(error: NodeError, *, request_id: str) -> tuple[ResponseHead, bytes]:
     """Return head and body of the answer that tells *error*.
 
-    An error may bring fields of its own (``Allow``) as ``headers``: pairs, as in ResponseHead.
+    An error may bring fields of its own (``Allow``) as ``headers``: pairs, as in ResponseHead; and members
+    beside those of every error as ``details``.
     """
-    body = json_bytes(error.as_object(request_id=request_id))
+    told = error.as_object(request_id=request_id)
+    body = json_bytes(told | {name: each for name, each in error.details.items() if name not in told})
     headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"), *error.headers)
     if error.retry_after_ms is not None and error.code.waits:
         headers = (*headers, ("Retry-After", str(math.ceil(error.retry_after_ms / 1000))))

@@ -230,12 +230,16 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
     )
 
 
-def operation_routes(dispatch: Dispatch, *, decompress_ratio: int = DECOMPRESS_RATIO) -> Routes:
-    """Return the application plane's routes, generated from the dispatcher's table but its subscriptions.
+def operation_routes(
+    dispatch: Dispatch, table: OperationTable | None = None, *, decompress_ratio: int = DECOMPRESS_RATIO
+) -> Routes:
+    """Return the application plane's routes, generated from a table of operations but its subscriptions.
 
+    :param table: the dispatcher's own where None.
     :param decompress_ratio: see :class:`Routes`.
     """
     # Subscriptions are server-sent events here, which no facet has yet.
-    served = (operation for operation in dispatch.table if not operation.subscribes)
-    table = (operation_route(operation, dispatch) for operation in served)
-    return Routes(table, decompress_ratio=decompress_ratio)
+    operations = dispatch.table if table is None else table
+    served = (operation for operation in operations if not operation.subscribes)
+    routes = (operation_route(operation, dispatch) for operation in served)
+    return Routes(routes, decompress_ratio=decompress_ratio)

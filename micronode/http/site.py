@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+import attrs
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IProtocolNegotiationFactory, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
+from micronode.calls.operations import OperationTable
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
@@ -29,10 +31,23 @@ Access = Callable[[dict[str, object]], None]
 _REJECTED: Final = frozenset(REJECT_REASONS)
 
 
+@attrs.frozen(kw_only=True)
+class SiteSettings:
+    """What may change about a site while it serves, as a whole.
+
+    A request keeps those that were in force when its head was whole; a wait for one takes the current ones
+    whenever it is looked at.
+    """
+
+    routes: Routes
+    deadlines: Deadlines
+
+
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
 class HttpSite(ServerFactory):
     """Serves *routes* to whoever connects.
 
+    :ivar settings: routes and deadlines; assigning others is all there is to a reload.
     :param clock: times every deadline and latency.
     :param wall: unix time in seconds, for ``Date``.
     """
@@ -49,8 +64,7 @@ class HttpSite(ServerFactory):
         access: Access,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.routes = routes
-        self.deadlines = deadlines
+        self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
         self.date = DateField(wall)
         #: True from close_idle() on: every answer is its connection's last.
@@ -86,6 +100,11 @@ class HttpSite(ServerFactory):
         """Drop every connection; what runs for one is cancelled."""
         for channel in list(self._channels):
             channel.abort()
+
+    @property
+    def routes(self) -> Routes:
+        """The routes that a next request takes."""
+        return self.settings.routes
 
     # The channels' side
 
@@ -151,11 +170,32 @@ def make_app_site(
     :param decompress_ratio: ``limits.decompress_ratio``.
     :param options: passed on to :class:`HttpSite`.
     """
+    settings = app_settings(
+        dispatcher, dispatcher.table, timeouts=timeouts, idle_s=idle_s, decompress_ratio=decompress_ratio
+    )
     return HttpSite(
-        routes=operation_routes(dispatcher, decompress_ratio=decompress_ratio),
+        routes=settings.routes,
         metrics=metrics,
-        deadlines=Deadlines.of(timeouts, idle_s),
+        deadlines=settings.deadlines,
         clock=clock,
         access=access,
         **options,
+    )
+
+
+def app_settings(
+    dispatcher: Dispatch,
+    table: OperationTable,
+    *,
+    timeouts: Timeouts,
+    idle_s: float,
+    decompress_ratio: int = DECOMPRESS_RATIO,
+) -> SiteSettings:
+    """Return the settings of an application plane that serves *table*; parameters as for the site.
+
+    :raises ValueError: two operations would be one route.
+    """
+    return SiteSettings(
+        routes=operation_routes(dispatcher, table, decompress_ratio=decompress_ratio),
+        deadlines=Deadlines.of(timeouts, idle_s),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
@@ -20,8 +21,7 @@ ALPN: Final = b"oap/1"
 class OAPFactory(Factory):
     """Serves OAP/1 on TCP, TLS and Unix sockets: hand it to any stream server endpoint.
 
-    :ivar services: what its connections share.
-    :ivar limits: bounds that they negotiate from.
+    :ivar services: what its next connections share.
     """
 
     noisy = False
@@ -41,9 +41,13 @@ class OAPFactory(Factory):
         :param limits: the configuration's ``limits``; all but max_object count here.
         :param timeouts: the configuration's ``timeouts``; all but body count here.
         """
-        self.limits = limits
         self.services = Services(
-            dispatcher=dispatcher, meter=Meter(metrics), access=access, clock=clock, timeouts=timeouts
+            dispatcher=dispatcher,
+            meter=Meter(metrics),
+            access=access,
+            clock=clock,
+            limits=limits,
+            timeouts=timeouts,
         )
         self._protocols: set[OAPProtocol] = set()
         self._leaving = False
@@ -57,6 +61,13 @@ class OAPFactory(Factory):
         return [ALPN]
 
     # The node's handles
+
+    def bound(self, limits: Limits, timeouts: Timeouts) -> None:
+        """Let *limits* and *timeouts* hold for connections from now on.
+
+        One that is open keeps those of its beginning: HELLO has told them to the caller.
+        """
+        self.services = attrs.evolve(self.services, limits=limits, timeouts=timeouts)
 
     @property
     def connections(self) -> int:

@@ -52,7 +52,8 @@ class OAPProtocol(Protocol):
     """A connection; made by :class:`~micronode.oap.factory.OAPFactory`, which keeps track of it."""
 
     def __init__(self, factory: OAPFactory) -> None:
-        services, limits = factory.services, factory.limits
+        # For as long as it lives, whatever is configured meanwhile.
+        services, limits = factory.services, factory.services.limits
         self.factory = self._listener = factory
         self._services, self._meter = services, services.meter
         self._wire = NodeConnection(

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from micronode.calls.call import Call
 from micronode.calls.operations import OperationTable
-from micronode.config.schema import Timeouts
+from micronode.config.schema import Limits, Timeouts
 from micronode.interfaces import IResponseSink
 from micronode.oap.meter import Meter
 
@@ -45,10 +45,11 @@ class Reading(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Services:
-    """What every connection of a listener shares."""
+    """What every connection of a listener shares that was begun under one configuration."""
 
     dispatcher: Dispatch
     meter: Meter
     access: Access
     clock: IReactorTime
+    limits: Limits
     timeouts: Timeouts

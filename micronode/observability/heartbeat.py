@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 
+from micronode.observability.repeating import Crashed, Repeater, untold
 from micronode.observability.series import Gauge
 
 #: Seconds between two beats.
@@ -16,19 +15,18 @@ INTERVAL_S: Final = 1.0
 LAGGING_S: Final = 1.0
 
 
-class Heartbeat(Service):
+class Heartbeat(Repeater):
     """Beats once a second while it runs, and measures how late each beat is.
 
     :ivar lag_s: how late the last beat was, in seconds.
     """
 
-    def __init__(self, clock: IReactorTime, gauge: Gauge) -> None:
+    def __init__(self, clock: IReactorTime, gauge: Gauge, crashed: Crashed = untold) -> None:
+        super().__init__("heartbeat", INTERVAL_S, self._beat, clock, crashed)
         self.lag_s = 0.0
         self._clock = clock
         self._gauge = gauge
         self._due_s = 0.0
-        self._loop = LoopingCall(self._beat)
-        self._loop.clock = clock
 
     @property
     def on_time(self) -> bool:
@@ -36,14 +34,8 @@ class Heartbeat(Service):
         return self.lag_s < LAGGING_S
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
         self._due_s = self._clock.seconds()
-        self._loop.start(INTERVAL_S)
-
-    def stopService(self) -> None:
-        super().stopService()  # type: ignore[no-untyped-call]
-        if self._loop.running:
-            self._loop.stop()
+        super().startService()
 
     def _beat(self) -> None:
         now = self._clock.seconds()

@@ -14,11 +14,11 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
-from zope.interface import provider
+from zope.interface import implementer
 
 from micronode.observability.version import SERVICE
 from micronode.observability.writer import open_writer
@@ -43,10 +43,14 @@ _ENCODE: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators
 _CHATTY: Final = ("twisted.", "log_legacy")
 
 
-def start_logging(stream: IO[str], level: str, format: str, clock: IReactorTime) -> None:
-    """Send the process's log to *stream* from now on; see :func:`stream_observer`."""
+def start_logging(stream: IO[str], level: str, format: str, clock: IReactorTime) -> LineObserver:
+    """Send the process's log to *stream* from now on; see :func:`stream_observer`.
+
+    :return: the observer, whose level can be changed.
+    """
     observer = stream_observer(stream, level, format, clock)
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
+    return observer
 
 
 def stream_observer(
@@ -55,7 +59,7 @@ def stream_observer(
     format: str,
     clock: IReactorTime,
     at_end: Callable[[Callable[[], None]], object] = atexit.register,
-) -> ILogObserver:
+) -> LineObserver:
     """Return a log observer that writes to *stream*, and never waits for its reader.
 
     A reader that was too slow gets a line ``log_dropped`` with the ``count`` of those it missed.
@@ -74,28 +78,33 @@ def stream_observer(
     if format == "auto":
         format = "console" if stream.isatty() else "json"
     writer = open_writer(stream, clock, dropped)
-    observer = make_observer(writer.write, level, console=format == "console")
+    observer = LineObserver(writer.write, level, console=format == "console")
     # Only a process of our own comes here.
     at_end(writer.close)
     return observer
 
 
-def make_observer(write: Callable[[str], object], level: str, *, console: bool) -> ILogObserver:
-    """Return a log observer that writes one line an event of at least *level*.
+@implementer(ILogObserver)
+class LineObserver:
+    """Writes one line an event of at least a level, which may be changed at any time."""
 
-    :param write: takes a line, and raises nothing.
-    """
-    least = _LEVELS[level]
-    render = _console_line if console else _json_line
+    def __init__(self, write: Callable[[str], object], level: str, *, console: bool) -> None:
+        """:param write: takes a line, and raises nothing.
+        :param level: ``debug``, ``info``, ``warning`` or ``error``.
+        """
+        self._write = write
+        self._render = _console_line if console else _json_line
+        self.set_level(level)
 
-    @provider(ILogObserver)
-    def observe(event: LogEvent) -> None:
+    def set_level(self, level: str) -> None:
+        """Write what is at least *level* from now on."""
+        self._least = _LEVELS[level]
+
+    def __call__(self, event: LogEvent) -> None:
         found = event.get("log_level", LogLevel.info)
-        if found < least or (found < LogLevel.warn and _is_chatter(event)):
+        if found < self._least or (found < LogLevel.warn and _is_chatter(event)):
             return
-        write(render(event, found) + "\n")
-
-    return cast(ILogObserver, observe)
+        self._write(self._render(event, found) + "\n")
 
 
 def _is_chatter(event: LogEvent) -> bool:

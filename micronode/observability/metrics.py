@@ -27,6 +27,8 @@ MAX_SERIES: Final = 400
 REJECT_REASONS: Final = ("busy", "draining", "not_ready", "body_too_large", "head_too_large", "timeout")
 #: Frame kinds by direction flag and role.
 FRAME_KINDS: Final = ("hello", "start", "data", "end", "event", "error")
+#: How a reload ends that was worked on.
+RELOAD_OUTCOMES: Final = ("applied", "unchanged", "refused", "failed")
 OWNER_OUTCOMES: Final = (
     "ok",
     "client_error",
@@ -100,6 +102,19 @@ class Metrics:
         )
         self.ready_state = self._gauge("ready_state", "1 while /readyz answers 200.")
         self._node_state = self._gauges("node_state", "1 for the state the node is in.", ["state"])
+        self.reloads = self._counters(
+            "config_reloads_total", "Reloads of the configuration by how they ended.", ["outcome"]
+        )
+        self.last_reload = self._gauge(
+            "config_last_reload_timestamp_seconds",
+            "Unix time of the last reload that was applied or changed nothing; 0 before.",
+        )
+        self.service_restarts = self._counters(
+            "service_restarts_total", "Parts of the node that failed by a defect and went on.", []
+        )()
+        self.bus_lagged = self._counters(
+            "bus_lagged_total", "Events that listeners of the event bus have lost.", []
+        )()
         self.reactor_lag = self._gauge("reactor_lag_seconds", "How late the reactor ran its last timer.")
         info = self._gauges("build_info", "Always 1; the labels say what runs.", sorted(build))
         info(*(build[label] for label in sorted(build))).set(1)
@@ -139,17 +154,27 @@ class Metrics:
         for direction in ("in", "out"):
             for kind in FRAME_KINDS:
                 self.frames(direction, kind)
-        for facet in facets:
-            for result in ("ok", "refused", "failed", "cancelled"):
-                self.facet_requests(facet, result)
-        for owner in owners:
-            for outcome in OWNER_OUTCOMES:
-                self.owner_requests(owner, outcome)
-            self.owner_latency(owner)
+        for outcome in RELOAD_OUTCOMES:
+            self.reloads(outcome)
+        self.add_facets(facets)
+        self.add_owners(owners)
         for stage in ("relay", "put"):
             self.integrity_failures(stage)
         for state in self._states:
             self._node_state(state)
+
+    def add_facets(self, names: Iterable[str]) -> None:
+        """Show the facets *names*. None is ever taken back: what was counted stays."""
+        for facet in names:
+            for result in ("ok", "refused", "failed", "cancelled"):
+                self.facet_requests(facet, result)
+
+    def add_owners(self, names: Iterable[str]) -> None:
+        """Show the owners *names*."""
+        for owner in names:
+            for outcome in OWNER_OUTCOMES:
+                self.owner_requests(owner, outcome)
+            self.owner_latency(owner)
 
     def add_routes(self, names: Iterable[str]) -> None:
         """Show the routes *names*: operations, and routes of the admin plane."""

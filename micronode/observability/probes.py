@@ -53,10 +53,14 @@ class Probes:
         :param event_loop: whether the reactor has run its timers on time lately.
         """
         self._state = state
-        self._checks: Mapping[str, IReadinessCheck] = {check.name: check for check in checks}
+        self.watch(checks)
         self._version = version
         self._event_loop = event_loop
         self._wall_clock = wall_clock
+
+    def watch(self, checks: Iterable[IReadinessCheck]) -> None:
+        """Report *checks* from now on, and no others."""
+        self._checks: Mapping[str, IReadinessCheck] = {check.name: check for check in checks}
 
     def healthz(self) -> tuple[int, dict[str, Any]]:
         """Return status and body of ``/healthz``: the process is alive, nothing else."""

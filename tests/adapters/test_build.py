@@ -23,7 +23,8 @@ class MakeOwnerClientTests(SynchronousTestCase):
         client = make_owner_client(
             "index", config.owners["index"], config.timeouts, network.reactor, make_metrics()
         )
-        self.assertEqual((client.name, client.idle_s, client.stall_s), ("index", 9.0, 3.0))
+        settings = client.settings
+        self.assertEqual((client.name, settings.idle_s, settings.stall_s), ("index", 9.0, 3.0))
         called = client.call(b"GET", b"/")
         self.assertEqual(network.destination(), ("10.0.0.9", 7))
         refused = self.failureResultOf(client.call(b"GET", b"/"), NodeError).value

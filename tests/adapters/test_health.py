@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.adapters.health import INTERVAL_S, OwnerHealth
+from micronode.bus import Event, EventBus, HealthChanged, Subscription
 from micronode.interfaces import IReadinessCheck
 
 
@@ -39,13 +40,26 @@ class StubOwner:
         self.cancelled += 1
 
 
+async def heard(told: Subscription) -> list[Event]:
+    """Return all events of a subscription that has ended."""
+    return [event async for event in told]
+
+
 class OwnerHealthTests(SynchronousTestCase):
     """OwnerHealth."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.owner = StubOwner()
-        self.health = OwnerHealth(self.owner, self.clock)  # type: ignore[arg-type]
+        self.bus = EventBus()
+        self.told = self.bus.subscribe()
+        self.crashed: list[tuple[str, str]] = []
+        self.health = OwnerHealth(
+            self.owner,  # type: ignore[arg-type]
+            self.clock,
+            self.bus,
+            lambda *crash: self.crashed.append(crash),
+        )
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
@@ -156,7 +170,7 @@ class OwnerHealthTests(SynchronousTestCase):
         self.assertEqual(self.health.state(), "ok")
 
     def test_a_watch_with_a_defect(self) -> None:
-        """It ends in the log, once and by name, and the owner does not look well for ever."""
+        """It is told by name, the owner does not look well meanwhile, and it is asked again."""
 
         class Neither:
             def __bool__(self) -> bool:
@@ -166,5 +180,25 @@ class OwnerHealthTests(SynchronousTestCase):
         self.health.startService()
         self.assertEqual(self.health.state(), "down")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual([event["owner"] for event in self.events if event.get("log_failure")], ["index"])
-        self.health.stopService()
+        self.assertEqual(
+            [event["part"] for event in self.events if event.get("log_failure")], ["health of index"]
+        )
+        self.assertEqual([name for name, _ in self.crashed], ["health of index"])
+        self.owner.alive = True
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(self.health.state(), "ok")
+
+    def test_the_bus_is_told_of_each_change(self) -> None:
+        self.health.startService()
+        self.clock.advance(INTERVAL_S)
+        self.owner.alive = False
+        self.clock.advance(INTERVAL_S)
+        self.bus.close()
+        told = self.successResultOf(Deferred.fromCoroutine(heard(self.told)))
+        self.assertEqual(
+            told,
+            [
+                HealthChanged(name="index", state="ok", previous="starting"),
+                HealthChanged(name="index", state="down", previous="ok"),
+            ],
+        )

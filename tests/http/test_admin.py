@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.http.admin import ADMIN_ROUTES, make_admin_site
+from micronode.config.hot_reload import Outcome
+from micronode.http.admin import ADMIN_ROUTES, admin_routes, make_admin_site
+from micronode.http.control import Control
 from tests.http.support import Answer, Plane, Timeouts, get, make_metrics, read_answers
 
 
@@ -26,8 +29,14 @@ class StubProbes:
         return {"service": "micronode"}
 
 
+UNCHANGED = Outcome(outcome="unchanged", config_sha="abc")
+CONTROL = Control(
+    status=dict, preview=lambda: succeed(UNCHANGED), reload=lambda: succeed(UNCHANGED), drain=lambda: None
+)
+
+
 class AdminTests(SynchronousTestCase):
-    """The four routes."""
+    """The four routes; those of ``/api/v1`` are in ``test_control``."""
 
     def setUp(self) -> None:
         self.probes = StubProbes()
@@ -36,6 +45,7 @@ class AdminTests(SynchronousTestCase):
         site = make_admin_site(
             probes=self.probes,
             metrics=self.metrics,
+            control=CONTROL,
             timeouts=Timeouts(),
             idle_s=75.0,
             clock=Clock(),
@@ -74,10 +84,14 @@ class AdminTests(SynchronousTestCase):
         self.assertIn(b'http_requests_total{method="GET",route="healthz",status="200"} 1.0', answer.body)
 
     def test_head(self) -> None:
-        for name in ADMIN_ROUTES:
+        for name in ("healthz", "readyz", "version", "metrics"):
             answer = self.ask(f"/{name}", method="HEAD")
             self.assertEqual((answer.status, answer.body), (200, b""))
             self.assertGreater(int(answer.fields["content-length"]), 0)
+
+    def test_labels(self) -> None:
+        routes = admin_routes(self.probes, self.metrics, CONTROL)
+        self.assertEqual(set(ADMIN_ROUTES), {rule.endpoint for rule in routes.app.url_map.iter_rules()})
 
     def test_anything_else_is_refused_in_json(self) -> None:
         for path, method, status, code in (

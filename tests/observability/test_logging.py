@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import micronode
-from micronode.observability.logging import make_observer, stream_observer
+from micronode.observability.logging import LineObserver, stream_observer
 from micronode.observability.writer import LOOK_S, MAX_LINES
 
 ROOT = Path(micronode.__file__).parent.parent
@@ -51,7 +51,7 @@ class Log:
         self, level: str = "debug", *, console: bool = False, namespace: str = "micronode.x"
     ) -> None:
         self.stream = io.StringIO()
-        self.observer = make_observer(self.stream.write, level, console=console)
+        self.observer = LineObserver(self.stream.write, level, console=console)
         publisher = LogPublisher(self.observer)
         self.to = Logger(namespace=namespace, observer=publisher)
 

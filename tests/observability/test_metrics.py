@@ -45,6 +45,10 @@ GOLDEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "ron_facet_requests_total": ("counter", ("facet", "result")),
     "ready_state": ("gauge", ()),
     "node_state": ("gauge", ("state",)),
+    "config_reloads_total": ("counter", ("outcome",)),
+    "config_last_reload_timestamp_seconds": ("gauge", ()),
+    "service_restarts_total": ("counter", ()),
+    "bus_lagged_total": ("counter", ()),
     "reactor_lag_seconds": ("gauge", ()),
     "build_info": ("gauge", ("git_sha", "version")),
 }

@@ -53,6 +53,7 @@ class ErrorCode(Enum):
     UNSUPPORTED_ENCODING = ("unsupported_encoding", 415)
     RANGE_NOT_SATISFIABLE = ("range_not_satisfiable", 416)
     MISDIRECTED = ("misdirected", 421)
+    CONFIG_REFUSED = ("config_refused", 422)
     # Bounded work is full; nothing was processed.
     BUSY = ("busy", 429, True)
     QUOTA_EXCEEDED = ("quota_exceeded", 429, True)

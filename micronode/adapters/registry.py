@@ -1,0 +1,132 @@
+"""The owners a node has: their clients by name, and the health checks of those that are configured.
+
+A client is made once for each name and kept for good, since calls, and facets of calls, may hold it longer
+than the configuration names it. So an owner that comes back while calls of before are under way has one count
+of them, not two. There are only as many names as there are kinds of owners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from micronode.adapters.agent import OwnerAgent
+from micronode.adapters.build import make_owner_client, owner_settings
+from micronode.adapters.health import OwnerHealth
+from micronode.adapters.owner import OwnerClient, OwnerSettings
+from micronode.bus import EventBus, HealthChanged
+from micronode.config.schema import Owner, Timeouts
+from micronode.observability.metrics import Metrics
+from micronode.observability.repeating import Crashed, untold
+
+_log = Logger()
+
+
+@attrs.frozen
+class Prepared:
+    """Clients and settings for them by name, not yet in force. It holds no connection."""
+
+    clients: Mapping[str, OwnerClient]
+    settings: Mapping[str, OwnerSettings]
+
+
+class Owners(MultiService):
+    """See the module's docstring. Its services are the health checks.
+
+    :ivar clients: of the owners there are, by name.
+    """
+
+    def __init__(
+        self, reactor: Any, metrics: Metrics, bus: EventBus | None = None, crashed: Crashed = untold
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.clients: Mapping[str, OwnerClient] = {}
+        self._reactor = reactor
+        self._metrics = metrics
+        self._bus = bus or EventBus()
+        self._crashed = crashed
+        #: Every client there ever was.
+        self._known: dict[str, OwnerClient] = {}
+        self._health: dict[str, OwnerHealth] = {}
+        #: Closings of agents that are under way.
+        self._closing: set[Deferred[Any]] = set()
+
+    @property
+    def health(self) -> Mapping[str, OwnerHealth]:
+        """The health checks by name."""
+        return dict(self._health)
+
+    def prepare(self, owners: Mapping[str, Owner], timeouts: Timeouts) -> Prepared:
+        """Build what *owners* need; nothing changes, and nothing is connected, before :meth:`commit`.
+
+        :param owners: those there are to be, by name, each with a URL at least.
+        :raises Exception: one cannot be built.
+        """
+        clients: dict[str, OwnerClient] = {}
+        settings: dict[str, OwnerSettings] = {}
+        for name, owner in owners.items():
+            client = self._known.get(name)
+            if client is None:
+                client = make_owner_client(name, owner, timeouts, self._reactor, self._metrics)
+                settings[name] = client.settings
+            else:
+                known = client.settings.agents
+                settings[name] = owner_settings(owner, timeouts, self._reactor, known=known)
+            clients[name] = client
+        return Prepared(clients, settings)
+
+    def commit(self, prepared: Prepared) -> Callable[[], None]:
+        """Let *prepared* be in force for every call from now on; calls under way keep what they hold.
+
+        :return: to be called once all else is in force: starts and stops health checks, and closes the
+            connections that are of no use any more: idle ones now, others after their call.
+        """
+        before = [client.settings for client in self.clients.values()]
+        for name, client in prepared.clients.items():
+            client.settings = prepared.settings[name]
+            self._known[name] = client
+        self.clients = prepared.clients
+        used = {id(agent) for settings in prepared.settings.values() for agent in settings.agents}
+        gone = [agent for settings in before for agent in settings.agents if id(agent) not in used]
+
+        def follow() -> None:
+            for settings in prepared.settings.values():
+                for agent in settings.agents:
+                    agent.keep(settings.concurrency)
+            for agent in gone:
+                self._close(agent)
+            self._watch()
+
+        return follow
+
+    def close(self) -> Deferred[None]:
+        """Close idle connections. :return: fires (None) when they are closed, a second later at most."""
+        closing = [client.close() for client in self.clients.values()]
+        return DeferredList([*closing, *self._closing], consumeErrors=True).addCallback(lambda _: None)
+
+    def _watch(self) -> None:
+        """Watch the owners there are, and no others."""
+        for name in [name for name in self._health if name not in self.clients]:
+            health = self._health.pop(name)
+            previous = health.state()
+            health.disownServiceParent()  # type: ignore[no-untyped-call]
+            self._bus.publish(HealthChanged(name=name, state="disabled", previous=previous))
+        for name, client in self.clients.items():
+            if name not in self._health:
+                health = OwnerHealth(client, self._reactor, self._bus, self._crashed)
+                self._health[name] = health
+                health.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def _close(self, agent: OwnerAgent) -> None:
+        closing = agent.close()
+        self._closing.add(closing)
+
+        def closed(result: object) -> None:
+            self._closing.discard(closing)
+
+        closing.addBoth(closed)

@@ -1,0 +1,240 @@
+"""What a node is made of: builds every part from a configuration, and again for a reload.
+
+The only place that knows concrete classes; the life of a node is :mod:`micronode.node`'s. Each part has one
+immutable snapshot of what a configuration says of it (the dispatcher's table and bounds, a site's routes and
+deadlines, an owner's agents). A reload prepares new snapshots beside those in force, and puts all of them in
+force in one turn of the reactor. ``docs/architecture.rst``, "Reload".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from twisted.application.service import MultiService
+from twisted.logger import Logger
+
+from micronode.adapters.index import IndexClient
+from micronode.adapters.owner import OwnerClient
+from micronode.adapters.registry import Owners
+from micronode.adapters.registry import Prepared as PreparedOwners
+from micronode.adapters.storage import StorageClient
+from micronode.bus import EventBus, ServiceCrashed
+from micronode.calls.dispatcher import Dispatcher
+from micronode.calls.operations import OperationTable
+from micronode.calls.serving import Serving
+from micronode.config.schema import BUILT_OWNERS, Config
+from micronode.facets.graph import GraphFacet
+from micronode.facets.hosted import FacetSettings, Served
+from micronode.facets.media import MediaFacet
+from micronode.facets.search import SearchFacet
+from micronode.http.admin import ADMIN_ROUTES, make_admin_site
+from micronode.http.limits import Deadlines
+from micronode.http.site import HttpSite, SiteSettings, app_settings
+from micronode.interfaces import IFacet, IReadinessCheck
+from micronode.lifecycle import State
+from micronode.oap.factory import OAPFactory
+from micronode.observability.heartbeat import Heartbeat
+from micronode.observability.metrics import Metrics
+from micronode.observability.probes import Check, Probes
+from micronode.observability.version import build_version, runtime_version
+
+_log = Logger()
+_access_log = Logger(namespace="micronode.access")
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """All that another configuration needs, not yet in force. It holds nothing."""
+
+    config: Config
+    #: None where the configuration differs in no value from the one in force.
+    parts: PreparedParts | None
+
+
+@attrs.frozen(kw_only=True)
+class PreparedParts:
+    """The snapshots of every part."""
+
+    owners: PreparedOwners
+    serving: Serving
+    http: SiteSettings
+    facets: tuple[str, ...]
+
+
+class Assembly(MultiService):
+    """The parts of one node. Its services are those that run beside the calls.
+
+    :param hosted: the host's own facets by name.
+    :param state: where in its life the node is.
+    :param listening: whether its listeners are bound.
+    :ivar config: the configuration in force.
+    :ivar facets: the names of the facets that are served.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        hosted: Mapping[str, Served],
+        *,
+        state: Callable[[], State],
+        listening: Callable[[], bool],
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.config = config
+        self.facets: tuple[str, ...] = ()
+        self._build = build_version()
+        self._hosted = hosted
+        self._listening = listening
+        self.metrics = self._make_metrics()
+        self.bus = EventBus(lagged=self.metrics.bus_lagged.inc)
+        self.heartbeat = Heartbeat(reactor, self.metrics.reactor_lag, self._crashed)
+        self.heartbeat.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.owners = Owners(reactor, self.metrics, self.bus, self._crashed)
+        self.owners.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.dispatcher = Dispatcher(
+            OperationTable(()), gates={}, timeouts={}, clock=reactor, metrics=self.metrics
+        )
+        self.probes = Probes(
+            state=lambda: state().value,
+            checks=(),
+            version=lambda: self._build | {"runtime": runtime_version(self.config, self.facets)},
+            event_loop=lambda: self.heartbeat.on_time,
+        )
+        first = self._prepare(config)
+        shared: dict[str, Any] = {"metrics": self.metrics, "clock": reactor}
+        self.http = HttpSite(
+            routes=first.http.routes, deadlines=first.http.deadlines, access=_access, **shared
+        )
+        self.admin = make_admin_site(
+            probes=self.probes,
+            timeouts=config.timeouts,
+            idle_s=config.http.idle,
+            access=_admin_access,
+            **shared,
+        )
+        self.oap = OAPFactory(
+            dispatcher=self.dispatcher,
+            limits=config.limits,
+            timeouts=config.timeouts,
+            access=_access,
+            **shared,
+        )
+        self.metrics.add_routes(ADMIN_ROUTES)
+        self._commit(first)
+
+    # Another configuration
+
+    def prepare(self, config: Config) -> Prepared:
+        """Build all that *config* needs beside what runs; see :class:`micronode.config.reloader.Target`.
+
+        Nothing that is built is connected, bound or started, so there is nothing to be let go of again.
+
+        :raises Exception: a part cannot be built.
+        """
+        return Prepared(config=config, parts=None if config == self.config else self._prepare(config))
+
+    def commit(self, prepared: Prepared) -> None:
+        """Put *prepared* in force: for every call and connection from now on; those there are keep theirs."""
+        self.config = prepared.config
+        if prepared.parts is not None:
+            self._commit(prepared.parts)
+
+    def _prepare(self, config: Config) -> PreparedParts:
+        present = {name: config.owners[name] for name in BUILT_OWNERS if config.owners[name].url}
+        owners = self.owners.prepare(present, config.timeouts)
+        enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
+        served = {
+            name: Served(
+                FacetSettings(limit=facet.limit, timeout=facet.timeout),
+                self._make_facet(name, config, owners.clients).operations(),
+            )
+            for name, facet in enabled.items()
+        } | dict(self._hosted)
+        serving = Serving.of(served, self.dispatcher.serving)
+        return PreparedParts(
+            owners=owners,
+            serving=serving,
+            http=app_settings(
+                self.dispatcher,
+                serving.table,
+                timeouts=config.timeouts,
+                idle_s=config.http.idle,
+                decompress_ratio=config.limits.decompress_ratio,
+            ),
+            facets=tuple(served),
+        )
+
+    def _commit(self, parts: PreparedParts) -> None:
+        config = self.config
+        follow_owners = self.owners.commit(parts.owners)
+        self.dispatcher.serve(parts.serving)
+        self.http.settings = parts.http
+        self.admin.settings = attrs.evolve(
+            self.admin.settings, deadlines=Deadlines.of(config.timeouts, config.http.idle)
+        )
+        self.oap.bound(config.limits, config.timeouts)
+        self.facets = parts.facets
+        # All is in force. What comes now follows from it, and nothing of it may keep the rest from it.
+        for follow in (self._show, follow_owners, self._watch):
+            try:
+                follow()
+            except Exception:
+                _log.failure("reload_unfinished")
+
+    def _show(self) -> None:
+        """Show in the metrics what is there now; nothing is taken back, it has been counted."""
+        self.metrics.add_facets(self.facets)
+        self.metrics.add_owners(self.owners.clients)
+        self.metrics.add_routes(operation.name for operation in self.dispatcher.table)
+
+    def _watch(self) -> None:
+        self.probes.watch(
+            [
+                Check("config", lambda: "ok"),
+                Check("listeners", lambda: "ok" if self._listening() else "closed"),
+                *(IReadinessCheck(health) for health in self.owners.health.values()),
+            ]
+        )
+
+    def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
+        if name == "search":
+            return SearchFacet(IndexClient(owners["index"]))
+        if name == "graph":
+            return GraphFacet(IndexClient(owners["index"]))
+        return MediaFacet(
+            StorageClient(owners["storage"]),
+            max_object=config.limits.max_object,
+            mismatches=self.metrics.integrity_failures("put"),
+        )
+
+    def _make_metrics(self) -> Metrics:
+        build = self._build
+        return Metrics(
+            facets=(),
+            owners=(),
+            states=[state.value for state in State],
+            build={
+                "version": build["version"],
+                "git_sha": build["git_sha"],
+                "python": build["python"],
+                "twisted": build["build"]["twisted"],
+            },
+        )
+
+    def _crashed(self, name: str, reason: str) -> None:
+        """A service of ours failed and goes on."""
+        self.metrics.service_restarts.inc()
+        self.bus.publish(ServiceCrashed(name=name, reason=reason))
+
+
+def _access(fields: Mapping[str, object]) -> None:
+    """Write one line of the access log; a host program sees it in the namespace ``micronode.access``."""
+    _access_log.info("access", **fields)
+
+
+def _admin_access(fields: Mapping[str, object]) -> None:
+    """The same for the admin plane, at debug: a probe a second is no news."""
+    _access_log.debug("access", **fields)

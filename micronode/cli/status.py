@@ -1,0 +1,114 @@
+"""``micronode status``: how a running node is, for people, scripts and probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from micronode.cli.adminclient import AdminClient, AdminOptions, show_json, text_of
+from micronode.cli.exits import CommandError, Exit
+from micronode.cli.streams import show
+
+
+def main(argv: Sequence[str]) -> int:
+    """Ask the node how it is.
+
+    :return: 0 when it is ready (``--live``: alive), 1 when not, 69 when nothing is reached.
+    :raises CommandError: usage; the ends above that need words.
+    """
+    options = AdminOptions(
+        "micronode status",
+        "Print how the node is. Exit codes: 0 it is ready, 1 it is not, 69 nothing is reached. With --live: "
+        "0 it is alive, whether ready or not; what a node may be restarted by.",
+        ("live", "Ask only whether the process is alive."),
+        ("quiet", "Print nothing; the exit code tells."),
+    )
+    options.parse(argv)
+    node = options.node()
+    ask = _live if options["live"] else _status
+    if not options["quiet"]:
+        return ask(node, options["json"], show)
+    try:
+        return ask(node, False, lambda text: None)
+    except CommandError as error:
+        return error.code
+
+
+def _live(node: AdminClient, as_json: bool, show: Callable[[str], None]) -> int:
+    status, answer = node.ask("GET", "/healthz")
+    if "ok" not in answer:
+        raise node.puzzled()
+    alive = status == 200 and answer["ok"] is True
+    if as_json:
+        show_json(answer)
+    else:
+        show(f"{node.where}: {'alive' if alive else 'not alive'}")
+    return Exit.DONE if alive else Exit.FAILED
+
+
+def _status(node: AdminClient, as_json: bool, show: Callable[[str], None]) -> int:
+    status, answer = node.ask("GET", "/api/v1/status")
+    if status != 200 or answer.get("service") != "micronode":
+        raise node.puzzled()
+    if as_json:
+        show_json(answer)
+    else:
+        try:
+            rows = list(_rows(answer))
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise node.puzzled() from None
+        show(f"{node.where}: micronode {text_of(answer['version'])}, {_state(answer)}")
+        for name, text in rows:
+            show(f"  {name:<14}{text_of(text)}")
+    return Exit.DONE if answer.get("ready") is True else Exit.FAILED
+
+
+def _state(answer: dict[str, Any]) -> str:
+    degraded = ", ".join(map(str, answer["degraded"]))
+    return text_of(
+        f"{answer['state']}, {'ready' if answer['ready'] else 'not ready'}"
+        + (f", degraded: {degraded}" if degraded else "")
+    )
+
+
+def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "up", f"{_duration(answer['uptime_s'])}, since {answer['started_at']}"
+    yield "listeners", _list(answer["listeners"].items())
+    config = answer["config"]
+    yield "config", f"sha {config['sha'][:12]}, profile {config['profile']}"
+    reloads = ", ".join(f"{count} {outcome}" for outcome, count in config["reloads"].items() if count)
+    last = config["last_reload"]
+    if last is not None:
+        reason = f": {last['reason']}" if last["reason"] else ""
+        yield "reloads", f"{reloads}; the last {last['outcome']} at {last['at']}{reason}"
+    if config["restart_required"]:
+        yield "restart for", ", ".join(config["restart_required"])
+    for name, bounds in (("calls", answer["gates"]), ("subscriptions", answer["subscriptions"])):
+        if bounds:
+            yield name, _list((each["facet"], f"{each['in_use']}/{each['limit']}") for each in bounds)
+    if answer["owners"]:
+        yield (
+            "owners",
+            _list(
+                (each["name"], f"{each['state']} {each['in_flight']}/{each['limit']}")
+                for each in answer["owners"]
+            ),
+        )
+    streams = f" ({answer['oap_streams']} streams)" if answer["oap_streams"] else ""
+    yield "connections", _list(answer["connections"].items()) + streams
+    yield "reactor lag", f"{answer['reactor_lag_s'] * 1000:.1f} ms"
+
+
+def _list(pairs: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in pairs)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,168 @@
+"""What ``/api/v1/status`` says: how a node is, on one page. The shape is closed (``docs/architecture.rst``).
+
+Made of what the node has at hand, at once: it asks nobody. It names no owner's URL, no caller's address and
+nothing that a caller sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from micronode.config.schema import Config
+from micronode.observability.probes import Probes
+
+#: How a reload may end. One that came while the node stopped is none.
+OUTCOMES: Final = ("applied", "unchanged", "refused", "failed")
+#: Characters of the reason of the last reload.
+_MAX_REASON: Final = 500
+
+
+class Bound(Protocol):
+    """What bounds the calls, or the subscriptions, of a facet."""
+
+    @property
+    def in_use(self) -> int:
+        """How many there are."""
+
+    @property
+    def limit(self) -> int:
+        """How many there may be."""
+
+
+class Reloaded(Protocol):
+    """What came of a reload."""
+
+    @property
+    def outcome(self) -> str:
+        """One of :data:`OUTCOMES`, or another word for none at all."""
+
+    @property
+    def reason(self) -> str:
+        """Why nothing was applied, in a line, or nothing."""
+
+    @property
+    def restart(self) -> tuple[str, ...]:
+        """The keys that need a restart."""
+
+
+@attrs.frozen(kw_only=True)
+class OwnerStatus:
+    """One owner service as its client sees it."""
+
+    name: str
+    #: ``starting``, ``ok``, ``down``.
+    state: str
+    in_flight: int
+    limit: int
+    #: How many URLs it has.
+    endpoints: int
+
+
+@attrs.frozen(kw_only=True)
+class Sources:
+    """Where the parts of the status come from; each is asked whenever somebody looks."""
+
+    #: The node's state (``starting``, ``running``, ``draining``, ``stopped``).
+    state: Callable[[], str]
+    config: Callable[[], Config]
+    #: Addresses of the listeners that are open, by name.
+    listeners: Callable[[], Mapping[str, str]]
+    #: By facet.
+    gates: Callable[[], Mapping[str, Bound]]
+    #: Of facets that have subscriptions, by facet.
+    subscriptions: Callable[[], Mapping[str, Bound]]
+    owners: Callable[[], Iterable[OwnerStatus]]
+    #: How many are open: http, admin, oap.
+    connections: Callable[[], Mapping[str, int]]
+    oap_streams: Callable[[], float]
+    #: Seconds by which the reactor's last timer was late.
+    lag_s: Callable[[], float]
+
+
+class Status:
+    """Answers ``/api/v1/status``."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        *,
+        build: Mapping[str, Any],
+        probes: Probes,
+        clock: IReactorTime,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """:param build: see :func:`~micronode.observability.version.build_version`.
+        :param clock: tells the time since it was made, in seconds.
+        """
+        self._sources = sources
+        self._build = build
+        self._probes = probes
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._since_s = clock.seconds()
+        self._started_at = wall_clock()
+        self._reloads = dict.fromkeys(OUTCOMES, 0)
+        self._last: dict[str, Any] | None = None
+        self._restart: tuple[str, ...] = ()
+        self._sha: tuple[Config | None, str] = (None, "")
+
+    def reloaded(self, outcome: Reloaded) -> None:
+        """Take note of what came of a reload."""
+        if outcome.outcome not in self._reloads:
+            return
+        self._reloads[outcome.outcome] += 1
+        self._last = {
+            "outcome": outcome.outcome,
+            "at": _time(self._wall_clock()),
+            "reason": outcome.reason[:_MAX_REASON],
+        }
+        if outcome.outcome in ("applied", "unchanged"):
+            self._restart = outcome.restart
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the body of ``/api/v1/status``."""
+        sources, config = self._sources, self._sources.config()
+        _, readiness, _ = self._probes.readyz()
+        return {
+            "service": self._build["service"],
+            "version": self._build["version"],
+            "state": sources.state(),
+            "ready": readiness["ready"],
+            "degraded": readiness["degraded"],
+            "uptime_s": round(self._clock.seconds() - self._since_s, 3),
+            "started_at": _time(self._started_at),
+            "listeners": dict(sources.listeners()),
+            "config": {
+                "sha": self._sha_of(config),
+                "profile": config.node.profile,
+                "reloads": dict(self._reloads),
+                "last_reload": self._last,
+                "restart_required": list(self._restart),
+            },
+            "gates": _bounds(sources.gates()),
+            "subscriptions": _bounds(sources.subscriptions()),
+            "owners": [attrs.asdict(owner) for owner in sources.owners()],
+            "connections": dict(sources.connections()),
+            "oap_streams": int(sources.oap_streams()),
+            "reactor_lag_s": round(sources.lag_s(), 6),
+        }
+
+    def _sha_of(self, config: Config) -> str:
+        # It costs more than all the rest, and a configuration never changes: there is another one.
+        if self._sha[0] is not config:
+            self._sha = config, config.sha()
+        return self._sha[1]
+
+
+def _bounds(bounds: Mapping[str, Bound]) -> list[dict[str, Any]]:
+    return [{"facet": name, "in_use": bound.in_use, "limit": bound.limit} for name, bound in bounds.items()]
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

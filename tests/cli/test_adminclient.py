@@ -1,0 +1,200 @@
+"""Asking a node's admin plane: where it is, who asks, and whatever may answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import micronode
+from micronode.cli.adminclient import ADMIN_VARIABLE, DEFAULT_ADMIN, AdminClient, AdminOptions, text_of
+from micronode.cli.exits import CommandError
+from micronode.cli.main import main
+from micronode.config.schema import KEYS
+from tests.cli.support import CommandTestCase
+from tests.support.canned import CannedPeer, nobody, response
+
+#: The commands that ask a node.
+COMMANDS = ("status", "reload", "drain")
+
+
+def options(*argv: str) -> AdminOptions:
+    found = AdminOptions("micronode any", "Do it.", ("dry-run", "Do not."))
+    found.parse(argv)
+    return found
+
+
+class OptionsTests(CommandTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(os, "environ", {})
+
+    def where(self, *argv: str) -> str:
+        return options(*argv).node().where
+
+    def refused(self, *argv: str) -> str:
+        error = self.assertRaises(CommandError, self.where, *argv)
+        self.assertEqual((error.code, len(error.lines)), (64, 1))
+        return str(error.lines[0])
+
+    def test_the_table_s_default(self) -> None:
+        self.assertEqual(DEFAULT_ADMIN, KEYS["admin.listen"].default)
+        self.assertEqual(ADMIN_VARIABLE, KEYS["admin.listen"].variable)
+        self.assertEqual(self.where(), DEFAULT_ADMIN)
+
+    def test_where(self) -> None:
+        os.environ[ADMIN_VARIABLE] = "127.0.0.1:1"
+        self.assertEqual(self.where(), "127.0.0.1:1")
+        self.assertEqual(self.where("--admin", "[::1]:2"), "[::1]:2")
+        self.assertEqual(self.where("--admin=unix:/run/x"), "unix:/run/x")
+        os.environ[ADMIN_VARIABLE] = ""
+        self.assertEqual(self.where(), DEFAULT_ADMIN)
+
+    def test_no_address(self) -> None:
+        self.assertIn("--admin 'localhost': host and port are needed", self.refused("--admin", "localhost"))
+        self.assertIn("port 0 is any", self.refused("--admin", "127.0.0.1:0"))
+        os.environ[ADMIN_VARIABLE] = "nowhere"
+        self.assertIn(f"env {ADMIN_VARIABLE} 'nowhere'", self.refused())
+
+    def test_mistakes(self) -> None:
+        for argv, text in (
+            (["--dryrun"], "option --dryrun not recognized (did you mean --dry-run?)"),
+            (["--json", "--json"], "--json is given twice"),
+            (["now"], "unexpected argument 'now'"),
+            (["--admin"], "option --admin requires argument"),
+        ):
+            line = self.refused(*argv)
+            self.assertTrue(line.startswith(text), line)
+            self.assertTrue(line.endswith("; see micronode any --help"), line)
+
+    def test_help(self) -> None:
+        for word in ("--help", "-h"):
+            self.assertEqual(self.assertRaises(SystemExit, options, word).code, 0)
+        self.assertIn("Usage: micronode any [options]\n", self.printed)
+        self.assertRegex(self.printed, r"(?m)^      --admin=ADDRESS +The node's admin.listen")
+        self.assertRegex(self.printed, r"(?m)^      --dry-run +Do not\.$")
+        self.assertLessEqual(max(map(len, self.printed.splitlines())), 80)
+
+    def test_version(self) -> None:
+        self.assertRaises(SystemExit, options, "--version")
+        self.assertEqual(self.printed, f"micronode {micronode.__version__}\n")
+
+    def test_capability(self) -> None:
+        path = Path(self.mktemp())
+        for data in (b"", b"a b", b"a\nb\n", b"\xff", b"x" * 8193, b"secret\0"):
+            path.write_bytes(data)
+            line = self.refused("--cap-file", str(path))
+            self.assertIn("holds no capability", line)
+            self.assertNotIn("secret", line)
+        self.assertIn("no such file", self.refused("--cap-file", "/nowhere/cap"))
+        self.assertIn("is a directory", self.refused("--cap-file", "/"))
+        peer = CannedPeer(self, response({}))
+        path.write_bytes(b"x" * 8192 + b"\r\n")
+        options("--admin", peer.where, "--cap-file", str(path)).node().ask("GET", "/")
+        self.assertIn(b"\r\nAuthorization: Bearer " + b"x" * 8192 + b"\r\n", peer.asked[0])
+
+
+class AskTests(CommandTestCase):
+    def client(self, where: str, *, timeout_s: float = 30.0) -> AdminClient:
+        host, _, port = where.rpartition(":")
+        path = where.removeprefix("unix:") if where.startswith("unix:") else ""
+        return AdminClient(host, 0 if path else int(port), path, capability=None, timeout_s=timeout_s)
+
+    def refused(self, where: str, code: int, *, timeout_s: float = 30.0) -> str:
+        error = self.assertRaises(CommandError, self.client(where, timeout_s=timeout_s).ask, "GET", "/x")
+        self.assertEqual((error.code, len(error.lines)), (code, 1), error.lines)
+        line = str(error.lines[0])
+        self.assertIn(where, line)
+        self.assertTrue(line.isprintable(), line)
+        return line
+
+    def test_over_both_kinds_of_socket(self) -> None:
+        for unix in (False, True):
+            peer = CannedPeer(self, response({"a": 1}, 503), unix=unix)
+            self.assertEqual(self.client(peer.where).ask("POST", "/x"), (503, {"a": 1}))
+            head = peer.asked[0]
+            self.assertTrue(head.startswith(b"POST /x HTTP/1.1\r\n"), head)
+            self.assertIn(b"Content-Length: 0\r\n", head)
+            self.assertEqual(b"Authorization" in head, False)
+
+    def test_nobody_there(self) -> None:
+        self.assertIn("connection refused", self.refused(nobody(), 69))
+        self.assertIn("no such file", self.refused("unix:/nowhere/admin", 69))
+
+    def test_no_answer_in_time(self) -> None:
+        for trickle_s in (30.0, 0.01):
+            peer = CannedPeer(self, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 60_000, trickle_s=trickle_s)
+            self.assertIn("within 0.1 s", self.refused(peer.where, 69, timeout_s=0.1))
+
+    def test_no_answer_at_all(self) -> None:
+        for answer in (
+            b"",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        ):
+            self.assertIn("closed the connection", self.refused(CannedPeer(self, answer).where, 69))
+
+    def test_no_micronode(self) -> None:
+        for answer, why in (
+            (b"SSH-2.0-OpenSSH_9.2\r\n", "it does not speak HTTP"),
+            (response(b"<html>"), "is not JSON"),
+            (response(b"[" * 100_000), "is not JSON"),
+            (response(b"[]"), "no JSON object"),
+            (response(b"x" * 1_100_000), "over 1 MiB"),
+        ):
+            self.assertIn(why, self.refused(CannedPeer(self, answer).where, 1))
+
+    def test_another_plane(self) -> None:
+        peer = CannedPeer(self, response({"code": "not_found", "message": "x"}, 404))
+        self.assertIn("does not know /x: is it the admin.listen", self.refused(peer.where, 1))
+
+    def test_who_asks_is_refused(self) -> None:
+        for status in (401, 403):
+            peer = CannedPeer(self, response({"message": "send SIGHUP\x1b[2J\n"}, status))
+            self.assertIn("refuses: send SIGHUP [2J", self.refused(peer.where, 1))
+
+    def test_text(self) -> None:
+        self.assertEqual(text_of("a\nb\x1b" + "c" * 1000), "a b " + "c" * 496)
+
+
+class EveryCommandTests(CommandTestCase):
+    """What all three of them do."""
+
+    def test_nobody_there(self) -> None:
+        for name in COMMANDS:
+            self.assertEqual(main([name, "--admin", nobody()]), 69, name)
+        self.assertEqual(len(self.complained.splitlines()), 3)
+
+    def test_what_answers_is_something_else(self) -> None:
+        for value in ({}, {"service": "other"}, {"ok": True}, {"outcome": 1}, {"state": "x"}):
+            for name in COMMANDS:
+                if (name, value) != ("drain", {"state": "x"}):
+                    self.assertEqual(
+                        main([name, "--admin", CannedPeer(self, response(value)).where]), 1, name
+                    )
+        self.assertEqual(self.complained.count("another shape"), len(self.complained.splitlines()))
+        self.assertEqual(self.printed, "")
+
+    def test_they_start_fast(self) -> None:
+        """No reactor, no Twisted, no schema: a probe asks every few seconds."""
+        for name in COMMANDS:
+            program = (
+                "import sys; from micronode.cli.main import main\n"
+                f"code = main([{name!r}, '--admin', {nobody()!r}])\n"
+                "print(code, *sys.modules)"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(_ROOT)!r}); {program}"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+            code, *modules = done.stdout.split()
+            self.assertEqual(code, "69")
+            heavy = {each for each in modules if each.partition(".")[0] in ("twisted", "zope", "cattrs")}
+            self.assertEqual(heavy | {each for each in modules if each == "micronode.config.schema"}, set())
+
+
+_ROOT = Path(micronode.__file__).parent.parent

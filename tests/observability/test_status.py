@@ -1,0 +1,149 @@
+"""The node's status on one page: its shape, and where each part comes from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.concurrency.backpressure import Gate
+from micronode.config.hot_reload import Change, Outcome
+from micronode.config.problems import Problem
+from micronode.config.schema import Config
+from micronode.observability.probes import Check, Probes
+from micronode.observability.status import OwnerStatus, Sources, Status
+
+SHAPE = {
+    "service": str,
+    "version": str,
+    "state": str,
+    "ready": bool,
+    "degraded": list,
+    "uptime_s": float,
+    "started_at": str,
+    "listeners": dict,
+    "config": dict,
+    "gates": list,
+    "subscriptions": list,
+    "owners": list,
+    "connections": dict,
+    "oap_streams": int,
+    "reactor_lag_s": float,
+}
+
+
+class StatusTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.state = "running"
+        self.config = Config()
+        self.down = "down"
+        self.clock, self.wall = Clock(), Clock()
+        self.wall.advance(1_750_000_000.5)
+        self.gate = Gate(128)
+        probes = Probes(
+            state=lambda: self.state,
+            checks=[Check("config", lambda: "ok"), Check("index", lambda: self.down)],
+            version=dict,
+            event_loop=lambda: True,
+        )
+        sources = Sources(
+            state=lambda: self.state,
+            config=lambda: self.config,
+            listeners=lambda: {"admin": "127.0.0.1:5311"},
+            gates=lambda: {"graph": self.gate},
+            subscriptions=dict,
+            owners=lambda: [OwnerStatus(name="index", state=self.down, in_flight=1, limit=64, endpoints=2)],
+            connections=lambda: {"http": 1, "admin": 2, "oap": 3},
+            oap_streams=lambda: 4.0,
+            lag_s=lambda: 0.0123456789,
+        )
+        self.status = Status(
+            sources,
+            build={"service": "micronode", "version": "0.1", "python": "3"},
+            probes=probes,
+            clock=self.clock,
+            wall_clock=self.wall.seconds,
+        )
+
+    def body(self) -> dict[str, Any]:
+        body = self.status.as_dict()
+        self.assertEqual(json.loads(json.dumps(body)), body)
+        return body
+
+    def test_shape(self) -> None:
+        body = self.body()
+        self.assertEqual({name: type(value) for name, value in body.items()}, SHAPE)
+        self.assertEqual(
+            list(body["config"]), ["sha", "profile", "reloads", "last_reload", "restart_required"]
+        )
+
+    def test_parts(self) -> None:
+        self.gate.try_acquire()
+        self.clock.advance(12.3456)
+        body = self.body()
+        self.assertEqual(
+            {name: body[name] for name in SHAPE if name != "config"},
+            {
+                "service": "micronode",
+                "version": "0.1",
+                "state": "running",
+                "ready": True,
+                "degraded": ["index"],
+                "uptime_s": 12.346,
+                "started_at": "2025-06-15T15:06:40.500Z",
+                "listeners": {"admin": "127.0.0.1:5311"},
+                "gates": [{"facet": "graph", "in_use": 1, "limit": 128}],
+                "subscriptions": [],
+                "owners": [{"name": "index", "state": "down", "in_flight": 1, "limit": 64, "endpoints": 2}],
+                "connections": {"http": 1, "admin": 2, "oap": 3},
+                "oap_streams": 4,
+                "reactor_lag_s": 0.012346,
+            },
+        )
+
+    def test_a_node_that_stops_is_not_ready(self) -> None:
+        self.state = "draining"
+        body = self.body()
+        self.assertEqual((body["state"], body["ready"]), ("draining", False))
+
+    def test_the_configuration_in_force(self) -> None:
+        self.assertEqual(
+            self.body()["config"],
+            {
+                "sha": Config().sha(),
+                "profile": "none",
+                "reloads": {"applied": 0, "unchanged": 0, "refused": 0, "failed": 0},
+                "last_reload": None,
+                "restart_required": [],
+            },
+        )
+        self.config = Config.from_mapping({"node": {"profile": "dev"}})
+        config = self.body()["config"]
+        self.assertEqual((config["sha"], config["profile"]), (self.config.sha(), "dev"))
+
+    def test_reloads(self) -> None:
+        applied = Outcome(
+            outcome="applied",
+            config_sha="abc",
+            changes=(
+                Change(path="http.listen", source="f:1", live=False),
+                Change(path="drain.grace", source="f:2", live=True),
+            ),
+        )
+        self.status.reloaded(applied)
+        self.wall.advance(60)
+        problem = Problem("f:1", "x" * 1000, "y")
+        self.status.reloaded(Outcome(outcome="refused", config_sha="abc", problems=(problem,)))
+        self.status.reloaded(Outcome(outcome="draining", config_sha="abc"))
+        config = self.body()["config"]
+        self.assertEqual(config["reloads"], {"applied": 1, "unchanged": 0, "refused": 1, "failed": 0})
+        last = config["last_reload"]
+        self.assertEqual((last["outcome"], last["at"]), ("refused", "2025-06-15T15:07:40.500Z"))
+        self.assertEqual((last["reason"][:7], len(last["reason"])), ("f:1: xx", 500))
+        self.assertEqual(config["restart_required"], ["http.listen"])
+        self.status.reloaded(attrs.evolve(applied, outcome="unchanged", changes=()))
+        config = self.body()["config"]
+        self.assertEqual((config["restart_required"], config["last_reload"]["reason"]), ([], ""))
