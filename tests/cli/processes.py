@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -56,15 +56,17 @@ class Program:
         terminal: int | None = None,
         stdout: int = subprocess.PIPE,
         stderr: int | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         """:param python: what the interpreter runs.
         :param terminal: the descriptor of a terminal that becomes the child's own.
         :param stdout: the descriptor of its standard output, if :attr:`printed` is not wanted.
-        :param stderr: the descriptor of its standard error, if :attr:`complained` is not wanted."""
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("MICRONODE_")}
+        :param stderr: the descriptor of its standard error, if :attr:`complained` is not wanted.
+        :param environ: variables that it gets besides; it inherits none of micronode's."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MICRONODE_")}
         # Unbuffered, a stream that fails is noticed earlier than a user's.
-        environ.pop("PYTHONUNBUFFERED", None)
-        environ |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        inherited.pop("PYTHONUNBUFFERED", None)
+        inherited |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         self._errors = open(case.mktemp(), "w+b")  # noqa: SIM115
         case.addCleanup(self._errors.close)
         directory = Path(case.mktemp())
@@ -81,7 +83,7 @@ class Program:
             stdin=stdin if terminal is None else terminal,
             stdout=stdout,
             stderr=next((each for each in (stderr, terminal) if each is not None), self._errors),
-            env=environ,
+            env=inherited | dict(environ or {}),
             cwd=directory,
             start_new_session=True,
             preexec_fn=prepare,
