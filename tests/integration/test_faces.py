@@ -1,4 +1,4 @@
-"""One configuration, four ways to run it: ``micronode run``, twistd, twist, and a program that embeds the node."""
+"""One configuration, four ways to run it: ``micronode run``, twistd, twist, a program that embeds the node."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.cli.processes import PATIENCE_S, ROOT, Program, ask, ask_json, eventu
 
 #: What the scripts ``twistd`` and ``twist`` do; the modules themselves cannot be run.
 _TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
-_TWIST = "import sys; from twisted.application.twist._twist import Twist; sys.argv[0] = 'twist'; Twist.main(sys.argv)"
+_TWIST = "import sys; from twisted.application.twist._twist import Twist; sys.argv[0] = 'twist'; Twist.main()"
 #: Standard output: where all but ``micronode run`` tell what they do.
 _OUT = "out"
 _ERR = "err"
