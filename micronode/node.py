@@ -96,6 +96,11 @@ class NodeService(MultiService):
         """The configuration in force; a reload replaces it."""
         return self._parts.config
 
+    @property
+    def calls(self) -> int:
+        """How many calls are in flight."""
+        return self._dispatcher.active
+
     # Reloading
 
     def reload(self, config: Config | None = None) -> Deferred[Outcome]:
@@ -142,8 +147,8 @@ class NodeService(MultiService):
         try:
             for name, text, factory in listeners:
                 if text != "off":
-                    address = ListenAddress.parse(text)
-                    self._ports[name] = bind(self._reactor, f"{name}.listen", address, factory)
+                    key, address = f"{name}.listen", ListenAddress.parse_listener(text)
+                    self._ports[name] = bind(self._reactor, key, address, factory, self.sockets)
         except ListenError:
             for port in self._ports.values():
                 port.stopListening()
@@ -243,13 +248,14 @@ def make_node(
 ) -> NodeService:
     """Build a node; nothing is bound and nothing runs before it is started.
 
-    :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime. The caller runs it.
+    :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime, for *sockets* also IReactorSocket.
+        The caller runs it.
     :param facets: facets of the host's own, served beside the built-in ones: IFacet objects, each alone
         or with its :class:`~micronode.facets.hosted.FacetSettings`.
     :param read: reads all sources of the configuration again, for :meth:`NodeService.reload`; returns an
         awaitable of :class:`~micronode.config.sources.Loaded`, and may raise
         :class:`~micronode.config.problems.ConfigError`.
-    :param sockets: inherited listening sockets by name.
+    :param sockets: listening sockets by name, for listeners ``systemd:NAME``; they stay the caller's.
     :raises ConfigError: *config* asks for what this release has not.
     :raises ValueError: a facet of *facets* has a name that is taken, or an operation that is.
     """

@@ -25,6 +25,7 @@ from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.run import begin_logging, build_node, start_node, stop_node
 from micronode.cli.runner import Runner
 from micronode.cli.streams import show
+from micronode.cli.supervisor import Supervisor
 from micronode.config.schema import Config
 from micronode.config.sources import Flag, Loaded
 
@@ -86,6 +87,9 @@ class _Dev:
         self._options = options
         self._observer = observer
         self._urls: Mapping[str, str] = {}
+        # Before there are children to inherit what is meant for this process.
+        self._supervisor = Supervisor.take(config)
+        self._supervisor.begin(reactor)
         self._owners = OwnersChild(reactor, self._owners_lost)
         self._node: NodeService | None = None
         self._runner = Runner(
@@ -108,7 +112,10 @@ class _Dev:
         for name, url in urls.items():
             await until_ready(self._reactor, name, url, look)
         config = with_owners(self._config, urls)
-        self._node = build_node(config, self._reactor, reader(self._reactor, self._load_again))
+        self._node = build_node(
+            config, self._reactor, reader(self._reactor, self._load_again), self._supervisor.sockets
+        )
+        self._supervisor.follow(self._node)
         follow(self._node, self._reactor, self._observer, self._runner.drained)
         start_node(self._node)
         facets = [name for name, facet in config.facets.items() if facet.enabled]

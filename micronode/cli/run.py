@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.options import NodeOptions
 from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.runner import Runner, log
+from micronode.cli.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from micronode.config.schema import Config
@@ -30,7 +32,10 @@ def main(argv: Sequence[str]) -> int:
     from twisted.internet import reactor
 
     observer = begin_logging(loaded, reactor)
-    node = build_node(loaded.config, reactor, reader(reactor, options.load_again))
+    supervisor = Supervisor.take(loaded.config)
+    node = build_node(loaded.config, reactor, reader(reactor, options.load_again), supervisor.sockets)
+    supervisor.begin(reactor)
+    supervisor.follow(node)
 
     async def start() -> None:
         start_node(node)
@@ -56,14 +61,20 @@ def begin_logging(loaded: Loaded, reactor: Any) -> LineObserver:
     return observer
 
 
-def build_node(config: Config, reactor: Any, read: Callable[[], Awaitable[Loaded]]) -> NodeService:
+def build_node(
+    config: Config,
+    reactor: Any,
+    read: Callable[[], Awaitable[Loaded]],
+    sockets: Mapping[str, socket.socket],
+) -> NodeService:
     """Build the node; nothing is bound yet.
 
     :param read: reads its configuration again.
+    :param sockets: those for its listeners ``systemd:NAME``.
     """
     from micronode.node import make_node
 
-    return make_node(config, reactor, read=read)
+    return make_node(config, reactor, read=read, sockets=sockets)
 
 
 def start_node(node: NodeService) -> None:

@@ -24,6 +24,7 @@ from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.run import build_node
 from micronode.cli.runner import log
 from micronode.cli.streams import open_missing
+from micronode.cli.supervisor import Supervisor
 from micronode.config.schema import Log
 
 if TYPE_CHECKING:
@@ -44,20 +45,23 @@ class TwistdService(MultiService):
         self,
         node: NodeService,
         reactor: Any,
+        supervisor: Supervisor,
         *,
         observer: LineObserver | None = None,
         daemon: bool = False,
     ) -> None:
-        """:param observer: takes the log; None leaves it to twistd.
+        """:param supervisor: is told about the node, from when twistd has forked.
+        :param observer: takes the log; None leaves it to twistd.
         :param daemon: twistd forks away; its standard error is closed by the time we bind, so the
         error goes to twistd, which prints it.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
+        self._node = node
+        self._supervisor = supervisor
         self._observer = observer
         self._daemon = daemon
-        self._node = node
-        node.setServiceParent(self)
+        node.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def setServiceParent(self, parent: Any) -> None:
         if self._observer is not None and isinstance(parent, Componentized):
@@ -69,6 +73,8 @@ class TwistdService(MultiService):
         self._guarded(super().privilegedStartService)
 
     def startService(self) -> None:
+        self._supervisor.begin(self._reactor)
+        self._supervisor.follow(self._node)
         self._guarded(super().startService)
         follow(self._node, self._reactor, self._observer, self._drained)
         # twistd leaves SIGHUP deadly.
@@ -102,6 +108,7 @@ def makeService(options: TwistdOptions) -> IService:
 
     try:
         loaded = options.load()
+        supervisor = Supervisor.take(loaded.config)
     except CommandError as error:
         print_error(error)
         raise SystemExit(error.code) from None
@@ -116,8 +123,8 @@ def makeService(options: TwistdOptions) -> IService:
         observer = _observer(sys.stdout, loaded.config.log, reactor)
     if parent.get("pidfile") == _DEFAULT_PIDFILE:
         parent["pidfile"] = ""
-    node = build_node(loaded.config, reactor, reader(reactor, options.load_again))
-    return TwistdService(node, reactor, observer=observer, daemon=daemon)
+    node = build_node(loaded.config, reactor, reader(reactor, options.load_again), supervisor.sockets)
+    return TwistdService(node, reactor, supervisor, observer=observer, daemon=daemon)
 
 
 def _observer_for_twist(parent: dict[str, Any], config: Log, reactor: Any) -> LineObserver | None:

@@ -10,13 +10,16 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from micronode.concurrency.inherited import adopt, reason_against
 from micronode.config.address import ListenAddress
 
 #: Connections the kernel holds until they are accepted; the stock 50 drops bursts.
@@ -27,18 +30,27 @@ class ListenError(Exception):
     """A listener could not be bound; its text is one line that says which, why and what to do."""
 
 
-def bind(reactor: Any, key: str, address: ListenAddress, factory: IProtocolFactory) -> IListeningPort:
+def bind(
+    reactor: Any,
+    key: str,
+    address: ListenAddress,
+    factory: IProtocolFactory,
+    sockets: Mapping[str, socket.socket] = MappingProxyType({}),
+) -> IListeningPort:
     """Bind *factory* to *address* now.
 
     Only loopback and Unix sockets are taken, judged by the bound socket's own name: callers are not
     yet asked for capabilities.
 
-    :param reactor: provides IReactorTCP and IReactorUNIX.
+    :param reactor: provides IReactorTCP and IReactorUNIX, for a socket of *sockets* also IReactorSocket.
     :param key: the configuration key the address comes from (``http.listen``), for the error.
+    :param sockets: listening sockets by the name that *address* may have; they stay the caller's.
     :raises ListenError: it cannot be bound.
     """
     try:
-        if address.path:
+        if address.name:
+            port = adopt(reactor, _find(key, address, sockets), factory)
+        elif address.path:
             _clear_stale(address.path)
             port = reactor.listenUNIX(address.path, factory, BACKLOG, mode=0o600)
         else:
@@ -51,10 +63,37 @@ def bind(reactor: Any, key: str, address: ListenAddress, factory: IProtocolFacto
     if not is_local(port):
         port.stopListening()
         raise ListenError(
-            f"{key} {address}: not loopback, and without capabilities (auth.mode = open) "
+            f"{key} {_bound_as(address, port)}: not loopback, and without capabilities (auth.mode = open) "
             f"only loopback and unix: listeners are served"
         )
-    return cast(IListeningPort, port)
+    return port
+
+
+def _find(key: str, address: ListenAddress, sockets: Mapping[str, socket.socket]) -> socket.socket:
+    """Return the socket that *address* names.
+
+    :raises ListenError: it is not there, or nobody can listen on it.
+    """
+    inherited = sockets.get(address.name)
+    if inherited is None:
+        raise ListenError(f"{key} {address}: {not_passed(address.name, sockets)}")
+    reason = reason_against(inherited)
+    if reason is not None:
+        raise ListenError(f"{key} {address}: {reason}")
+    return inherited
+
+
+def not_passed(name: str, sockets: Collection[str]) -> str:
+    """Say that there is no socket *name* among *sockets*, and what to do."""
+    passed = f"only {', '.join(sorted(sockets))}" if sockets else "nor any other"
+    return (
+        f"the process was started with no socket of this name ({passed}); "
+        f"start its .socket unit, with FileDescriptorName={name}"
+    )
+
+
+def _bound_as(address: ListenAddress, port: IListeningPort) -> str:
+    return f"{address} ({bound_address(port)})" if address.name else str(address)
 
 
 def is_local(port: IListeningPort) -> bool:
@@ -67,7 +106,9 @@ def bound_address(port: IListeningPort) -> str:
     """Return where *port* is bound, as configuration writes it."""
     bound = cast(Any, port.getHost())
     if isinstance(bound, UNIXAddress):
-        return f"unix:{os.fsdecode(bound.name or b'')}"
+        name = os.fsdecode(bound.name or b"")
+        # One of the abstract namespace, as systemd writes it.
+        return f"unix:{'@' + name[1:] if name.startswith(chr(0)) else name}"
     return str(ListenAddress(host=bound.host, port=bound.port))
 
 

@@ -1,6 +1,7 @@
-"""Where a listener is: ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:/path``. The one place that reads hosts.
+"""Where a listener is: ``HOST:PORT``, ``[IPV6]:PORT``, ``unix:/path`` or ``systemd:NAME``.
 
-Text only. Whether a *bound* socket is loopback is for the node to see in the socket's own name.
+The one place that reads hosts. Text only. Whether a *bound* socket is loopback is for the node to see in
+the socket's own name.
 """
 
 from __future__ import annotations
@@ -20,15 +21,21 @@ _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _MAX_NAME: Final = 253
 #: sun_path is 108 bytes on Linux, its closing NUL included.
 _MAX_UNIX_PATH: Final = 107
+#: What systemd takes as FileDescriptorName=, less spaces.
+_SOCKET_NAME: Final = re.compile(r"[!-9;-~]{1,255}")
 
 
 @attrs.frozen
 class ListenAddress:
-    """Where a listener is: *host* and *port* (0: any free one), or the *path* of a Unix socket."""
+    """Where a listener is: *host* and *port* (0: any free one), or the *path* of a Unix socket.
+
+    Or the *name* of a listening socket that the process was started with.
+    """
 
     host: str = ""
     port: int = 0
     path: str = ""
+    name: str = ""
 
     @classmethod
     def parse(cls, text: Any) -> ListenAddress:
@@ -46,8 +53,21 @@ class ListenAddress:
                 raise ValueError(f"the socket's path is longer than {_MAX_UNIX_PATH} bytes")
             return cls(path=path)
         if text.startswith("systemd:"):
-            raise ValueError("systemd sockets are not available yet in this release")
+            raise ValueError("only the node's own listeners can be sockets of systemd")
         return cls.parse_tcp(text)
+
+    @classmethod
+    def parse_listener(cls, text: Any) -> ListenAddress:
+        """Read what :meth:`parse` does, or ``systemd:NAME``.
+
+        :raises ValueError: it is none of these; the message says why.
+        """
+        if not isinstance(text, str) or not text.startswith("systemd:"):
+            return cls.parse(text)
+        name = text.removeprefix("systemd:")
+        if not _SOCKET_NAME.fullmatch(name):
+            raise ValueError("a socket's name is 1 to 255 characters of ASCII without spaces and colons")
+        return cls(name=name)
 
     @classmethod
     def parse_tcp(cls, text: str) -> ListenAddress:
@@ -77,8 +97,11 @@ class ListenAddress:
 
     @property
     def is_local(self) -> bool:
-        """Whether it can only be reached from this machine: loopback by its literal, or a Unix socket."""
-        if self.path or self.host.lower() == "localhost":
+        """Whether it can only be reached from this machine: loopback by its literal, or a Unix socket.
+
+        What a socket of systemd is bound to is seen when the node takes it, and judged then.
+        """
+        if self.path or self.name or self.host.lower() == "localhost":
             return True
         try:
             address = ipaddress.ip_address(self.host)
@@ -91,6 +114,8 @@ class ListenAddress:
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
+        if self.name:
+            return f"systemd:{self.name}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 

@@ -42,14 +42,14 @@ def _listeners(config: Config) -> Iterator[Problem]:
         if listen == "off":
             continue
         path = f"{plane}.listen"
-        address = ListenAddress.parse(listen)
+        address = ListenAddress.parse_listener(listen)
         if config.auth.mode == "open" and not address.is_local:
             yield Problem(
                 config.place(path),
                 f'{path} = "{listen}" is not loopback, and with auth.mode = "open" anyone could call',
                 f'use "127.0.0.1:{address.port}", "[::1]:{address.port}" or "unix:/path"',
             )
-        if (address.path or address.port) and taken.setdefault(listen, path) != path:
+        if (address.path or address.name or address.port) and taken.setdefault(listen, path) != path:
             yield Problem(
                 config.place(path),
                 f'{path} = "{listen}" is the address of {taken[listen]} too',

@@ -47,8 +47,8 @@ class Kind(Enum):
     INTEGER = "a whole number"
     BOOLEAN = "true or false"
     CHOICE = "one of a few words"
-    #: HOST:PORT, unix:/path, or off.
-    LISTEN = '"HOST:PORT" or "unix:/path"'
+    #: Where it may be off, also that.
+    LISTEN = '"HOST:PORT", "unix:/path" or "systemd:NAME"'
     #: One string or a list of them; held as a tuple, as all lists are.
     URLS = 'a URL such as "http://127.0.0.1:5321" or "unix:/path", or a list of them'
     #: The only one of its kind; empty where there is none.

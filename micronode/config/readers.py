@@ -133,7 +133,7 @@ def read_listen(key: Key, value: Any) -> str:
             raise RefusedError(f"{key.path} cannot be off", f"it takes {key.form}")
         return "off"
     try:
-        return str(ListenAddress.parse(value))
+        return str(ListenAddress.parse_listener(value))
     except ValueError as error:
         found = re.fullmatch(r"(?:\*|0)?:?([0-9]{1,5})", str(value))
         raise key.mistyped(value, found and f'"127.0.0.1:{found[1]}"', str(error)) from None

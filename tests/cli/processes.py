@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,17 +57,19 @@ class Program:
         terminal: int | None = None,
         stdout: int = subprocess.PIPE,
         stderr: int | None = None,
-        environ: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """:param python: what the interpreter runs.
         :param terminal: the descriptor of a terminal that becomes the child's own.
         :param stdout: the descriptor of its standard output, if :attr:`printed` is not wanted.
         :param stderr: the descriptor of its standard error, if :attr:`complained` is not wanted.
-        :param environ: variables that it gets besides; it inherits none of micronode's."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MICRONODE_")}
+        :param environ: further variables.
+        :param pass_fds: descriptors that it inherits, of the same numbers."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("MICRONODE_")}
         # Unbuffered, a stream that fails is noticed earlier than a user's.
-        inherited.pop("PYTHONUNBUFFERED", None)
-        inherited |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        env.pop("PYTHONUNBUFFERED", None)
+        env |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environ}
         self._errors = open(case.mktemp(), "w+b")  # noqa: SIM115
         case.addCleanup(self._errors.close)
         directory = Path(case.mktemp())
@@ -83,7 +86,8 @@ class Program:
             stdin=stdin if terminal is None else terminal,
             stdout=stdout,
             stderr=next((each for each in (stderr, terminal) if each is not None), self._errors),
-            env=inherited | dict(environ or {}),
+            env=env,
+            pass_fds=pass_fds,
             cwd=directory,
             start_new_session=True,
             preexec_fn=prepare,

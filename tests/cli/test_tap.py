@@ -69,10 +69,35 @@ class MakeServiceTests(CommandTestCase):
         verifyObject(IService, makeService(options))
 
 
+class SpySupervisor:
+    """Records what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def begin(self, reactor: object) -> None:
+        self.seen.append(reactor)
+
+    def follow(self, node: object) -> None:
+        self.seen.append(node)
+
+
+def make_service(node: Service, **settings: object) -> TwistdService:
+    return TwistdService(node, ScriptReactor(), SpySupervisor(), **settings)  # type: ignore[arg-type]
+
+
 class TwistdServiceTests(CommandTestCase):
+    def test_the_manager_is_told_once_twistd_has_forked(self) -> None:
+        node, reactor, supervisor = SpyService(), ScriptReactor(), SpySupervisor()
+        service = TwistdService(node, reactor, supervisor)  # type: ignore[arg-type]
+        service.privilegedStartService()
+        self.assertEqual(supervisor.seen, [])
+        service.startService()
+        self.assertEqual(supervisor.seen, [reactor, node])
+
     def test_starts_and_stops_the_node(self) -> None:
         node = SpyService()
-        service = TwistdService(node, ScriptReactor())
+        service = make_service(node)
         service.privilegedStartService()
         service.startService()
         self.assertEqual((node.steps, node.running), (["privileged", "start"], 1))
@@ -83,18 +108,18 @@ class TwistdServiceTests(CommandTestCase):
         real = io.StringIO()
         self.patch(sys, "__stderr__", real)
         for step in ("privileged", "start"):
-            service = TwistdService(SpyService(step), ScriptReactor())
+            service = make_service(SpyService(step))
             ended = self.assertRaises(SystemExit, _start, service)
             self.assertEqual(ended.code, 69)
         self.assertEqual(real.getvalue().count("\n"), 2)
         self.assertIn("micronode: http.listen 127.0.0.1:5310: address already in use", real.getvalue())
 
     def test_port_taken_in_a_daemon_is_told_by_twistd(self) -> None:
-        service = TwistdService(SpyService("privileged"), ScriptReactor(), daemon=True)
+        service = make_service(SpyService("privileged"), daemon=True)
         self.assertRaises(ListenError, _start, service)
 
     def test_hangup_is_survived(self) -> None:
-        service = TwistdService(Service(), ScriptReactor())
+        service = make_service(Service())
         _start(service)
         send(signal.SIGHUP)()
         self.assertTrue(service.running)

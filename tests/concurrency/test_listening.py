@@ -49,6 +49,9 @@ class StubReactor:
     def listenUNIX(self, path: str, factory: Factory, backlog: int = 50, mode: int = 0o666) -> Any:
         return self._listen(path, factory, backlog, mode)
 
+    def adoptStreamPort(self, number: int, family: int, factory: Factory) -> Any:
+        return self._listen(number, family, factory)
+
     def _listen(self, *asked: Any) -> Any:
         self.asked.append(asked)
         if isinstance(self._outcome, BaseException):
@@ -125,8 +128,55 @@ class BindTests(SynchronousTestCase):
             (IPv4Address("TCP", "127.0.0.1", 4711), "127.0.0.1:4711"),
             (IPv6Address("TCP", "::1", 4711), "[::1]:4711"),
             (UNIXAddress(b"/run/oap.sock"), "unix:/run/oap.sock"),
+            (UNIXAddress(b"\0oap"), "unix:@oap"),
         ):
             self.assertEqual(bound_address(StubPort(host)), expected)  # type: ignore[arg-type]
+
+
+class InheritedTests(SynchronousTestCase):
+    """Listeners that are sockets of systemd."""
+
+    ADDRESS = ListenAddress(name="http")
+
+    def test_the_socket_of_that_name(self) -> None:
+        with socket.socket() as http, socket.socket() as oap:
+            for each in (http, oap):
+                each.bind(("127.0.0.1", 0))
+                each.listen(1)
+            port, factory = StubPort(LOOPBACK), Factory()
+            reactor = StubReactor(port)
+            found = bind(reactor, "http.listen", self.ADDRESS, factory, {"oap": oap, "http": http})
+            self.assertIs(found, port)
+            self.assertEqual(reactor.asked, [(http.fileno(), socket.AF_INET, factory)])
+
+    def refusal(self, reactor: StubReactor, sockets: dict[str, socket.socket]) -> str:
+        error = self.assertRaises(ListenError, bind, reactor, "http.listen", self.ADDRESS, Factory(), sockets)
+        return str(error)
+
+    def test_no_such_socket(self) -> None:
+        reactor = StubReactor(None)
+        self.assertIn(
+            "http.listen systemd:http: the process was started with no socket of this name (nor any other)",
+            self.refusal(reactor, {}),
+        )
+        with socket.socket() as other:
+            self.assertIn("(only admin, oap)", self.refusal(reactor, {"oap": other, "admin": other}))
+        self.assertEqual(reactor.asked, [])
+
+    def test_nothing_to_listen_on(self) -> None:
+        with socket.socket() as deaf:
+            refusal = self.refusal(StubReactor(None), {"http": deaf})
+        self.assertIn("http.listen systemd:http: it does not listen", refusal)
+
+    def test_judged_by_the_bound_socket(self) -> None:
+        """Whoever made it: the refusal says where it is."""
+        port = StubPort(IPv4Address("TCP", "0.0.0.0", 80))
+        with socket.socket() as public:
+            public.bind(("127.0.0.1", 0))
+            public.listen(1)
+            refusal = self.refusal(StubReactor(port), {"http": public})
+        self.assertIn("http.listen systemd:http (0.0.0.0:80): not loopback", refusal)
+        self.assertEqual(port.stopped, 1)
 
 
 class ErrorTests(SynchronousTestCase):

@@ -63,6 +63,14 @@ class ParseTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, ListenAddress.parse, text)
 
+    def test_sockets_of_systemd_are_for_listeners_alone(self) -> None:
+        self.assertEqual(ListenAddress.parse_listener("systemd:http"), ListenAddress(name="http"))
+        for text in ("systemd:a.socket", "systemd:" + "x" * 255, "127.0.0.1:1", "unix:/x"):
+            self.assertEqual(str(ListenAddress.parse_listener(text)), text)
+        for text in ("systemd:", "systemd:a:b", "systemd:a b", "systemd:\u00e9", "systemd:a\n", "", None):
+            self.assertRaises(ValueError, ListenAddress.parse_listener, text)
+        self.assertRaises(ValueError, ListenAddress.parse_listener, "systemd:" + "x" * 256)
+
     def test_host_and_port_alone(self) -> None:
         """A host may have the name of another form."""
         for text in ("unix:1", "systemd:1"):
