@@ -30,6 +30,7 @@ from micronode.facets.hosted import FacetSettings, Served
 from micronode.facets.media import MediaFacet
 from micronode.facets.search import SearchFacet
 from micronode.http.admin import ADMIN_ROUTES, make_admin_site
+from micronode.http.control import Control
 from micronode.http.limits import Deadlines
 from micronode.http.site import HttpSite, SiteSettings, app_settings
 from micronode.interfaces import IFacet, IReadinessCheck
@@ -69,6 +70,7 @@ class Assembly(MultiService):
     :param hosted: the host's own facets by name.
     :param state: where in its life the node is.
     :param listening: whether its listeners are bound.
+    :param control: how the node is looked at and steered from its admin plane.
     :ivar config: the configuration in force.
     :ivar facets: the names of the facets that are served.
     """
@@ -81,6 +83,7 @@ class Assembly(MultiService):
         *,
         state: Callable[[], State],
         listening: Callable[[], bool],
+        control: Control,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
@@ -110,6 +113,7 @@ class Assembly(MultiService):
         )
         self.admin = make_admin_site(
             probes=self.probes,
+            control=control,
             timeouts=config.timeouts,
             idle_s=config.http.idle,
             access=_admin_access,

@@ -29,7 +29,9 @@ from micronode.config.hot_reload import Outcome
 from micronode.config.reloader import Read, Reloader
 from micronode.config.schema import BUILT_FACETS, Config
 from micronode.facets.hosted import Hosted, serve_hosted
+from micronode.http.control import Control, refuse_everybody
 from micronode.lifecycle import State, make_lifecycle
+from micronode.overview import make_status
 
 _log = Logger()
 
@@ -54,6 +56,7 @@ class NodeService(MultiService):
     :ivar state: where in its life it is.
     :ivar bus: tells what happens to it; closed when it has stopped.
     :ivar reloader: what :meth:`reload` and :meth:`preview` are done by, and how the last one ended.
+    :ivar status: how it is, on one page.
     :ivar sockets: inherited listening sockets by name.
     """
 
@@ -84,10 +87,24 @@ class NodeService(MultiService):
             serve_hosted(facets, BUILT_FACETS),
             state=lambda: self.state,
             listening=lambda: bool(self._ports),
+            control=Control(
+                status=lambda: self.status.as_dict(),
+                preview=self.preview,
+                reload=self.reload,
+                drain=self.stopService,
+                authenticate=refuse_everybody,
+            ),
         )
         parts.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.metrics, self.bus, self.probes = parts.metrics, parts.bus, parts.probes
         self.reloader = Reloader(parts, read=read, bus=self.bus, metrics=self.metrics)
+        self.status = make_status(
+            parts,
+            self.reloader,
+            state=lambda: self.state.value,
+            listeners=lambda: {name: self.addresses[name] for name in self._ports},
+            clock=reactor,
+        )
         self._dispatcher, self._owners = parts.dispatcher, parts.owners
         self._admin, self._http, self._oap = parts.admin, parts.http, parts.oap
 

@@ -79,6 +79,12 @@ class NodeErrorTests(SynchronousTestCase):
         error = NodeError(ErrorCode.BAD_GATEWAY, "bad answer", source="a-secret-owner")
         self.assertNotIn("a-secret-owner", json.dumps(error.as_object(request_id="r")))
 
+    def test_details_are_not_the_object_s_own(self) -> None:
+        error = NodeError(ErrorCode.CONFLICT, "no", details={"outcome": "draining"})
+        self.assertEqual(error.details, {"outcome": "draining"})
+        self.assertNotIn("outcome", error.as_object(request_id="r"))
+        self.assertEqual(NodeError(ErrorCode.CONFLICT, "no").details, {})
+
     def test_text(self) -> None:
         self.assertEqual(str(NodeError(ErrorCode.CONFLICT, "twice")), "conflict: twice")
 

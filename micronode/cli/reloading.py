@@ -17,7 +17,6 @@ from twisted.python.failure import Failure
 from micronode.bus import ConfigUpdated, StateChanged
 
 if TYPE_CHECKING:
-    from micronode.config.hot_reload import Outcome
     from micronode.config.sources import Loaded
     from micronode.node import NodeService
 
@@ -60,19 +59,14 @@ def reader(reactor: Any, load: Callable[[], Loaded]) -> Callable[[], Awaitable[L
 
 
 def reload_node(node: NodeService | None) -> None:
-    """Let *node* read its configuration again, for SIGHUP; it logs what came of it.
+    """Let *node* read its configuration again, for SIGHUP; it logs what comes of it.
 
     :param node: None where there is none yet.
     """
     if node is None:
-        _log.warn("reload_ignored", reason="the node has not started yet")
+        _log.warn("config_reload_ignored", reason="the node has not started yet")
     else:
-        node.reload().addCallback(_told)
-
-
-def _told(outcome: Outcome) -> None:
-    if outcome.outcome == "draining":
-        _log.warn("reload_ignored", reason="the node is stopping")
+        node.reload()
 
 
 def follow(node: NodeService, reactor: Any, observer: HasLevel | None, drained: Callable[[], None]) -> None:

@@ -54,10 +54,11 @@ def _status(node: AdminClient, as_json: bool, show: Callable[[str], None]) -> in
         show_json(answer)
     else:
         try:
+            headline = f"micronode {text_of(answer['version'])}, {_state(answer)}"
             rows = list(_rows(answer))
         except (KeyError, TypeError, AttributeError, ValueError):
             raise node.puzzled() from None
-        show(f"{node.where}: micronode {text_of(answer['version'])}, {_state(answer)}")
+        show(f"{node.where}: {headline}")
         for name, text in rows:
             show(f"  {name:<14}{text_of(text)}")
     return Exit.DONE if answer.get("ready") is True else Exit.FAILED

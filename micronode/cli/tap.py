@@ -11,6 +11,8 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
+from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService
@@ -61,6 +63,7 @@ class TwistdService(MultiService):
         self._supervisor = supervisor
         self._observer = observer
         self._daemon = daemon
+        self._stopping = False
         node.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def setServiceParent(self, parent: Any) -> None:
@@ -79,9 +82,25 @@ class TwistdService(MultiService):
         follow(self._node, self._reactor, self._observer, self._drained)
         # twistd leaves SIGHUP deadly.
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(reload_node, self._node))
+        self._reactor.callWhenRunning(self._watch_signals)
+
+    def _watch_signals(self) -> None:
+        """Let the reactor have the first signal to stop, and the node all further ones."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stop = signal.getsignal(number)
+            if callable(stop):
+                signal.signal(number, partial(self._signalled, stop))
+
+    def _signalled(self, stop: Callable[[int, FrameType | None], Any], number: int, frame: Any) -> None:
+        if self._stopping:
+            self._reactor.callFromThread(self._node.hurry)
+        else:
+            self._stopping = True
+            stop(number, frame)
 
     def _drained(self) -> None:
         """The node has begun to stop; where twistd did not ask for it, it ends with its node."""
+        self._stopping = True
         with contextlib.suppress(ReactorNotRunning):
             self._reactor.stop()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -16,7 +16,6 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from micronode.calls.operations import Operation
-from micronode.concurrency.backpressure import Gate
 from micronode.interfaces import IFacet
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -57,16 +56,6 @@ class Served:
 
     settings: FacetSettings
     operations: tuple[Operation, ...]
-
-
-def make_bounds(served: Mapping[str, Served]) -> dict[str, Any]:
-    """Return what bounds the calls of these facets: ``gates``, ``slots`` and ``timeouts``, each by facet."""
-    settings = {name: each.settings for name, each in served.items()}
-    return {
-        "gates": {name: Gate(each.limit) for name, each in settings.items()},
-        "slots": {name: Gate(each.subscriptions) for name, each in settings.items()},
-        "timeouts": {name: each.timeout for name, each in settings.items()},
-    }
 
 
 def serve_hosted(facets: Iterable[Hosted], taken: Collection[str]) -> dict[str, Served]:

@@ -52,17 +52,17 @@ class Control:
 
     #: The body of ``/api/v1/status``.
     status: Callable[[], dict[str, Any]]
-    #: What a reload would do now; changes nothing.
+    #: What a reload would do now; changes nothing. Who asks while one is worked on gets that one.
     preview: Callable[[], Deferred[Outcome]]
     reload: Callable[[], Deferred[Outcome]]
     #: Begins to stop the node in order; harmless where that has begun.
     drain: Callable[[], object]
+    #: Judges who would reload or drain.
     authenticate: Authenticate = refuse_everybody
 
 
 def control_routes(control: Control) -> tuple[Route, ...]:
     """Return the routes of ``/api/v1``."""
-    previews = _Shared(control.preview)
 
     def prepare(request: Request) -> dict[str, Any]:
         control.authenticate(request.head)
@@ -72,10 +72,9 @@ def control_routes(control: Control) -> tuple[Route, ...]:
         answer_json(request, control.status())
 
     def preview(request: Request) -> Deferred[None]:
-        return previews.ask().addCallback(lambda outcome: answer_json(request, _told(outcome)))
+        return control.preview().addCallback(lambda outcome: answer_json(request, _told(outcome)))
 
     def reload(request: Request) -> Deferred[None]:
-        # The node's Deferred takes a cancel for what it is: one caller less that waits.
         return control.reload().addCallback(lambda outcome: _answer_reload(request, outcome))
 
     def drain(request: Request) -> None:
@@ -117,28 +116,3 @@ def _told(outcome: Outcome) -> dict[str, Any]:
         more = Problem("", f"there are {left} more problems", "correct these first")
         outcome = attrs.evolve(outcome, problems=(*outcome.problems[:MAX_PROBLEMS], more))
     return outcome.as_dict()
-
-
-class _Shared:
-    """Asks for one thing at a time; who comes meanwhile gets the same answer."""
-
-    def __init__(self, ask: Callable[[], Deferred[Outcome]]) -> None:
-        self._ask = ask
-        self._waiting: list[Deferred[Outcome]] | None = None
-
-    def ask(self) -> Deferred[Outcome]:
-        """Return a Deferred that fires with the answer; cancelling it leaves the question be."""
-        mine: Deferred[Outcome] = Deferred()
-        if self._waiting is not None:
-            self._waiting.append(mine)
-        else:
-            self._waiting = [mine]
-            self._ask().addBoth(self._answered)
-        return mine
-
-    def _answered(self, result: Any) -> None:
-        waiting, self._waiting = self._waiting or [], None
-        for each in waiting:
-            # One that was cancelled has its answer.
-            if not each.called:
-                each.callback(result)

@@ -14,10 +14,13 @@ from typing import Any, Final, Protocol
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+import micronode
 from micronode.config.schema import Config
+from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Probes
+from micronode.observability.version import SERVICE
 
-#: How a reload may end. One that came while the node stopped is none.
+#: How a reload may end, by which it is counted.
 OUTCOMES: Final = ("applied", "unchanged", "refused", "failed")
 #: Characters of the reason of the last reload.
 _MAX_REASON: Final = 500
@@ -35,22 +38,6 @@ class Bound(Protocol):
         """How many there may be."""
 
 
-class Reloaded(Protocol):
-    """What came of a reload."""
-
-    @property
-    def outcome(self) -> str:
-        """One of :data:`OUTCOMES`, or another word for none at all."""
-
-    @property
-    def reason(self) -> str:
-        """Why nothing was applied, in a line, or nothing."""
-
-    @property
-    def restart(self) -> tuple[str, ...]:
-        """The keys that need a restart."""
-
-
 @attrs.frozen(kw_only=True)
 class OwnerStatus:
     """One owner service as its client sees it."""
@@ -62,6 +49,18 @@ class OwnerStatus:
     limit: int
     #: How many URLs it has.
     endpoints: int
+
+
+@attrs.frozen(kw_only=True)
+class ReloadStatus:
+    """How a reload ended."""
+
+    #: One of :data:`OUTCOMES`.
+    outcome: str
+    #: When, in unix time.
+    at: float
+    #: Why nothing was applied, in a line, or nothing.
+    reason: str
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +79,10 @@ class Sources:
     owners: Callable[[], Iterable[OwnerStatus]]
     #: How many are open: http, admin, oap.
     connections: Callable[[], Mapping[str, int]]
-    oap_streams: Callable[[], float]
+    #: None: there was none yet.
+    last_reload: Callable[[], ReloadStatus | None]
+    #: Keys that wait for a restart.
+    restart_required: Callable[[], tuple[str, ...]]
     #: Seconds by which the reactor's last timer was late.
     lag_s: Callable[[], float]
 
@@ -92,46 +94,27 @@ class Status:
         self,
         sources: Sources,
         *,
-        build: Mapping[str, Any],
         probes: Probes,
+        metrics: Metrics,
         clock: IReactorTime,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """:param build: see :func:`~micronode.observability.version.build_version`.
-        :param clock: tells the time since it was made, in seconds.
-        """
+        """:param clock: tells the time since it was made, in seconds."""
         self._sources = sources
-        self._build = build
         self._probes = probes
+        self._metrics = metrics
         self._clock = clock
-        self._wall_clock = wall_clock
         self._since_s = clock.seconds()
         self._started_at = wall_clock()
-        self._reloads = dict.fromkeys(OUTCOMES, 0)
-        self._last: dict[str, Any] | None = None
-        self._restart: tuple[str, ...] = ()
         self._sha: tuple[Config | None, str] = (None, "")
-
-    def reloaded(self, outcome: Reloaded) -> None:
-        """Take note of what came of a reload."""
-        if outcome.outcome not in self._reloads:
-            return
-        self._reloads[outcome.outcome] += 1
-        self._last = {
-            "outcome": outcome.outcome,
-            "at": _time(self._wall_clock()),
-            "reason": outcome.reason[:_MAX_REASON],
-        }
-        if outcome.outcome in ("applied", "unchanged"):
-            self._restart = outcome.restart
 
     def as_dict(self) -> dict[str, Any]:
         """Return the body of ``/api/v1/status``."""
         sources, config = self._sources, self._sources.config()
         _, readiness, _ = self._probes.readyz()
         return {
-            "service": self._build["service"],
-            "version": self._build["version"],
+            "service": SERVICE,
+            "version": micronode.__version__,
             "state": sources.state(),
             "ready": readiness["ready"],
             "degraded": readiness["degraded"],
@@ -141,15 +124,15 @@ class Status:
             "config": {
                 "sha": self._sha_of(config),
                 "profile": config.node.profile,
-                "reloads": dict(self._reloads),
-                "last_reload": self._last,
-                "restart_required": list(self._restart),
+                "reloads": {name: int(self._metrics.reloads(name).value) for name in OUTCOMES},
+                "last_reload": _reload(sources.last_reload()),
+                "restart_required": list(sources.restart_required()),
             },
             "gates": _bounds(sources.gates()),
             "subscriptions": _bounds(sources.subscriptions()),
             "owners": [attrs.asdict(owner) for owner in sources.owners()],
             "connections": dict(sources.connections()),
-            "oap_streams": int(sources.oap_streams()),
+            "oap_streams": int(self._metrics.oap_streams.value),
             "reactor_lag_s": round(sources.lag_s(), 6),
         }
 
@@ -162,6 +145,12 @@ class Status:
 
 def _bounds(bounds: Mapping[str, Bound]) -> list[dict[str, Any]]:
     return [{"facet": name, "in_use": bound.in_use, "limit": bound.limit} for name, bound in bounds.items()]
+
+
+def _reload(last: ReloadStatus | None) -> dict[str, Any] | None:
+    if last is None:
+        return None
+    return {"outcome": last.outcome, "at": _time(last.at), "reason": last.reason[:_MAX_REASON]}
 
 
 def _time(seconds: float) -> str:

@@ -1,11 +1,15 @@
 """The options of the node: what is typed becomes settings with their origin."""
 
+import io
+import os
 import sys
+from pathlib import Path
 
 from twisted.python import usage
 
 from micronode.cli.exits import CommandError
 from micronode.cli.options import NodeOptions, TwistdOptions
+from micronode.config.problems import ConfigError
 from micronode.config.schema import FACET_NAMES
 from tests.cli.support import CommandTestCase, FullStream
 
@@ -70,6 +74,39 @@ class NodeOptionsTests(CommandTestCase):
         with open(name, "w") as file:
             file.write('[log]\nlevel = "error"\n')
         self.assertEqual(parsed("--config", name).load({}).config.log.level, "error")
+
+    def test_config_is_read_again(self) -> None:
+        """Also from another working folder, where twistd may have gone meanwhile."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        home = os.getcwd()
+        self.addCleanup(os.chdir, home)
+        for argv, environ in ((["--config", "node.toml"], {}), ([], {"MICRONODE_CONFIG": "node.toml"})):
+            self.patch(os, "environ", environ)
+            os.chdir(folder)
+            Path("node.toml").write_text('[log]\nlevel = "error"\n')
+            options = parsed(*argv)
+            first = options.load().config
+            again = options.load_again().config
+            self.assertEqual((again, again.sources), (first, first.sources))
+            os.chdir(home)
+            (folder / "node.toml").write_text('[log]\nlevel = "debug"\n')
+            self.assertEqual(options.load_again().config.log.level, "debug")
+            (folder / "node.toml").write_text("[facets.graph]\nenabled = 1\n")
+            self.assertRaises(ConfigError, options.load_again)
+            (folder / "node.toml").write_text("[http]\ntls = true\n")
+            error = self.assertRaises(ConfigError, options.load_again)
+            self.assertIn("not available yet", str(error))
+
+    def test_what_came_once_is_not_read_again(self) -> None:
+        options = parsed("--config", "-")
+        self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'[log]\nlevel = "error"\n')))
+        self.assertEqual(options.load({}).config.log.level, "error")
+        self.patch(os, "environ", {})
+        self.assertIn(
+            "standard input, which cannot be read again",
+            str(self.assertRaises(ConfigError, options.load_again)),
+        )
 
     def test_usage_mistakes(self) -> None:
         for argv in (["--set", "x"], ["--set", "=1"], ["--http"], ["--htpp", "x"], ["serve"], ["--facets"]):

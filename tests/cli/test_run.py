@@ -3,6 +3,7 @@
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, succeed
 
+from micronode.bus import EventBus
 from micronode.cli.exits import CommandError
 from micronode.cli.run import start_node, stop_node
 from micronode.concurrency.listening import ListenError
@@ -15,6 +16,11 @@ class SpyService(Service):
     def __init__(self, refuse: str = "") -> None:
         self.refuse = refuse
         self.steps: list[str] = []
+        self.bus = EventBus()
+
+    def reload(self) -> Deferred[None]:
+        self.steps.append("reload")
+        return succeed(None)
 
     def step(self, name: str) -> None:
         self.steps.append(name)

@@ -31,9 +31,12 @@ class Subject:
     def hurry(self) -> None:
         self.seen.append("hurry")
 
+    def reload(self) -> None:
+        self.seen.append("reload")
+
     def run(self, *script: object) -> int:
         reactor = ScriptReactor(*script)  # type: ignore[arg-type]
-        self.runner = Runner(reactor, start=self.start, stop=self.stop, hurry=self.hurry)
+        self.runner = Runner(reactor, start=self.start, stop=self.stop, hurry=self.hurry, reload=self.reload)
         return self.runner.run()
 
     def ready(self) -> None:
@@ -99,18 +102,40 @@ class RunnerTests(CommandTestCase):
         self.assertEqual(self.complained, "micronode: the owners died\n")
         self.assertEqual(subject.seen.count("stop"), 1)
 
-    def test_hangup_is_survived(self) -> None:
+    def test_hangup_reloads(self) -> None:
         self.patch(module, "terminal_is_there", lambda: True)
         subject = Subject()
-        script = [subject.ready, send(signal.SIGHUP), lambda: subject.seen.append("alive")]
-        code = subject.run(*script, send(signal.SIGTERM), subject.drained)
-        self.assertEqual((code, subject.seen[-2:]), (0, ["alive", "stop"]))
+        hangup, end = send(signal.SIGHUP), send(signal.SIGTERM)
+        code = subject.run(hangup, subject.ready, hangup, end, hangup, subject.drained)
+        seen = ["start", "reload", "started", "reload", "stop", "reload"]
+        self.assertEqual((code, subject.seen), (0, seen))
+
+    def test_what_stops_by_itself(self) -> None:
+        """It ends; and the first signal after that is a first one, which asks for no hurry."""
+        subject = Subject()
+
+        def drained() -> None:
+            assert subject.runner is not None
+            subject.runner.drained()
+
+        end = send(signal.SIGTERM)
+        code = subject.run(subject.ready, drained, end, drained, subject.drained)
+        self.assertEqual((code, subject.seen), (0, ["start", "started", "stop"]))
+        again = Subject()
+        subject = again
+        again.run(again.ready, drained, end, end, again.drained)
+        self.assertEqual(again.seen[-2:], ["stop", "hurry"])
+        last = Subject()
+        subject = last
+        last.run(last.ready, end, drained, end, last.drained)
+        self.assertEqual(last.seen[-2:], ["stop", "hurry"])
 
     def test_hangup_of_the_terminal_ends_it(self) -> None:
         there = iter([True, False])
         self.patch(module, "terminal_is_there", lambda: next(there))
         subject = Subject()
         self.assertEqual(subject.run(subject.ready, send(signal.SIGHUP), subject.drained), 0)
+        self.assertEqual(subject.seen[-1], "stop")
 
     def test_hangup_of_the_terminal_below_nohup(self) -> None:
         there = iter([True])
@@ -118,6 +143,7 @@ class RunnerTests(CommandTestCase):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         subject = Subject()
         subject.run(subject.ready, send(signal.SIGHUP), send(signal.SIGTERM), subject.drained)
+        self.assertEqual(subject.seen[-2:], ["reload", "stop"])
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
 
 

@@ -5,13 +5,15 @@ import json
 import signal
 import sys
 
-from twisted.application.service import Application, IService, Service
+from twisted.application.service import Application, IService
 from twisted.logger import ILogObserver, LogLevel
 from zope.interface.verify import verifyObject
 
+from micronode.bus import ConfigUpdated, StateChanged
 from micronode.cli import tap
 from micronode.cli.tap import TwistdService, makeService
 from micronode.concurrency.listening import ListenError
+from micronode.config.schema import Config
 from tests.cli.support import CommandTestCase, ScriptReactor, send
 from tests.cli.test_run import SpyService
 
@@ -82,7 +84,7 @@ class SpySupervisor:
         self.seen.append(node)
 
 
-def make_service(node: Service, **settings: object) -> TwistdService:
+def make_service(node: SpyService, **settings: object) -> TwistdService:
     return TwistdService(node, ScriptReactor(), SpySupervisor(), **settings)  # type: ignore[arg-type]
 
 
@@ -118,11 +120,33 @@ class TwistdServiceTests(CommandTestCase):
         service = make_service(SpyService("privileged"), daemon=True)
         self.assertRaises(ListenError, _start, service)
 
-    def test_hangup_is_survived(self) -> None:
-        service = make_service(Service())
+    def test_hangup_reloads(self) -> None:
+        node = SpyService()
+        service = make_service(node)
         _start(service)
         send(signal.SIGHUP)()
-        self.assertTrue(service.running)
+        self.assertEqual((node.steps[-1], service.running), ("reload", True))
+
+    def test_its_log_follows_a_reload(self) -> None:
+        levels: list[str] = []
+        node, observer = SpyService(), Observer()
+        observer.set_level = levels.append
+        node.config = Config.from_mapping({"log": {"level": "error"}})
+        _start(make_service(node, observer=observer))
+        node.bus.publish(ConfigUpdated(config_sha="b", previous_sha="a", changed=(), restart=()))
+        self.assertEqual(levels, ["error"])
+
+    def test_a_node_that_stops_by_itself_takes_twistd_along(self) -> None:
+        node, reactor = SpyService(), ScriptReactor()
+        _start(TwistdService(node, reactor, SpySupervisor()))
+        for _ in range(2):
+            node.bus.publish(StateChanged(state="draining", previous="running"))
+            reactor.advance(0)
+            self.assertTrue(reactor.stopped)
+
+
+class Observer:
+    """Stands in for the log."""
 
 
 def _start(service: TwistdService) -> None:

@@ -172,3 +172,47 @@ class SyntaxTests(SynchronousTestCase):
         Path(name).write_text("", "utf-8")
         (document,) = read_documents(name, "flag --config")
         self.assertEqual((document.name, document.problems), (name, ()))
+
+
+class AgainTests(FolderTestCase):
+    """What can be read only once is refused the second time, never waited for, never taken for empty."""
+
+    def again(self, path: str) -> list[str]:
+        try:
+            load(environ={}, path=path, again=True)
+        except ConfigError as error:
+            return [str(problem).replace(f"{self.folder}/", "") for problem in error.problems]
+        return []
+
+    def test_a_file(self) -> None:
+        self.write("main.toml", '[log]\nlevel = "error"\n')
+        self.assertEqual(self.again(str(self.main)), [])
+        self.main.unlink()
+        (problem,) = self.again(str(self.main))
+        self.assertRegex(problem, r"\Aflag --config: cannot read .*: no such file or directory; name a TOML")
+
+    def test_nothing_is_named(self) -> None:
+        self.assertEqual(load(environ={}, again=True).config.sources, {})
+
+    def test_standard_input(self) -> None:
+        (problem,) = self.again("-")
+        self.assertIn("flag --config: the configuration came from standard input, which cannot be", problem)
+        self.assertIn("keep it in a file to reload it", problem)
+
+    def test_pipes(self) -> None:
+        near, far = os.pipe()
+        self.addCleanup(os.close, near)
+        self.addCleanup(os.close, far)
+        os.mkfifo(self.folder / "fifo")
+        for name in (f"/dev/fd/{near}", str(self.folder / "fifo")):
+            (problem,) = self.again(name)
+            self.assertIn("came from the pipe", problem)
+        self.assertEqual(self.again(os.devnull), [])
+        near_terminal, far_terminal = os.openpty()
+        self.addCleanup(os.close, near_terminal)
+        self.addCleanup(os.close, far_terminal)
+        self.assertIn("came from a terminal or device", self.again(os.ttyname(far_terminal))[0])
+
+    def test_named_by_the_environment(self) -> None:
+        error = self.assertRaises(ConfigError, load, environ={"MICRONODE_CONFIG": "-"}, again=True)
+        self.assertEqual(error.problems[0].where, "env MICRONODE_CONFIG")

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.calls.operations import Access, Operation
-from micronode.facets.hosted import FacetSettings, make_bounds, serve_hosted
+from micronode.facets.hosted import FacetSettings, serve_hosted
 from micronode.interfaces import IFacet
 
 TAKEN = ("graph", "search", "media")
@@ -65,12 +65,6 @@ class HostedTests(SynchronousTestCase):
     def test_with_settings(self) -> None:
         settings = FacetSettings(limit=1, timeout=0.5, subscriptions=2)
         self.assertIs(serve_hosted([(OwnFacet(), settings)], TAKEN)["own"].settings, settings)
-
-    def test_bounds(self) -> None:
-        settings = FacetSettings(limit=1, timeout=0.5, subscriptions=2)
-        bounds = make_bounds(serve_hosted([(OwnFacet(), settings)], TAKEN))
-        self.assertEqual((bounds["gates"]["own"].limit, bounds["slots"]["own"].limit), (1, 2))
-        self.assertEqual(bounds["timeouts"], {"own": 0.5})
 
     def test_settings_are_bounds(self) -> None:
         for name in ("limit", "timeout", "subscriptions"):

@@ -110,23 +110,14 @@ class LookingTests(ControlTestCase):
             self.assertEqual(answer.fields["cache-control"], "no-store")
         self.assertEqual(set(self.node.asked), {"preview"})
 
-    def test_previews_are_shared(self) -> None:
+    def test_a_preview_takes_its_time(self) -> None:
         self.node.outcome = None
-        first, second = self.begin("/api/v1/reload"), self.begin("/api/v1/reload")
-        self.assertEqual((self.node.asked, first.raw(), second.raw()), (["preview"], b"", b""))
-        self.node.answers[0].callback(APPLIED)
-        self.assertEqual(first.answer().json, second.answer().json)
-        self.begin("/api/v1/reload")
-        self.assertEqual(self.node.asked, ["preview", "preview"])
-
-    def test_who_leaves_takes_no_preview_along(self) -> None:
-        self.node.outcome = None
-        first, second = self.begin("/api/v1/reload"), self.begin("/api/v1/reload")
-        first.lose()
-        third = self.begin("/api/v1/reload")
-        self.assertEqual(self.node.asked, ["preview"])
-        self.node.answers[0].callback(APPLIED)
-        self.assertEqual((second.answer().status, third.answer().status), (200, 200))
+        connection, gone = self.begin("/api/v1/reload"), self.begin("/api/v1/reload")
+        self.assertEqual(connection.raw(), b"")
+        gone.lose()
+        for answer in self.node.answers:
+            answer.callback(APPLIED)
+        self.assertEqual(connection.answer().json, APPLIED.as_dict())
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_other_methods(self) -> None:

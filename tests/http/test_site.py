@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+
 from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
+from micronode.calls.operations import OperationTable
 from micronode.errors import ErrorCode, NodeError
-from tests.http.support import Plane, StubDispatcher, get, post, say
+from micronode.http.site import app_settings
+from tests.http.support import Plane, StubDispatcher, Timeouts, get, post, say
 
 
 class FactoryTests(SynchronousTestCase):
@@ -150,3 +155,100 @@ class AccountTests(SynchronousTestCase):
         plane = Plane()
         plane.connect().send(get("/app/search?q=private")).send(get("/private"))
         self.assertNotIn("private", repr(plane.log))
+
+
+class SettingsTests(SynchronousTestCase):
+    """Other routes and deadlines while callers are connected."""
+
+    def setUp(self) -> None:
+        self.dispatcher = StubDispatcher(say(b"stored"))
+        self.plane = Plane(self.dispatcher)
+        self.connection = self.plane.connect()
+
+    def configure(self, *, idle_s: float = 75.0, ratio: int = 10, **timeouts: float) -> None:
+        self.plane.site.settings = app_settings(
+            self.dispatcher,
+            self.dispatcher.table,
+            timeouts=Timeouts(**timeouts),
+            idle_s=idle_s,
+            decompress_ratio=ratio,
+        )
+
+    def switch_off(self) -> None:
+        """Serve nothing any more."""
+        self.dispatcher.table = OperationTable(())
+        self.configure()
+
+    def status(self) -> int:
+        return self.connection.answer().status
+
+    def test_the_next_request_takes_the_new_routes(self) -> None:
+        self.connection.send(get())
+        self.assertEqual(self.status(), 200)
+        self.switch_off()
+        self.connection.send(get())
+        self.assertEqual(self.status(), 404)
+
+    def test_a_request_keeps_the_routes_of_its_head(self) -> None:
+        whole = post("/app/media", b"12345")
+        self.connection.send(whole[:-2])
+        self.switch_off()
+        self.connection.send(whole[-2:])
+        self.assertEqual((self.status(), len(self.dispatcher.calls)), (200, 1))
+
+    def test_a_request_keeps_the_decompression_of_its_head(self) -> None:
+        body = gzip.compress(os.urandom(4_000) + bytes(6_000))
+        whole = post("/app/media", body, "Content-Encoding: gzip")
+        self.connection.send(whole[:-2])
+        self.configure(ratio=2)
+        self.connection.send(whole[-2:])
+        self.assertEqual(self.status(), 200)
+        self.connection.send(whole)
+        self.assertEqual(self.status(), 413)
+
+    def test_a_body_keeps_its_deadline(self) -> None:
+        whole = post("/app/media", b"12345")
+        self.connection.send(whole[:-2])
+        self.configure(body=1.0)
+        self.plane.clock.advance(9.0)
+        self.assertEqual(self.connection.raw(), b"")
+        self.connection.send(whole[-2:])
+        self.assertEqual(self.status(), 200)
+        self.connection.send(whole[:-2])
+        self.plane.clock.advance(1.1)
+        self.assertEqual(self.status(), 408)
+
+    def test_the_wait_for_a_request_takes_the_new_time_when_it_is_looked_at(self) -> None:
+        self.connection.send(get())
+        self.connection.raw()
+        self.configure(idle_s=100.0)
+        self.plane.clock.advance(76.0)
+        self.assertFalse(self.connection.closing, "it has got more time")
+        self.plane.clock.advance(24.0)
+        self.assertTrue(self.connection.closing)
+
+    def test_less_time_counts_from_the_next_request_on(self) -> None:
+        self.configure(idle_s=5.0)
+        self.connection.send(get())
+        self.connection.raw()
+        self.plane.clock.advance(5.0)
+        self.assertTrue(self.connection.closing)
+
+    def test_a_head_that_is_on_its_way(self) -> None:
+        self.connection.send(b"GET /app")
+        self.configure(read=20.0)
+        self.plane.clock.advance(19.0)
+        self.assertEqual(self.connection.raw(), b"")
+        self.plane.clock.advance(1.0)
+        self.assertEqual(self.status(), 408)
+
+    def test_a_caller_that_does_not_read(self) -> None:
+        """The time it has is that of the request whose answer it does not take."""
+        for before_s, after_s in ((30.0, 2.0), (2.0, 30.0)):
+            self.setUp()
+            self.configure(write_stall=before_s)
+            self.connection.send(get())
+            self.configure(write_stall=after_s)
+            self.connection.transport.fill()
+            self.plane.clock.pump([0.5] * 8)
+            self.assertEqual(self.connection.aborted, before_s == 2.0)

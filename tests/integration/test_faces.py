@@ -1,4 +1,4 @@
-"""One configuration run in four ways: ``micronode run``, twistd, twist, and a program that embeds the node."""
+"""One configuration run in four ways: ``micronode run``, twistd, twist, a program that embeds the node."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.support.oap import StubNode, start
+from micronode.config.schema import Limits, Timeouts
+from tests.support.oap import StubNode, hello, start
 
 
 class OAPFactoryTests(SynchronousTestCase):
@@ -32,3 +33,19 @@ class OAPFactoryTests(SynchronousTestCase):
         node.calls[1].answer(b"second")
         self.assertEqual(ends[0].heard(), [])
         self.assertEqual(ends[1].heard()[1].payload, b"second")
+
+    def test_other_limits_hold_for_connections_from_now_on(self) -> None:
+        """What HELLO told a caller is kept."""
+        node = StubNode()
+        before = node.connect(greet=False)
+        node.factory.bound(Limits(max_inflight=2, max_frame=65_536), Timeouts(handshake=1.0))
+        after = node.connect(greet=False)
+        node.clock.advance(1.0)
+        self.assertEqual((before.transport.closing, after.transport.closing), (False, True))
+        before.send(hello())
+        told = before.heard()[0].json
+        self.assertEqual((told["max_inflight"], told["max_frame"]), (64, 1_048_576))
+        third = node.connect(greet=False)
+        third.send(hello())
+        told = third.heard()[0].json
+        self.assertEqual((told["max_inflight"], told["max_frame"]), (2, 65_536))

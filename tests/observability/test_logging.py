@@ -187,6 +187,16 @@ class JSONTests(SynchronousTestCase):
 class LevelTests(SynchronousTestCase):
     """What is written at all."""
 
+    def test_is_changed_while_it_runs(self) -> None:
+        log = Log("warning")
+        log.to.info("before")
+        log.observer.set_level("debug")
+        log.to.debug("lower")
+        log.observer.set_level("error")
+        log.to.warn("after")
+        log.to.error("still")
+        self.assertEqual([line["event"] for line in log.objects], ["lower", "still"])
+
     def levels(self, log: Log) -> list[str]:
         for name in ("debug", "info", "warn", "error", "critical"):
             getattr(log.to, name)("event")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+import micronode
 from micronode.concurrency.backpressure import Gate
-from micronode.config.hot_reload import Change, Outcome
-from micronode.config.problems import Problem
 from micronode.config.schema import Config
 from micronode.observability.probes import Check, Probes
-from micronode.observability.status import OwnerStatus, Sources, Status
+from micronode.observability.status import OwnerStatus, ReloadStatus, Sources, Status
+from tests.http.support import make_metrics
 
 SHAPE = {
     "service": str,
@@ -43,6 +42,8 @@ class StatusTests(SynchronousTestCase):
         self.clock, self.wall = Clock(), Clock()
         self.wall.advance(1_750_000_000.5)
         self.gate = Gate(128)
+        self.last: ReloadStatus | None = None
+        self.restart: tuple[str, ...] = ()
         probes = Probes(
             state=lambda: self.state,
             checks=[Check("config", lambda: "ok"), Check("index", lambda: self.down)],
@@ -57,13 +58,16 @@ class StatusTests(SynchronousTestCase):
             subscriptions=dict,
             owners=lambda: [OwnerStatus(name="index", state=self.down, in_flight=1, limit=64, endpoints=2)],
             connections=lambda: {"http": 1, "admin": 2, "oap": 3},
-            oap_streams=lambda: 4.0,
             lag_s=lambda: 0.0123456789,
+            last_reload=lambda: self.last,
+            restart_required=lambda: self.restart,
         )
+        self.metrics = make_metrics()
+        self.metrics.oap_streams.set(4)
         self.status = Status(
             sources,
-            build={"service": "micronode", "version": "0.1", "python": "3"},
             probes=probes,
+            metrics=self.metrics,
             clock=self.clock,
             wall_clock=self.wall.seconds,
         )
@@ -88,7 +92,7 @@ class StatusTests(SynchronousTestCase):
             {name: body[name] for name in SHAPE if name != "config"},
             {
                 "service": "micronode",
-                "version": "0.1",
+                "version": micronode.__version__,
                 "state": "running",
                 "ready": True,
                 "degraded": ["index"],
@@ -125,25 +129,13 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual((config["sha"], config["profile"]), (self.config.sha(), "dev"))
 
     def test_reloads(self) -> None:
-        applied = Outcome(
-            outcome="applied",
-            config_sha="abc",
-            changes=(
-                Change(path="http.listen", source="f:1", live=False),
-                Change(path="drain.grace", source="f:2", live=True),
-            ),
-        )
-        self.status.reloaded(applied)
-        self.wall.advance(60)
-        problem = Problem("f:1", "x" * 1000, "y")
-        self.status.reloaded(Outcome(outcome="refused", config_sha="abc", problems=(problem,)))
-        self.status.reloaded(Outcome(outcome="draining", config_sha="abc"))
+        self.metrics.reloads("applied").inc()
+        self.metrics.reloads("refused").inc(2)
+        self.last = ReloadStatus(outcome="refused", at=self.wall.seconds(), reason="f:1: " + "x" * 1000)
+        self.restart = ("http.listen",)
         config = self.body()["config"]
-        self.assertEqual(config["reloads"], {"applied": 1, "unchanged": 0, "refused": 1, "failed": 0})
+        self.assertEqual(config["reloads"], {"applied": 1, "unchanged": 0, "refused": 2, "failed": 0})
         last = config["last_reload"]
-        self.assertEqual((last["outcome"], last["at"]), ("refused", "2025-06-15T15:07:40.500Z"))
+        self.assertEqual((last["outcome"], last["at"]), ("refused", "2025-06-15T15:06:40.500Z"))
         self.assertEqual((last["reason"][:7], len(last["reason"])), ("f:1: xx", 500))
         self.assertEqual(config["restart_required"], ["http.listen"])
-        self.status.reloaded(attrs.evolve(applied, outcome="unchanged", changes=()))
-        config = self.body()["config"]
-        self.assertEqual((config["restart_required"], config["last_reload"]["reason"]), ([], ""))

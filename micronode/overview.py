@@ -1,0 +1,78 @@
+"""Where the parts of ``/api/v1/status`` come from: it looks at a node's assembly, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from twisted.internet.interfaces import IReactorTime
+
+from micronode.assembly import Assembly
+from micronode.concurrency.backpressure import Gate
+from micronode.config.reloader import Reloader
+from micronode.observability.status import OwnerStatus, ReloadStatus, Sources, Status
+
+
+def make_status(
+    parts: Assembly,
+    reloader: Reloader,
+    *,
+    state: Callable[[], str],
+    listeners: Callable[[], Mapping[str, str]],
+    clock: IReactorTime,
+) -> Status:
+    """Return what answers ``/api/v1/status`` for the node that is made of *parts*.
+
+    :param state: where in its life the node is.
+    :param listeners: the addresses of those that are open, by name.
+    """
+    sources = Sources(
+        state=state,
+        config=lambda: parts.config,
+        listeners=listeners,
+        gates=lambda: gates(parts),
+        subscriptions=lambda: slots(parts),
+        owners=lambda: owners(parts),
+        connections=lambda: {
+            "http": parts.http.connections,
+            "admin": parts.admin.connections,
+            "oap": parts.oap.connections,
+        },
+        lag_s=lambda: parts.heartbeat.lag_s,
+        last_reload=lambda: last_reload(reloader),
+        restart_required=lambda: reloader.restart_required,
+    )
+    return Status(sources, probes=parts.probes, metrics=parts.metrics, clock=clock)
+
+
+def gates(parts: Assembly) -> dict[str, Gate]:
+    """Return the gates of the facets served, and of those switched off of which calls are under way."""
+    bounds = parts.dispatcher.serving.bounds.items()
+    return {name: each.gate for name, each in bounds if name in parts.facets or each.gate.in_use}
+
+
+def slots(parts: Assembly) -> dict[str, Gate]:
+    """Return the gates of subscriptions, of facets that have any."""
+    subscribing = {operation.facet for operation in parts.dispatcher.table if operation.subscribes}
+    bounds = parts.dispatcher.serving.bounds.items()
+    return {name: each.slots for name, each in bounds if name in subscribing or each.slots.in_use}
+
+
+def owners(parts: Assembly) -> Iterator[OwnerStatus]:
+    """Yield how the owners are that are configured."""
+    health = parts.owners.health
+    for name, client in parts.owners.clients.items():
+        yield OwnerStatus(
+            name=name,
+            state=health[name].state() if name in health else "starting",
+            in_flight=client.inflight,
+            limit=client.settings.concurrency,
+            endpoints=len(client.settings.agents),
+        )
+
+
+def last_reload(reloader: Reloader) -> ReloadStatus | None:
+    """Return how the last reload ended, or None before the first."""
+    last = reloader.last
+    if last is None:
+        return None
+    return ReloadStatus(outcome=last.outcome.outcome, at=last.at, reason=last.outcome.reason)

@@ -1,0 +1,124 @@
+"""micronode status: a page for people, JSON for scripts, an exit code for probes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from micronode.cli.main import main
+from tests.cli.support import CommandTestCase
+from tests.support.canned import CannedPeer, nobody, response
+
+STATUS: dict[str, Any] = {
+    "service": "micronode",
+    "version": "0.1",
+    "state": "running",
+    "ready": True,
+    "degraded": [],
+    "uptime_s": 3723.9,
+    "started_at": "2025-06-15T15:06:40.500Z",
+    "listeners": {"admin": "127.0.0.1:5311", "http": "127.0.0.1:5310"},
+    "config": {
+        "sha": "0123456789abcdef",
+        "profile": "dev",
+        "reloads": {"applied": 2, "unchanged": 0, "refused": 1, "failed": 0},
+        "last_reload": {"outcome": "refused", "at": "2025-06-15T16:00Z", "reason": "f:1: no; fix"},
+        "restart_required": ["http.listen", "oap.listen"],
+    },
+    "gates": [{"facet": "graph", "in_use": 1, "limit": 128}, {"facet": "search", "in_use": 0, "limit": 96}],
+    "subscriptions": [],
+    "owners": [{"name": "index", "state": "down", "in_flight": 3, "limit": 64, "endpoints": 2}],
+    "connections": {"http": 1, "admin": 2, "oap": 3},
+    "oap_streams": 4,
+    "reactor_lag_s": 0.00123,
+}
+FRESH = STATUS | {
+    "config": STATUS["config"] | {"last_reload": None, "restart_required": []},
+    "oap_streams": 0,
+    "owners": [],
+    "uptime_s": 5.0,
+}
+NOT_READY = STATUS | {"state": "draining", "ready": False, "degraded": ["index", "listeners"]}
+
+
+class StatusTests(CommandTestCase):
+    def status(self, value: Any, *argv: str, status: int = 200) -> int:
+        self.peer = CannedPeer(self, response(value, status))
+        return main(["status", "--admin", self.peer.where, *argv])
+
+    def test_for_people(self) -> None:
+        self.assertEqual((self.status(STATUS), self.complained), (0, ""))
+        self.assertEqual(
+            self.printed.splitlines(),
+            [
+                f"{self.peer.where}: micronode 0.1, running, ready",
+                "  up            1 h 2 min, since 2025-06-15T15:06:40.500Z",
+                "  listeners     admin 127.0.0.1:5311, http 127.0.0.1:5310",
+                "  config        sha 0123456789ab, profile dev",
+                "  reloads       2 applied, 1 refused; the last refused at 2025-06-15T16:00Z: f:1: no; fix",
+                "  restart for   http.listen, oap.listen",
+                "  calls         graph 1/128, search 0/96",
+                "  owners        index down 3/64",
+                "  connections   http 1, admin 2, oap 3 (4 streams)",
+                "  reactor lag   1.2 ms",
+            ],
+        )
+        self.assertTrue(self.peer.asked[0].startswith(b"GET /api/v1/status HTTP/1.1\r\n"))
+
+    def test_of_a_fresh_node(self) -> None:
+        self.assertEqual(self.status(FRESH), 0)
+        self.assertEqual(
+            [line.split()[0] for line in self.printed.splitlines()[1:]],
+            ["up", "listeners", "config", "calls", "connections", "reactor"],
+        )
+        self.assertIn("  up            5 s, since", self.printed)
+
+    def test_not_ready(self) -> None:
+        self.assertEqual(self.status(NOT_READY), 1)
+        self.assertIn("draining, not ready, degraded: index, listeners\n", self.printed)
+
+    def test_json(self) -> None:
+        for value, code in ((STATUS, 0), (NOT_READY, 1)):
+            self.out.buffer.seek(0)
+            self.out.buffer.truncate()
+            self.assertEqual(self.status(value, "--json"), code)
+            self.assertEqual(json.loads(self.printed), value)
+
+    def test_quiet(self) -> None:
+        for value, code in ((STATUS, 0), (NOT_READY, 1), ({}, 1)):
+            self.assertEqual(self.status(value, "--quiet"), code)
+        self.assertEqual(main(["status", "--quiet", "--admin", nobody()]), 69)
+        self.assertEqual((self.printed, self.complained), ("", ""))
+
+    def test_live(self) -> None:
+        for value, status, code, said in (
+            ({"ok": True, "checks": {}}, 200, 0, "alive"),
+            ({"ok": False}, 200, 1, "not alive"),
+            ({"ok": True}, 500, 1, "not alive"),
+        ):
+            self.assertEqual(self.status(value, "--live", status=status), code)
+            self.assertTrue(self.printed.endswith(f"{self.peer.where}: {said}\n"), self.printed)
+            self.assertTrue(self.peer.asked[0].startswith(b"GET /healthz HTTP/1.1\r\n"))
+        before = self.printed
+        self.assertEqual(self.status({"ok": True}, "--live", "--quiet"), 0)
+        self.assertEqual(self.printed, before)
+        self.assertEqual(self.status({"ok": True}, "--live", "--json"), 0)
+        self.assertEqual(json.loads(self.printed.removeprefix(before)), {"ok": True})
+
+    def test_another_shape(self) -> None:
+        for name in STATUS:
+            for value in (None, "x", -1):
+                code = self.status(STATUS | {name: value})
+                self.assertIn(code, (0, 1), (name, value))
+        self.assertNotIn("Traceback", self.complained)
+        self.assertIn("another shape", self.complained)
+
+    def test_nothing_of_it_reaches_the_terminal_raw(self) -> None:
+        config = STATUS["config"] | {"last_reload": {"outcome": "\x1b[2J", "at": "\n", "reason": "\x07"}}
+        self.assertEqual(self.status(STATUS | {"version": "\x1b]0;x", "config": config}), 0)
+        self.assertTrue(all(line.isprintable() for line in self.printed.splitlines()), self.printed)
+
+    def test_ages(self) -> None:
+        for seconds, text in ((59.9, "59 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (90_000, "1 d 1 h")):
+            self.status(STATUS | {"uptime_s": seconds})
+            self.assertIn(f"  up            {text}, since", self.printed)
