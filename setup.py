@@ -32,6 +32,9 @@ TEST = [
     "h11>=0.16",
     # What it has wheels for; elsewhere the fuzzer's test is skipped.
     "atheris>=3.0; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.15'",
+    # It brings Kubernetes' schemas with it; its version is that of the newest.
+    "kubernetes-validate>=1.36",
+    "PyYAML>=6.0",
     "packaging>=24.0",
     "setuptools>=77",
 ]

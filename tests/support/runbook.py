@@ -107,13 +107,13 @@ class Sandbox:
             'sys.argv[0] = "twistd"; run()\' "$@"',
         }
         for name, script in scripts.items():
-            (bin_folder / name).write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+            # Also below what starts them with an empty environment.
+            ours = f"export PYTHONPATH={ROOT} PYTHONDONTWRITEBYTECODE=1"
+            (bin_folder / name).write_text(f"#!/bin/sh\n{ours}\n{script}\n", "utf-8")
             (bin_folder / name).chmod(0o755)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MICRONODE_")}
         environ |= {
             "PATH": f"{bin_folder}:{os.environ['PATH']}:/usr/sbin",
-            "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "LC_ALL": "C.UTF-8",
         }
         read, self._commands = os.pipe()

@@ -1,0 +1,1 @@
+"""Tests of what ``conf/`` ships beside configurations: manifests and the recipe of an image."""
