@@ -1,7 +1,8 @@
 """Listening sockets that the process was started with, as systemd passes them (``sd_listen_fds(3)``).
 
 A matter of the whole process: the variables are taken out of the environment, so that no child believes
-they are meant for it.
+they are meant for it. Whoever imports ``twisted.internet.endpoints`` takes two of them out, too, and below
+twistd anybody may have: what the process was started with is asked of the kernel.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping, MutableMapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from micronode.cli.exits import CommandError, Exit
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from micronode.config.schema import Config
 
 #: The last one says the same as the first, in newer releases of systemd.
-_VARIABLES: Final = ("PID", "FDS", "FDNAMES", "PIDFDID")
+_VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 #: The first descriptor that is passed on.
 _FIRST: Final = 3
 #: No process has more descriptors; what a unit passes on is a handful.
@@ -30,14 +32,27 @@ _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 _PLANES: Final = ("http", "admin", "oap")
 
 
-def take_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
+def at_start() -> dict[str, str]:
+    """Return the variables of socket activation that this program was started with."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            pairs = [pair.partition(b"=") for pair in file.read().split(b"\0")]
+    except OSError:
+        return {}  # no /proc: the environment has to do
+    return {os.fsdecode(name): os.fsdecode(text) for name, _, text in pairs if name.startswith(b"LISTEN_")}
+
+
+def take_sockets(
+    environ: MutableMapping[str, str], started: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, socket.socket]:
     """Return the listening sockets that were passed to this process, by name.
 
     The variables are removed from *environ*, and programs that this process starts inherit no descriptor.
 
+    :param started: stands in for what is missing in *environ*; see :func:`at_start`.
     :raises CommandError: 78, what was passed on is not what systemd would, or nothing to listen on.
     """
-    pid, count, names, _ = (environ.pop(f"LISTEN_{name}", None) for name in _VARIABLES)
+    pid, count, names, _ = (environ.pop(name, started.get(name)) for name in _VARIABLES)
     if pid is None or count is None:
         return {}
     if not _NUMBER.fullmatch(pid):

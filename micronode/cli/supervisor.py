@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from micronode.cli.activation import check_sockets, take_sockets
+from micronode.cli.activation import at_start, check_sockets, take_sockets
 from micronode.cli.notify import Notifier, take_notifier
 from micronode.cli.runner import log
 
@@ -36,7 +36,7 @@ class Supervisor:
         :raises CommandError: *config* asks for a socket that is not there, or one that is there is unfit.
         """
         notifier = take_notifier(environ)
-        sockets = take_sockets(environ)
+        sockets = take_sockets(environ, at_start())
         unused = check_sockets(config, sockets)
         if unused:
             log.warn("sockets_unused", reason=f"no listener is systemd:NAME for {', '.join(unused)}")

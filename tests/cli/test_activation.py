@@ -7,6 +7,8 @@ import fcntl
 import gc
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from micronode.cli import activation as module
 from micronode.cli.activation import check_sockets, take_sockets
 from micronode.cli.exits import CommandError
 from micronode.config.schema import Config
+from tests.cli.processes import ROOT
 from tests.cli.support import CommandTestCase
 
 
@@ -85,6 +88,21 @@ class TakeTests(ActivationTestCase):
         self.passed(self.listener("h"))
         sock = self.take(LISTEN_FDS="1", LISTEN_FDNAMES="http")["http"]
         self.assertTrue(fcntl.fcntl(sock.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
+
+    def test_somebody_else_took_the_variables_out(self) -> None:
+        self.passed(self.listener("h"))
+        started = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"}
+        self.taken = take_sockets({}, started)
+        self.assertEqual(set(self.taken), {"web"})
+
+    def test_what_the_kernel_remembers(self) -> None:
+        """Whatever became of the environment since."""
+        code = (
+            "import os; os.environ.clear(); from micronode.cli.activation import at_start; print(at_start())"
+        )
+        environ = {"LISTEN_PID": "7", "LISTEN_FDS": "", "LISTENER": "x", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, check=True)
+        self.assertEqual(done.stdout.decode(), "{'LISTEN_PID': '7', 'LISTEN_FDS': ''}\n")
 
     def test_without_names(self) -> None:
         self.passed(self.listener("h"))

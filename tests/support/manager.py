@@ -17,7 +17,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SkipTest
 
 from tests.cli.processes import PATIENCE_S, ROOT, children_of, eventually
 from tests.support.tools import missing
@@ -89,7 +89,7 @@ rmdir "$at"
 
 
 class Manager:
-    """One systemd; made once for a class of tests, and :meth:`kill`-ed after it."""
+    """One systemd, from its making to :meth:`kill`."""
 
     def __init__(self, files: dict[str, str]) -> None:
         """:param files: text by absolute path, what is in the root beside what every root needs.
@@ -160,7 +160,7 @@ class Manager:
         :param check: it must succeed.
         """
         done = subprocess.run(
-            ["nsenter", "--all", "--target", str(self._pid), *command],
+            self._inside(*command),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -170,6 +170,15 @@ class Manager:
         if check and done.returncode:
             raise AssertionError(f"{command}: {done.returncode} {done.stdout} {done.stderr}\n{self.log()}")
         return done.stdout
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start *command* inside; it ends with the manager, if not by itself."""
+        return subprocess.Popen(
+            self._inside(*command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+
+    def _inside(self, *command: str) -> list[str]:
+        return ["nsenter", "--all", "--target", str(self._pid), *command]
 
     def ask(self, *arguments: str) -> str:
         """Return what ``systemctl`` says, whatever its exit code."""
@@ -205,12 +214,13 @@ def program() -> dict[str, str]:
     return {
         f"{HOME}/bin/micronode": "#!/bin/sh\n"
         f"export PYTHONPATH={path} LD_LIBRARY_PATH={python}/lib PYTHONDONTWRITEBYTECODE=1\n"
-        f'exec {python}/bin/{_interpreter()} -m micronode "$@"\n'
+        f'exec {interpreter()} -m micronode "$@"\n'
     }
 
 
-def _interpreter() -> str:
-    return f"python{sys.version_info.major}.{sys.version_info.minor}"
+def interpreter() -> str:
+    """Return where this interpreter is in the new root."""
+    return f"{HOME}/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _packages() -> list[tuple[str, str]]:
@@ -222,8 +232,3 @@ def _packages() -> list[tuple[str, str]]:
 def _seen() -> list[str]:
     pairs = [(sys.base_prefix, f"{HOME}/python"), (str(ROOT), f"{HOME}/checkout"), *_packages()]
     return [each for pair in pairs for each in pair]
-
-
-def manager_for(case: type[SynchronousTestCase], files: dict[str, str]) -> Manager:
-    """Boot one for all tests of *case* (from its ``setUpClass``)."""
-    return Manager({**program(), **files})
