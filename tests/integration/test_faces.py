@@ -9,7 +9,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.config.sources import Flag, load
 from tests.cli.processes import PATIENCE_S, ROOT, Program, ask, ask_json, eventually
+from tests.support.slowindex import SlowIndex
 
 #: What the scripts ``twistd`` and ``twist`` do; the modules themselves cannot be run.
 _TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
@@ -107,45 +107,9 @@ _OVERRIDES = {
 }
 
 
-class _SlowIndex:
-    """An index that is ready, and answers a search when it is told to.
-
-    :ivar asked: set once a search has arrived.
-    """
-
-    def __init__(self, case: SynchronousTestCase) -> None:
-        self.asked = asked = threading.Event()
-        self.release = release = threading.Event()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = b"{}"
-                if self.path.startswith("/search/"):
-                    asked.set()
-                    release.wait(PATIENCE_S)
-                    body = b'{"query": "x", "hits": [], "total": 0}'
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        case.addCleanup(thread.join, PATIENCE_S)
-        case.addCleanup(server.server_close)
-        case.addCleanup(server.shutdown)
-        case.addCleanup(release.set)
-        self.url = f"http://127.0.0.1:{server.server_port}"
-
-
 class FacesTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.index = _SlowIndex(self)
+        self.index = SlowIndex(self)
         self.file = os.path.abspath(self.mktemp())
         text = _FILE.format(index=self.index.url, patience=int(PATIENCE_S))
         Path(self.file).write_text(text, "utf-8")
