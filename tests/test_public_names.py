@@ -34,7 +34,8 @@ class PackageTests(SynchronousTestCase):
 
     def test_signature(self) -> None:
         self.assertEqual(
-            list(inspect.signature(micronode.make_node).parameters), ["config", "reactor", "facets"]
+            list(inspect.signature(micronode.make_node).parameters),
+            ["config", "reactor", "facets", "read", "sockets"],
         )
 
     def test_version(self) -> None:

@@ -1,0 +1,610 @@
+"""A node that takes another configuration while it serves: each key, seen from outside.
+
+:data:`PROBES` has a test for every key that is built and reloads. A new one needs its own.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+
+from micronode import Config, make_node
+from micronode.adapters.health import INTERVAL_S
+from micronode.bus import ConfigUpdated, Event, HealthChanged, ReloadEnded, ReloadStarted, StateChanged
+from micronode.calls.call import Reply, ResponseHead
+from micronode.config.hot_reload import Outcome
+from micronode.config.problems import ConfigError, Problem
+from micronode.config.schema import KEYS
+from micronode.config.sources import Flag, Loaded, merge
+from micronode.lifecycle import State
+from micronode.node import NodeService
+from tests.facets.test_hosted import OwnFacet
+from tests.facets.test_hosted import operation as own_operation
+from tests.http.support import Wire, get, post, read_answers
+from tests.support.measures import sample
+from tests.support.network import OwnerEnd, response
+from tests.support.oap import CallerEnd, MemoryTransport, body, hello, put, start
+from tests.test_node import NodeCase
+
+CID = "b3:" + "0" * 64
+#: A request of each facet.
+ASKED = {
+    "search": get("/app/search?q=x"),
+    "graph": get("/app/graph/neighbors/klein"),
+    "media": get(f"/app/media/{CID}"),
+}
+#: Which owner each of them is passed on to.
+OWNER_OF = {"search": "index", "graph": "index", "media": "storage"}
+FACET_OF = {"index": "search", "storage": "media"}
+HTTP, OAP = 5310, 5312
+
+
+class HttpCaller:
+    """A caller over HTTP."""
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+        self.transport = Wire()
+        protocol.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> HttpCaller:
+        self.protocol.dataReceived(data)
+        return self
+
+    def status(self) -> int | None:
+        """Return the status of the answer that came, or None."""
+        data: bytes = self.transport.value()
+        self.transport.clear()
+        return read_answers(data)[0].status if data else None
+
+    @property
+    def closing(self) -> bool:
+        return bool(self.transport.disconnecting) or self.transport.half_closed
+
+    def leave(self) -> None:
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class ReloadCase(NodeCase):
+    """Has a node in memory that serves every facet and is reloaded from values."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.base: dict[str, Any] = {"facets": {"media": {"enabled": True}}}
+        self.node_ = make_node(Config.from_mapping(self.base), self.reactor)
+        self.told = self.node_.bus.subscribe()
+        self.node_.startService()
+
+    def reload(self, **settings: Any) -> Outcome:
+        """Reload to the base and *settings*, by path with ``__`` for the dots."""
+        flags = [Flag("facets.media.enabled", "true", "flag --set")]
+        flags += [
+            Flag(name.replace("__", "."), str(value), f"flag --set {name}")
+            for name, value in settings.items()
+        ]
+        return self.successResultOf(self.node_.reload(merge(flags=flags).config))
+
+    def applied(self, path: str, value: Any) -> None:
+        """Reload *path* to *value*, and see that it was taken live."""
+        outcome = self.reload(**{path.replace(".", "__"): value})
+        self.assertEqual((outcome.outcome, outcome.restart), ("applied", ()), outcome.reason)
+        self.assertIn(path, [change.path for change in outcome.changes])
+
+    def http(self, data: bytes = b"") -> HttpCaller:
+        return HttpCaller(self.reactor.factories[HTTP].buildProtocol(None)).send(data)
+
+    def oap(self, *, greet: bool = True) -> CallerEnd:
+        protocol = self.reactor.factories[OAP].buildProtocol(None)
+        end = CallerEnd(protocol, MemoryTransport(self.reactor), self.reactor)
+        if greet:
+            end.greet()
+        return end
+
+    def destination(self) -> tuple[str, int]:
+        """Return where the node has connected to last."""
+        host, port, *_ = self.reactor.tcpClients[-1]
+        return host, port
+
+    def owner(self) -> OwnerEnd:
+        """Accept what the node has connected to last."""
+        end = OwnerEnd(self.reactor)
+        end.protocol = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        assert end.protocol is not None
+        end.protocol.makeConnection(end)
+        return end
+
+    def assert_answered(self, caller: HttpCaller, status: int) -> None:
+        self.assertEqual(caller.status(), status)
+
+    def events(self) -> list[Event]:
+        """Return what the bus has told; it is closed by that."""
+        self.node_.bus.close()
+
+        async def heard() -> list[Event]:
+            return [event async for event in self.told]
+
+        return self.successResultOf(Deferred.fromCoroutine(heard()))
+
+
+Probe = Callable[[ReloadCase], None]
+PROBES: dict[str, Probe] = {}
+
+
+def probe(*paths: str) -> Callable[[Any], Any]:
+    """Add a test of *paths*; where there are several it is called with each."""
+
+    def add(test: Any) -> Any:
+        for path in paths:
+            PROBES[path] = test if len(paths) == 1 else lambda case, path=path: test(case, path)
+        return test
+
+    return add
+
+
+@probe("node.profile")
+def _profile(case: ReloadCase) -> None:
+    outcome = case.reload(node__profile="dev")
+    case.assertEqual((outcome.outcome, outcome.restart), ("applied", ("log.file_ok",)))
+    case.assertEqual(case.node_.probes.version()["runtime"]["profile"], "dev")
+
+
+@probe("http.idle")
+def _http_idle(case: ReloadCase) -> None:
+    case.applied("http.idle", "5s")
+    caller = case.http(get("/nowhere"))
+    case.assert_answered(caller, 404)
+    case.reactor.advance(4.9)
+    case.assertFalse(caller.closing)
+    case.reactor.advance(0.1)
+    case.assertTrue(caller.closing)
+
+
+@probe("limits.max_frame", "limits.max_chunk", "limits.max_inflight")
+def _negotiated(case: ReloadCase, path: str) -> None:
+    name = path.partition(".")[2]
+    before = case.oap(greet=False)
+    value = {"max_frame": 65_536, "max_chunk": 4_096, "max_inflight": 2}[name]
+    case.applied(path, value)
+    before.send(hello())
+    told = before.heard()[0].json[name]
+    case.assertNotEqual(told, value, "a connection keeps what it began with")
+    case.assertEqual(case.oap(greet=False).greet()[name], value)
+    case.assertEqual(case.node_.probes.version()["runtime"]["limits"][name], value)
+
+
+@probe("limits.decompress_ratio")
+def _decompress_ratio(case: ReloadCase) -> None:
+    packed = gzip.compress(os.urandom(4_000) + bytes(6_000))
+    asked = post("/app/media", packed, "Content-Encoding: gzip")
+    case.assertIsNone(case.http(asked).status(), "it waits for the owner")
+    case.applied("limits.decompress_ratio", 2)
+    case.assert_answered(case.http(asked), 413)
+
+
+@probe("limits.max_object")
+def _max_object(case: ReloadCase) -> None:
+    case.applied("limits.max_object", "10B")
+    case.assert_answered(case.http(post("/app/media", bytes(11))), 413)
+    case.assertIsNone(case.http(post("/app/media", bytes(10))).status())
+
+
+@probe("timeouts.handshake")
+def _handshake(case: ReloadCase) -> None:
+    case.applied("timeouts.handshake", "1s")
+    caller = case.oap(greet=False)
+    case.reactor.advance(1.0)
+    case.assertTrue(caller.transport.closing)
+
+
+@probe("timeouts.read")
+def _read(case: ReloadCase) -> None:
+    case.applied("timeouts.read", "1s")
+    caller = case.http(b"GET /app")
+    case.reactor.advance(1.0)
+    case.assert_answered(caller, 408)
+
+
+@probe("timeouts.body")
+def _body(case: ReloadCase) -> None:
+    case.applied("timeouts.body", "1s")
+    caller = case.http(post("/app/media", b"12345")[:-1])
+    case.reactor.advance(1.1)
+    case.assert_answered(caller, 408)
+
+
+@probe("timeouts.idle")
+def _idle(case: ReloadCase) -> None:
+    case.applied("timeouts.idle", "7s")
+    caller = case.oap(greet=False)
+    case.assertEqual(caller.greet()["idle_timeout_ms"], 7_000)
+    case.reactor.advance(6.9)
+    case.assertFalse(caller.transport.closing)
+    case.reactor.advance(0.1)
+    case.assertTrue(caller.transport.closing)
+
+
+@probe("timeouts.stall")
+def _stall(case: ReloadCase) -> None:
+    case.applied("timeouts.stall", "1s")
+    caller = case.oap()
+    caller.send(put(1), body(1, b"x"))
+    case.owner().fill()
+    case.reactor.advance(0.9)
+    case.assertEqual(caller.heard(), [])
+    case.reactor.advance(0.1)
+    case.assertEqual([frame.code for frame in caller.heard() if frame.ends], [503])
+
+
+@probe("timeouts.stream_idle")
+def _stream_idle(case: ReloadCase) -> None:
+    case.applied("timeouts.stream_idle", "1s")
+    caller = case.oap()
+    caller.send(put(1), body(1, b"x"))
+    case.owner()
+    case.reactor.advance(1.0)
+    case.assertEqual([frame.code for frame in caller.heard() if frame.ends], [408])
+
+
+@probe("timeouts.write_stall")
+def _write_stall(case: ReloadCase) -> None:
+    case.applied("timeouts.write_stall", "1s")
+    caller = case.http(get("/nowhere"))
+    caller.transport.fill()
+    case.reactor.pump([0.5] * 4)
+    case.assertTrue(caller.transport.disconnected)
+
+
+@probe("owners.index.url", "owners.storage.url")
+def _url(case: ReloadCase, path: str) -> None:
+    case.applied(path, "http://10.0.0.9:7")
+    case.http(ASKED[FACET_OF[path.split(".")[1]]])
+    case.assertEqual(case.destination(), ("10.0.0.9", 7))
+
+
+@probe("owners.index.timeout", "owners.storage.timeout")
+def _owner_timeout(case: ReloadCase, path: str) -> None:
+    case.applied(path, "1s")
+    caller = case.http(ASKED[FACET_OF[path.split(".")[1]]])
+    case.owner()
+    case.reactor.advance(0.9)
+    case.assertIsNone(caller.status())
+    case.reactor.advance(0.1)
+    case.assert_answered(caller, 504)
+
+
+@probe("owners.index.concurrency", "owners.storage.concurrency")
+def _concurrency(case: ReloadCase, path: str) -> None:
+    asked = ASKED[FACET_OF[path.split(".")[1]]]
+    waits = [case.http(asked), case.http(asked)]
+    case.applied(path, 2)
+    case.assert_answered(case.http(asked), 503)
+    waits[0].leave()
+    case.assertIsNone(case.http(asked).status())
+
+
+@probe(*(f"facets.{name}.enabled" for name in ASKED))
+def _enabled(case: ReloadCase, path: str) -> None:
+    name = path.split(".")[1]
+    asked = ASKED[name]
+    running = case.http(asked)
+    end = case.owner()
+    case.applied(path, "false")
+    case.assert_answered(case.http(asked), 404)
+    case.assertNotIn(name, case.node_.probes.version()["runtime"]["facets"])
+    end.send(response(b"", status="404 Not Found"))
+    case.assert_answered(running, 404)
+    case.assertEqual(sample(case.node_.metrics, "ron_facet_requests_total", facet=name, result="refused"), 1)
+    case.reload()
+    case.assertIsNone(case.http(asked).status(), "it is served again")
+
+
+@probe(*(f"facets.{name}.limit" for name in ASKED))
+def _limit(case: ReloadCase, path: str) -> None:
+    asked = ASKED[path.split(".")[1]]
+    waits = case.http(asked)
+    case.applied(path, 1)
+    case.assert_answered(case.http(asked), 429)
+    waits.leave()
+    case.assertIsNone(case.http(asked).status())
+
+
+@probe(*(f"facets.{name}.timeout" for name in ASKED))
+def _facet_timeout(case: ReloadCase, path: str) -> None:
+    asked = ASKED[path.split(".")[1]]
+    before = case.http(asked)
+    case.owner()
+    case.applied(path, "1s")
+    after = case.http(asked)
+    case.owner()
+    case.reactor.advance(1.0)
+    case.assertIsNone(before.status(), "it keeps the time it began with")
+    case.assert_answered(after, 504)
+
+
+@probe("drain.grace")
+def _grace(case: ReloadCase) -> None:
+    case.applied("drain.grace", "1s")
+    stopped = case.node_.stopService()
+    case.reactor.advance(0.9)
+    case.assertNoResult(stopped)
+    case.reactor.advance(0.1)
+    case.reactor.advance(0.1)
+    case.successResultOf(stopped)
+
+
+@probe("drain.deadline")
+def _deadline(case: ReloadCase) -> None:
+    case.applied("drain.deadline", "1s")
+    case.http(b"GET /app")
+    case.node_.stopService()
+    case.reactor.advance(10.0)
+    case.assertEqual(case.reactor.open, {5311})
+    with capturedLogs() as logs:
+        case.reactor.pump([0.05] * 22)
+    case.assertEqual(
+        [line["log_format"] for line in logs if line["log_format"] == "drain_deadline"], ["drain_deadline"]
+    )
+
+
+@probe("log.level")
+def _level(case: ReloadCase) -> None:
+    """Whose process it is sets it, when he hears of it."""
+    case.applied("log.level", "debug")
+    case.assertEqual(case.node_.config.log.level, "debug")
+    (updated,) = [event for event in case.events() if isinstance(event, ConfigUpdated)]
+    case.assertEqual(updated.changed, ("log.level",))
+
+
+class LiveKeyTests(ReloadCase):
+    """Every key that is built and reloads has its effect after a reload; tests are added below."""
+
+    def test_every_key_has_its_probe(self) -> None:
+        live = {path for path, row in KEYS.items() if row.built and row.reload == "live"}
+        self.assertEqual(live, set(PROBES), "add a probe for what is new")
+
+
+def _add_tests() -> None:
+    for path, run in PROBES.items():
+
+        def test(self: ReloadCase, run: Probe = run) -> None:
+            run(self)
+
+        name = f"test_{path.replace('.', '_')}"
+        test.__name__ = name
+        setattr(LiveKeyTests, name, test)
+
+
+_add_tests()
+
+
+class ReloadTests(ReloadCase):
+    """Reloads of a whole node."""
+
+    def test_what_version_says(self) -> None:
+        before = self.node_.probes.version()["runtime"]
+        self.reload(drain__grace="3s")
+        after = self.node_.probes.version()["runtime"]
+        self.assertNotEqual(before["config_sha"], after["config_sha"])
+        self.assertEqual(after["config_sha"], self.node_.config.sha())
+        self.assertEqual(after["overrides"], {"facets.media.enabled": "flag", "drain.grace": "flag"})
+
+    def test_ready_throughout(self) -> None:
+        for settings in (
+            {"facets__graph__enabled": "false"},
+            {"owners__index__url": "http://10.0.0.9:7"},
+            {},
+        ):
+            self.reload(**settings)
+            status, body, _ = self.node_.probes.readyz()
+            self.assertEqual((status, body["state"]), (200, "running"))
+            self.assertEqual(sample(self.node_.metrics, "ready_state"), 1)
+        self.assertEqual(self.reactor.open, {5310, 5311, 5312})
+
+    def test_keys_that_need_a_restart_are_named_and_kept(self) -> None:
+        outcome = self.reload(http__listen="127.0.0.1:7000", drain__grace="3s")
+        self.assertEqual((outcome.outcome, outcome.restart), ("applied", ("http.listen",)))
+        self.assertEqual(self.node_.config.http.listen, "127.0.0.1:5310")
+        self.assertEqual(self.node_.reloader.restart_required, ("http.listen",))
+        self.assertEqual(self.node_.addresses["http"], "127.0.0.1:5310")
+
+    def test_a_switched_off_facet_over_an_old_connection(self) -> None:
+        """What a connection did not negotiate holds for its new calls; its old ones end as they began."""
+        caller = self.oap()
+        caller.send(start(1))
+        end = self.owner()
+        self.reload(facets__search__enabled="false")
+        caller.send(start(3))
+        self.assertEqual([(frame.corr_id, frame.code) for frame in caller.heard()], [(3, 501)])
+        end.send(response(b"{}", "Content-Type: application/json"))
+        self.reactor.advance(0)
+        self.assertEqual([(frame.corr_id, frame.code) for frame in caller.heard() if frame.ends], [(1, 200)])
+
+    def test_what_appears_is_shown_at_zero(self) -> None:
+        node = make_node(Config(), self.reactor)
+        count = node.metrics.registry.get_sample_value
+        labels = {"facet": "media", "result": "ok"}
+        self.assertIsNone(count("ron_facet_requests_total", labels))
+        self.successResultOf(node.reload(Config.from_mapping(self.base)))
+        self.assertEqual(count("ron_facet_requests_total", labels), 0)
+        self.assertEqual(count("inflight_requests", {"route": "media.put"}), 0)
+
+    def test_before_the_start(self) -> None:
+        node = make_node(Config(), self.reactor)
+        config = Config.from_mapping({"owners": {"index": {"url": "http://10.0.0.9:7"}}})
+        self.assertEqual(self.successResultOf(node.reload(config)).outcome, "applied")
+        self.assertEqual((node.state, node.probes.readyz()[0]), (State.STARTING, 503))
+
+    def test_a_part_that_cannot_be_built_changes_nothing(self) -> None:
+        """What was prepared before it is dropped, and what runs is as it was."""
+        clash = OwnFacet(
+            "own",
+            own_operation(path="/app/media"),
+            own_operation(name="own.x", op="x", method="POST", path="/app/media"),
+        )
+        node = make_node(Config(), self.reactor, facets=[clash])
+        parts = node._parts
+        before = (
+            node.config,
+            parts.dispatcher.serving,
+            parts.http.settings,
+            parts.admin.settings,
+            parts.oap.services,
+            dict(parts.owners.clients),
+            parts.owners.clients["index"].settings,
+            node.probes.version(),
+        )
+        wanted = {
+            "facets": {"media": {"enabled": True}, "graph": {"limit": 1}},
+            "owners": {"index": {"url": "http://10.0.0.9:7"}},
+        }
+        outcome = self.successResultOf(node.reload(Config.from_mapping(wanted)))
+        self.assertEqual(outcome.outcome, "failed")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        after = (
+            node.config,
+            parts.dispatcher.serving,
+            parts.http.settings,
+            parts.admin.settings,
+            parts.oap.services,
+            dict(parts.owners.clients),
+            parts.owners.clients["index"].settings,
+            node.probes.version(),
+        )
+        self.assertEqual(before, after)
+        self.assertEqual(parts.dispatcher.serving.bounds["graph"].gate.limit, 128)
+        preview = self.successResultOf(node.reload(Config()))
+        self.assertEqual(preview.outcome, "unchanged")
+
+    def test_hosted_facets_stay(self) -> None:
+        waits: Deferred[Reply] = Deferred()
+        facet = OwnFacet("own", own_operation(handler=lambda call: waits))
+        node = make_node(Config(), self.reactor, facets=[facet])
+        node.startService()
+        caller = self.http(get("/app/own"))
+        self.successResultOf(node.reload(Config.from_mapping({"facets": {"graph": {"enabled": False}}})))
+        self.assertEqual(node.probes.version()["runtime"]["facets"], ["search", "own"])
+        waits.callback(Reply(head=ResponseHead(length=0)))
+        self.assert_answered(caller, 200)
+
+    def test_an_owners_health_goes_on(self) -> None:
+        self.reload(owners__index__url="http://10.0.0.9:7")
+        self.reactor.pump([INTERVAL_S] * 2)  # The questions of before have had their time by the first.
+        asked = {client[:2] for client in self.reactor.tcpClients[-2:]}
+        self.assertEqual(asked, {("10.0.0.9", 7), ("127.0.0.1", 5323)})
+
+
+class SourceTests(NodeCase):
+    """Where a node reads its configuration again."""
+
+    def make(self, *results: Any) -> NodeService:
+        given = list(results)
+
+        async def read() -> Loaded:
+            result = given.pop(0)
+            if isinstance(result, Exception):
+                raise result
+            return Loaded(Config.from_mapping(result))
+
+        return make_node(Config(), self.reactor, read=read)
+
+    def test_read_again(self) -> None:
+        node = self.make({"drain": {"grace": 3}}, ConfigError([Problem("f:1", "wrong", "fix")]), {})
+        self.assertEqual(self.successResultOf(node.preview()).outcome, "would_apply")
+        self.assertEqual(node.config, Config())
+        self.assertEqual(self.successResultOf(node.reload()).problems[0].where, "f:1")
+        self.assertEqual(self.successResultOf(node.reload()).outcome, "unchanged")
+
+    def test_nothing_to_read(self) -> None:
+        node = make_node(Config(), self.reactor)
+        for waiting in (node.reload(), node.preview()):
+            outcome = self.successResultOf(waiting)
+            self.assertEqual(outcome.outcome, "refused")
+            self.assertIn("nothing to read again", outcome.reason)
+
+
+class LifeTests(ReloadCase):
+    """The bus, and reloads while the node stops."""
+
+    def test_what_the_bus_tells(self) -> None:
+        self.reload(drain__grace="0s")
+        self.node_.stopService()
+        self.reactor.advance(3.0)
+        kinds = [event for event in self.events() if not isinstance(event, HealthChanged)]
+        self.assertEqual(
+            kinds,
+            [
+                StateChanged(state="running", previous="starting"),
+                ReloadStarted(),
+                ConfigUpdated(
+                    config_sha=self.node_.config.sha(),
+                    previous_sha=Config.from_mapping(self.base).sha(),
+                    changed=("drain.grace",),
+                    restart=(),
+                ),
+                ReloadEnded(outcome="applied"),
+                StateChanged(state="draining", previous="running"),
+                StateChanged(state="stopped", previous="draining"),
+            ],
+        )
+        self.assertEqual(self.node_.state, State.STOPPED)
+
+    def test_the_bus_tells_of_owners(self) -> None:
+        self.reactor.advance(2.0)
+        health = [event for event in self.events() if isinstance(event, HealthChanged)]
+        self.assertEqual(
+            {(event.name, event.state) for event in health}, {("index", "down"), ("storage", "down")}
+        )
+
+    def test_the_bus_ends_with_the_node(self) -> None:
+        self.reload(drain__grace="0s")
+        self.successResultOf(self.node_.stopService())
+        listening = Deferred.fromCoroutine(self.node_.bus.subscribe().__anext__())
+        self.failureResultOf(listening, StopAsyncIteration)
+
+    def test_lost_events_are_counted(self) -> None:
+        for _ in range(600):
+            self.node_.bus.publish(ReloadStarted())
+        self.assertGreater(sample(self.node_.metrics, "bus_lagged_total"), 80)
+
+    def test_a_crash_is_counted_and_told(self) -> None:
+        class Broken:
+            def set(self, value: float) -> None:
+                raise ZeroDivisionError
+
+        self.node_._parts.heartbeat._gauge = Broken()  # type: ignore[assignment]
+        self.reactor.advance(1.0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(sample(self.node_.metrics, "service_restarts_total"), 1)
+        (crash,) = [event for event in self.events() if type(event).__name__ == "ServiceCrashed"]
+        self.assertEqual((crash.name, crash.reason), ("heartbeat", "ZeroDivisionError: "))  # type: ignore[union-attr]
+
+    def test_a_stop_ends_a_reload_that_is_under_way(self) -> None:
+        reading: Deferred[Loaded] = Deferred()
+        node = make_node(Config(), self.reactor, read=lambda: reading)
+        told = node.bus.subscribe()
+        node.startService()
+        waiting = node.reload()
+        node.stopService()
+        self.assertEqual(self.successResultOf(waiting).outcome, "draining")
+        self.assertEqual(self.successResultOf(node.reload()).outcome, "draining")
+        self.assertEqual(self.successResultOf(node.preview()).outcome, "draining")
+        node.hurry()
+        self.reactor.advance(3.0)
+        node.bus.close()
+
+        async def heard() -> list[Event]:
+            return [event async for event in told if not isinstance(event, HealthChanged)]
+
+        events = self.successResultOf(Deferred.fromCoroutine(heard()))
+        self.assertEqual(
+            [type(event) for event in events],
+            [StateChanged, ReloadStarted, ReloadEnded, StateChanged, StateChanged],
+            "a reload ends before the drain begins",
+        )
