@@ -117,7 +117,8 @@ class AdminOptions:
             fix = "name the node's address with --admin HOST:PORT or unix:/path"
             raise self.mistake(f"{origin} {text[:100]!r}: {error}; {fix}") from None
         if not address.path and not address.port:
-            raise self.mistake(f"{origin} {text}: port 0 is any; name the one that the node has bound")
+            fix = "name the address that the node has bound with --admin (its log tells)"
+            raise self.mistake(f"{origin} {text}: nobody can connect to that; {fix}")
         return address.host, address.port, address.path
 
     def _capability(self) -> str | None:

@@ -56,7 +56,7 @@ def _status(node: AdminClient, as_json: bool, show: Callable[[str], None]) -> in
         try:
             headline = f"micronode {text_of(answer['version'])}, {_state(answer)}"
             rows = list(_rows(answer))
-        except (KeyError, TypeError, AttributeError, ValueError):
+        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError):
             raise node.puzzled() from None
         show(f"{node.where}: {headline}")
         for name, text in rows:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import micronode
+from micronode.cli import streams
 from micronode.cli.adminclient import ADMIN_VARIABLE, DEFAULT_ADMIN, AdminClient, AdminOptions, text_of
 from micronode.cli.exits import CommandError
 from micronode.cli.main import main
@@ -53,7 +55,7 @@ class OptionsTests(CommandTestCase):
 
     def test_no_address(self) -> None:
         self.assertIn("--admin 'localhost': host and port are needed", self.refused("--admin", "localhost"))
-        self.assertIn("port 0 is any", self.refused("--admin", "127.0.0.1:0"))
+        self.assertIn("nobody can connect to that; name the address", self.refused("--admin", "127.0.0.1:0"))
         os.environ[ADMIN_VARIABLE] = "nowhere"
         self.assertIn(f"env {ADMIN_VARIABLE} 'nowhere'", self.refused())
 
@@ -93,6 +95,14 @@ class OptionsTests(CommandTestCase):
         path.write_bytes(b"x" * 8192 + b"\r\n")
         options("--admin", peer.where, "--cap-file", str(path)).node().ask("GET", "/")
         self.assertIn(b"\r\nAuthorization: Bearer " + b"x" * 8192 + b"\r\n", peer.asked[0])
+
+    def test_capability_from_standard_input(self) -> None:
+        peer = CannedPeer(self, response({}))
+        self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"secret\n")))
+        options("--admin", peer.where, "--cap-file", "-").node().ask("GET", "/")
+        self.assertIn(b"\r\nAuthorization: Bearer secret\r\n", peer.asked[0])
+        self.patch(streams, "_missing", {"stdin"})
+        self.assertIn("there is no standard input", self.refused("--cap-file", "-"))
 
 
 class AskTests(CommandTestCase):

@@ -98,6 +98,16 @@ class NodeOptionsTests(CommandTestCase):
             error = self.assertRaises(ConfigError, options.load_again)
             self.assertIn("not available yet", str(error))
 
+    def test_without_a_working_folder(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder)
+        folder.rmdir()
+        self.patch(os, "environ", {})
+        options = parsed("--log-level", "error")
+        self.assertEqual(options.load().config, options.load_again().config)
+
     def test_what_came_once_is_not_read_again(self) -> None:
         options = parsed("--config", "-")
         self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'[log]\nlevel = "error"\n')))

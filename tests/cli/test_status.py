@@ -107,7 +107,7 @@ class StatusTests(CommandTestCase):
 
     def test_another_shape(self) -> None:
         for name in STATUS:
-            for value in (None, "x", -1):
+            for value in (None, "x", -1, float("inf"), float("nan")):
                 code = self.status(STATUS | {name: value})
                 self.assertIn(code, (0, 1), (name, value))
         self.assertNotIn("Traceback", self.complained)

@@ -42,7 +42,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual((status, json.loads(body)["code"]), (503, "owner_unavailable"))
         self.assertIn("retry-after", headers)
         run.kill(signal.SIGHUP)
-        run.until_complaint("reload_unavailable")
+        run.until_complaint("config_unchanged")
         run.kill(signal.SIGTERM)
         self.assertEqual((run.end(), run.printed), (0, b""))
         self.assertNotIn("Traceback", run.complained)

@@ -52,7 +52,7 @@ class DevTests(SynchronousTestCase):
     def test_sigterm_and_hangup(self) -> None:
         dev = self.dev("--facets", "search")
         dev.kill(signal.SIGHUP)
-        dev.until_complaint("reload_unavailable")
+        dev.until_complaint("config_unchanged")
         self.assertEqual(ask(f"{self.http}/app/search?q=x")[0], 200)
         dev.kill(signal.SIGTERM)
         self.assertEqual(dev.end(), 0)

@@ -33,7 +33,7 @@ class TwistdTests(SynchronousTestCase):
         self.assertTrue(ask_json(f"http://{admin}/readyz")["ready"])
         self.assertEqual(json.loads(ask(f"http://{http}/app/search?q=x")[2])["code"], "owner_unavailable")
         twistd.kill(signal.SIGHUP)
-        twistd.until("reload_unavailable")
+        twistd.until("config_unchanged")
         twistd.kill(signal.SIGTERM)
         # twistd ends by the signal that stopped it, once everything is stopped.
         self.assertEqual(twistd.end(), -signal.SIGTERM)
