@@ -43,7 +43,12 @@ mkdir -p usr dev proc sys run tmp var root old
 for name in bin sbin lib lib32 lib64 libx32; do
     if [ -L /$name ]; then cp -a /$name .; elif [ -d /$name ]; then mkdir $name; set -- "$@" /$name /$name; fi
 done
-mount --rbind /dev dev
+mount -t tmpfs -o mode=755 tmpfs dev
+mkdir dev/shm dev/pts
+for name in null zero full random urandom tty; do touch dev/$name; mount --bind /dev/$name dev/$name; done
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
 mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
 mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
@@ -60,8 +65,10 @@ done
 pivot_root . old
 umount -l /old
 rmdir /old
+# As everywhere where systemd runs: credentials are mounted beside a service, and seen by it.
+mount --make-rshared /
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=other SYSTEMD_UNIT_PATH=/etc/systemd/system \
-    SYSTEMD_GENERATOR_PATH=/nowhere SYSTEMD_LOG_TARGET=console SYSTEMD_LOG_LEVEL=info \
+    SYSTEMD_GENERATOR_PATH=/nowhere SYSTEMD_LOG_TARGET=null \
     /usr/lib/systemd/systemd --system --unit=up.target --show-status=no
 """
 
@@ -151,7 +158,7 @@ class Manager:
         return None
 
     def log(self) -> str:
-        """What it has said, and what its booting has."""
+        """What its booting has said."""
         return (self._folder / "log").read_text("utf-8", "replace")
 
     def run(self, *command: str, check: bool = True) -> str:
