@@ -48,7 +48,12 @@ class CommandError(Exception):
 
 
 def say(line: str, stream: IO[str] | None = None) -> None:
-    """Print one line for people on standard error; a closed one is no reason to fail."""
+    """Print one line for people on standard error; a closed one is no reason to fail.
+
+    It may repeat what somebody typed: what is no text is shown escaped, as it would act on a terminal.
+    """
+    if not line.isprintable():
+        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
     with contextlib.suppress(OSError, ValueError):
         print(f"micronode: {line}", file=stream or sys.stderr, flush=True)
 

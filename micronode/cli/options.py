@@ -149,16 +149,29 @@ _add_options()
 
 
 class TwistdOptions(NodeOptions):
-    """The same, below twistd, which would end with 0 on a mistake in them."""
+    """The same, below twistd or twist, which would end with 0, or with a page, on a mistake in them."""
 
-    command = "twistd [twistd options] micronode [options]"
+    @property
+    def command(self) -> str:  # type: ignore[override]
+        """The command line, as the program above has it."""
+        program = self._program()
+        return f"{program} [{program} options] micronode [options]"
 
     def parseOptions(self, options: Any = None) -> None:
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            print(f"twistd micronode: {self.explain(error)}; see twistd micronode --help", file=sys.stderr)
+            name = f"{self._program()} micronode"
+            print(f"{name}: {self.explain(error)}; see {name} --help", file=sys.stderr)
             raise SystemExit(Exit.USAGE) from None
         except CommandError as error:  # twistd knows only SystemExit
             print_error(error)
             raise SystemExit(error.code) from None
+
+    def _program(self) -> str:
+        return "twist" if is_twist(getattr(self, "parent", None) or {}) else "twistd"
+
+
+def is_twist(parent: Mapping[str, Any]) -> bool:
+    """Whether *parent*, the options that ours follow on a command line, are those of ``twist``."""
+    return "fileLogObserverFactory" in parent

@@ -1,7 +1,7 @@
-"""What ``twistd micronode`` runs: the same options and the same node, under twistd's own roof.
+"""What ``twistd micronode`` and ``twist micronode`` run: the same options and node, under another roof.
 
-twistd forks, logs and writes its pid file before or around our code; what it does by default gives
-way to what the node is configured to do, what its user asked for is kept.
+twistd forks, logs and writes its pid file before or around our code, twist logs; what they do by default
+gives way to what the node is configured to do, what their user asked for is kept.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
+from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, LogLevel
 from twisted.python.components import Componentized
 
 from micronode.cli.exits import CommandError, Exit, print_error, say
-from micronode.cli.options import TwistdOptions
+from micronode.cli.options import TwistdOptions, is_twist
 from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.run import build_node
 from micronode.cli.runner import log
@@ -61,6 +63,7 @@ class TwistdService(MultiService):
         self._supervisor = supervisor
         self._observer = observer
         self._daemon = daemon
+        self._stopping = False
         node.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def setServiceParent(self, parent: Any) -> None:
@@ -79,9 +82,25 @@ class TwistdService(MultiService):
         follow(self._node, self._reactor, self._observer, self._drained)
         # twistd leaves SIGHUP deadly.
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(reload_node, self._node))
+        self._reactor.callWhenRunning(self._watch_signals)
+
+    def _watch_signals(self) -> None:
+        """Let the reactor have the first signal to stop, and the node all further ones."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stop = signal.getsignal(number)
+            if callable(stop):
+                signal.signal(number, partial(self._signalled, stop))
+
+    def _signalled(self, stop: Callable[[int, FrameType | None], Any], number: int, frame: Any) -> None:
+        if self._stopping:
+            self._reactor.callFromThread(self._node.hurry)
+        else:
+            self._stopping = True
+            stop(number, frame)
 
     def _drained(self) -> None:
         """The node has begun to stop; where twistd did not ask for it, it ends with its node."""
+        self._stopping = True
         with contextlib.suppress(ReactorNotRunning):
             self._reactor.stop()
 
@@ -99,7 +118,7 @@ class TwistdService(MultiService):
 
 
 def makeService(options: TwistdOptions) -> IService:
-    """Make the service that twistd runs.
+    """Make the service that twistd or twist runs.
 
     :raises SystemExit: 78, after a line for each problem of the configuration.
     """
@@ -117,12 +136,32 @@ def makeService(options: TwistdOptions) -> IService:
     parent: dict[str, Any] = options.parent or {}
     daemon = not parent.get("nodaemon", True)
     observer = None
-    if not daemon and not any(map(parent.get, ("logfile", "logger", "syslog"))):
+    if is_twist(parent):
+        observer = _observer_for_twist(parent, loaded.config.log, reactor)
+    elif not daemon and not any(map(parent.get, ("logfile", "logger", "syslog"))):
         observer = _observer(sys.stdout, loaded.config.log, reactor)
     if parent.get("pidfile") == _DEFAULT_PIDFILE:
         parent["pidfile"] = ""
     node = build_node(loaded.config, reactor, reader(reactor, options.load_again), supervisor.sockets)
     return TwistdService(node, reactor, supervisor, observer=observer, daemon=daemon)
+
+
+def _observer_for_twist(parent: dict[str, Any], config: Log, reactor: Any) -> LineObserver | None:
+    """Put an observer of ours in the place of twist's, unless its user asked for another file or form.
+
+    twist asks nobody: it has options for the log, and makes an observer by what stands in them.
+    """
+    stream = parent["logFile"]
+    if stream is None:
+        # The process was started without a standard output; by now it has one that leads nowhere.
+        stream = parent["logFile"] = sys.stdout
+    by_default = ("text" if stream.isatty() else "json", LogLevel.info)
+    if stream is not sys.stdout or (parent["logFormat"], parent["logLevel"]) != by_default:
+        return None
+    observer = _observer(stream, config, reactor)
+    parent["fileLogObserverFactory"] = lambda _stream: observer
+    parent["logLevel"] = LogLevel.debug  # the observer has the configured one
+    return observer
 
 
 def _observer(stream: IO[str], config: Log, reactor: Any) -> LineObserver:

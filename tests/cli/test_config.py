@@ -4,13 +4,17 @@ import json
 import tomllib
 from pathlib import Path
 
+from twisted.internet.testing import MemoryReactorClock
+
 from micronode.cli import check
 from micronode.cli.main import main
+from micronode.cli.options import NodeOptions
 from micronode.config.kinds import Kind
-from micronode.config.schema import KEYS, Config
+from micronode.config.schema import KEYS, PROFILES, Config
 from micronode.config.sources import load
+from micronode.node import make_node
 from tests.cli.support import CommandTestCase
-from tests.config.samples import ROWS, companions, document, other
+from tests.config.samples import BUILT_ROWS, ROWS, companions, document, other
 
 
 class ShowTests(CommandTestCase):
@@ -56,6 +60,31 @@ class ShowTests(CommandTestCase):
             self.assertEqual(
                 (flagged["value"], flagged["source"]), (filed["value"], f"flag --set {path}"), path
             )
+
+    def flagged(self, path: str, *argv: str) -> str | None:
+        """Return the layer that ``/version`` of a node names for *path*; its digest is its own."""
+        options = NodeOptions()
+        options.parse(argv)
+        config = options.load().config
+        runtime = make_node(config, MemoryReactorClock()).probes.version()["runtime"]
+        self.assertEqual(runtime["config_sha"], config.sha())
+        layer: str | None = runtime["overrides"].get(path)
+        return layer
+
+    def test_every_built_key_from_each_layer_is_flagged_in_version(self) -> None:
+        """The same of a node: what it runs with says from which layer each value came."""
+        name = self.mktemp()
+        for path, row in BUILT_ROWS.items():
+            self.environ.clear()
+            self.assertIsNone(self.flagged(path), path)
+            Path(name).write_text(document(row, row.toml(other(row))), "utf-8")
+            file, flag = ("--config", name), f"--set={path}={row.show(other(row))}"
+            self.assertEqual(self.flagged(path, *file), "file", path)
+            self.environ[row.variable] = row.show(row.default)
+            self.assertEqual(self.flagged(path, *file), "env", path)
+            self.assertEqual(self.flagged(path, *file, flag), "flag", path)
+        for path in PROFILES["dev"]:
+            self.assertEqual(self.flagged(path, "--profile", "dev"), "profile", path)
 
     def test_profile(self) -> None:
         keys = self.keys("--profile", "dev")

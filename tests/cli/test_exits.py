@@ -17,6 +17,11 @@ class ExitTests(CommandTestCase):
     def test_codes_are_those_of_sysexits(self) -> None:
         self.assertEqual([int(code) for code in Exit], [0, 1, 64, 69, 70, 78])
 
+    def test_what_is_no_text_is_escaped(self) -> None:
+        """A terminal would act on it, and a surrogate cannot be written."""
+        say("--set \x1b[2J\n\udcff caf\u00e9")
+        self.assertEqual(self.complained, "micronode: --set \\x1b[2J\\n\\udcff caf\u00e9\n")
+
     def test_nobody_listens(self) -> None:
         closed = io.StringIO()
         closed.close()

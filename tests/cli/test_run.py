@@ -22,6 +22,9 @@ class SpyService(Service):
         self.steps.append("reload")
         return succeed(None)
 
+    def hurry(self) -> None:
+        self.steps.append("hurry")
+
     def step(self, name: str) -> None:
         self.steps.append(name)
         if name == self.refuse:

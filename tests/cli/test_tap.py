@@ -6,7 +6,7 @@ import signal
 import sys
 
 from twisted.application.service import Application, IService
-from twisted.logger import ILogObserver, LogLevel
+from twisted.logger import ILogObserver, LogLevel, textFileLogObserver
 from zope.interface.verify import verifyObject
 
 from micronode.bus import ConfigUpdated, StateChanged
@@ -54,6 +54,50 @@ class MakeServiceTests(CommandTestCase):
             application = Application("micronode")
             makeService(self.options(**parent)).setServiceParent(application)
             self.assertEqual(application.getComponent(ILogObserver, None) is not None, ours, parent)
+
+    def test_our_log_below_twist_unless_it_was_given_one(self) -> None:
+        """twist makes an observer by what stands in its options, and knows what its user said."""
+        plain = {"logFile": sys.stdout, "logFormat": "json", "logLevel": LogLevel.info}
+        for given, ours in [
+            ({}, True),
+            ({"logFormat": "text"}, False),
+            ({"logLevel": LogLevel.warn}, False),
+            ({"logFile": io.StringIO()}, False),
+        ]:
+            options = tap.Options()
+            options.parent = plain | {"fileLogObserverFactory": textFileLogObserver} | given
+            options.parseOptions(["--log-level", "error", "--set", "log.format=json"])
+            makeService(options)
+            factory = options.parent["fileLogObserverFactory"]
+            self.assertEqual(factory is not textFileLogObserver, ours, given)
+            if ours:
+                self.assertIs(options.parent["logLevel"], LogLevel.debug)
+                for level in (LogLevel.warn, LogLevel.error):
+                    factory(sys.stdout)({"log_level": level, "log_format": level.name, "log_time": 0.0})
+        (line,) = self.printed.splitlines()
+        self.assertEqual(json.loads(line)["event"], "error")
+
+    def test_below_twist_without_standard_output(self) -> None:
+        options = tap.Options()
+        options.parent = {
+            "logFile": None,
+            "logFormat": "json",
+            "logLevel": LogLevel.info,
+            "fileLogObserverFactory": textFileLogObserver,
+        }
+        options.parseOptions([])
+        makeService(options)
+        self.assertIs(options.parent["logFile"], sys.stdout)
+
+    def test_mistakes_name_the_program(self) -> None:
+        for parent, name in [({"nodaemon": 1}, "twistd"), ({"fileLogObserverFactory": None}, "twist")]:
+            options = tap.Options()
+            options.parent = parent
+            ended = self.assertRaises(SystemExit, options.parseOptions, ["--htpp", "x"])
+            self.assertEqual(ended.code, 64)
+            self.assertIn(f"{name} micronode: option --htpp not recognized", self.complained)
+            self.assertIn(f"see {name} micronode --help", self.complained)
+            self.assertIn(f"Usage: {name} [{name} options] micronode", str(options))
 
     def test_log_follows_the_configuration(self) -> None:
         application = Application("micronode")
@@ -126,6 +170,19 @@ class TwistdServiceTests(CommandTestCase):
         _start(service)
         send(signal.SIGHUP)()
         self.assertEqual((node.steps[-1], service.running), ("reload", True))
+
+    def test_the_first_signal_is_the_reactor_s_and_further_ones_hurry(self) -> None:
+        stopped: list[int] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _frame: stopped.append(number))
+        node, reactor = SpyService(), ScriptReactor()
+        _start(TwistdService(node, reactor, SpySupervisor()))  # type: ignore[arg-type]
+        for hook in reactor.hooks:
+            hook()
+        send(signal.SIGTERM)()
+        self.assertEqual((stopped, node.steps[-1]), ([signal.SIGTERM], "start"))
+        send(signal.SIGINT)()
+        self.assertEqual((stopped, node.steps[-1]), ([signal.SIGTERM], "hurry"))
 
     def test_its_log_follows_a_reload(self) -> None:
         levels: list[str] = []

@@ -14,6 +14,7 @@ import textwrap
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cli.processes import FREE, PATIENCE_S, ROOT, Program, run_example, run_python
+from tests.support.runbook import Sandbox
 from tests.support.tools import require_tool
 
 OWNERS_FREE = ("--index", "127.0.0.1:0", "--storage", "127.0.0.1:0")
@@ -76,6 +77,30 @@ class ReadmeTests(SynchronousTestCase):
                 self.assertIn(b"\nready_state 1.0\n", printed)
             else:
                 self.assertIsInstance(json.loads(printed), dict, command)
+
+
+class ConfigurationTests(SynchronousTestCase):
+    """The README's section on configuration: short, and its commands work."""
+
+    def setUp(self) -> None:
+        text = (ROOT / "README.rst").read_text("utf-8")
+        self.section = text.partition("\nConfiguration\n-------------\n")[2].partition("\n\n\n")[0]
+
+    def test_is_ten_lines(self) -> None:
+        lines = [line for line in self.section.splitlines() if line.strip()]
+        self.assertGreater(len(lines), 4)
+        self.assertLessEqual(len(lines), 10)
+
+    def test_its_commands_work(self) -> None:
+        begin, run = re.findall(r"(?m)^    \.venv/bin/(.+)$", self.section)
+        sandbox = Sandbox()
+        self.addCleanup(sandbox.close)
+        command = begin.replace(".venv/bin/", "")
+        self.assertRegex(
+            sandbox.run(command), r"\Aconfiguration in order \(my\.toml, 0 values set, sha [0-9a-f]{12}\)\n\Z"
+        )
+        # What would run, looked at instead.
+        self.assertIn("2 values set", sandbox.run(run.replace("micronode run", "micronode check")))
 
 
 class QuickstartTests(SynchronousTestCase):

@@ -1,0 +1,106 @@
+"""``docs/RUNBOOK.rst``, done: every command that can be run here prints what the page says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from docutils.core import publish_doctree
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from micronode.cli.exits import Exit
+from micronode.config.schema import KEYS
+from tests.cli.processes import ROOT
+from tests.support.runbook import PAGE, Sandbox, blocks, pattern
+from tests.support.tools import require_tool
+
+TEXT = PAGE.read_text("utf-8")
+BLOCKS = blocks(TEXT)
+#: How many blocks are not run, by the beginning of the reason. One more is one to be thought about.
+NOT_RUN = {"needs a service manager": 4}
+
+
+class CommandsTests(SynchronousTestCase):
+    def test_every_command_prints_what_the_page_says(self) -> None:
+        for tool in ("bash", "curl"):
+            require_tool(tool)
+        sandbox = Sandbox()
+        self.addCleanup(sandbox.close)
+        left_out: list[str] = []
+        for block in BLOCKS:
+            if block.kind == "file":
+                sandbox.write(block)
+            elif block.kind == "run":
+                try:
+                    if block.word:
+                        require_tool(block.word)
+                except SkipTest as error:
+                    left_out.append(str(error))
+                    continue
+                for command, expected in block.steps():
+                    printed = sandbox.run(command)
+                    wanted = sandbox.localise(expected)
+                    if not pattern(wanted).fullmatch(printed):
+                        self.fail(
+                            f"RUNBOOK.rst, the block at line {block.line}: $ {command}\n"
+                            f"is to print\n{wanted}\nand printed\n{printed}\n{sandbox.logs()}"
+                        )
+        if left_out:
+            raise SkipTest("; ".join(left_out))
+
+    def test_every_block_says_what_becomes_of_it(self) -> None:
+        self.assertEqual([block.line for block in BLOCKS if not block.kind], [])
+        self.assertGreater(sum(block.kind == "run" for block in BLOCKS), 15)
+        for block in BLOCKS:
+            if block.kind == "run":
+                self.assertTrue(block.text.startswith("$ "), block)
+
+    def test_what_is_not_run_is_known(self) -> None:
+        reasons = [block.word for block in BLOCKS if block.kind == "not run"]
+        counted = {start: sum(reason.startswith(start) for reason in reasons) for start in NOT_RUN}
+        self.assertEqual((counted, len(reasons)), (NOT_RUN, sum(NOT_RUN.values())), reasons)
+
+    def test_no_code_is_in_a_block_of_another_kind(self) -> None:
+        self.assertNotRegex(TEXT, r"(?m)::\n\n +\$ ".replace("::", r"[a-z]::"))
+
+
+class PageTests(SynchronousTestCase):
+    def test_is_valid_markup(self) -> None:
+        publish_doctree(TEXT, settings_overrides={"halt_level": 2, "report_level": 5})
+
+    def test_names_files_that_are_there(self) -> None:
+        names = set(re.findall(r"``((?:conf|docs|tests|bin)/[a-z0-9_@./-]+)``", TEXT, re.I))
+        names |= set(re.findall(r"tests/[a-z_/]+\.py", TEXT))
+        self.assertGreater(len(names), 6)
+        self.assertEqual([name for name in sorted(names) if not (ROOT / name).exists()], [])
+
+    def test_tells_every_exit_code(self) -> None:
+        table = TEXT.partition("\nExit codes\n")[2].partition("\n\nEnded by")[0]
+        self.assertEqual(
+            [int(code) for code in re.findall(r"(?m)^(\d+) ", table)], [int(code) for code in Exit]
+        )
+
+    def test_tells_every_log_event_of_configuration(self) -> None:
+        table = TEXT.partition("\nLog events of configuration\n")[2].partition("\nIncidents\n")[0]
+        told = re.findall(r"(?m)^``([a-z_]+)``", table)
+        sources = "".join(path.read_text("utf-8") for path in (ROOT / "micronode").rglob("*.py"))
+        # As it stands in a call of a logger, or of what hands it on to one.
+        said = re.findall(r"(?:_?log\.\w+\(|_failed\(error, )\"((?:config|reload)_[a-z_]+)\"", sources)
+        self.assertEqual(set(told), set(said))
+
+    def test_grace_is_enough_for_the_balancer_s_checks(self) -> None:
+        files = {Path(block.word).name: block.text for block in BLOCKS if block.kind == "file"}
+        config = tomllib.loads(files["micronode.toml"])
+        balancer = files["haproxy.cfg"]
+        [check] = re.findall(r"timeout check (\w+)", balancer)
+        [(inter, fall)] = re.findall(r"default-server inter (\w+) fall (\d+)", balancer)
+        read = KEYS["drain.grace"].read
+        self.assertLess(read(inter) * int(fall) + read(check), read(config["drain"]["grace"]))
+
+    def test_incidents_have_one_form(self) -> None:
+        incidents = re.split(r"(?m)^~~~+$", TEXT.partition("\nIncidents\n")[2])[1:]
+        self.assertGreaterEqual(len(incidents), 6)
+        for text in incidents:
+            found = re.findall(r"(?m)^\*\*(Symptom|Look|Do)\.\*\*", text)
+            self.assertEqual(found, ["Symptom", "Look", "Do"], text[:200])
