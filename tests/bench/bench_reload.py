@@ -5,9 +5,10 @@
 Starts reference owners twice and a node with a configuration file, and calls it all the time: over HTTP and
 over OAP/1, on connections that are kept and on new ones, small calls and downloads. Meanwhile the file is
 written anew and a SIGHUP is sent, over and over, each as soon as the one before is counted in the node's
-metrics. The files differ in gates, timeouts, limits, the log's level and in which of the two index owners is
-asked. Exits with 1 when a call failed, a descriptor is left over, a reload was not counted as it should be,
-or the node's resident memory grew by more than 5 %.
+metrics. The files differ in gates, timeouts, limits, the log's level, in which of the two index owners is
+asked, or both, and in whether the graph is served. The node must be ready all the time. Exits with 1 when a
+call failed, a descriptor is left over, a reload was not counted as it should be, or the node's resident
+memory grew by more than 5 %.
 
 ``tests/integration/test_reload_load.py`` runs a few dozen of them without the bound on memory.
 """
@@ -120,10 +121,13 @@ class Node:
 
     def _valid(self, level: str) -> str:
         pick = self._random.randint
-        index, storage = self._random.choice(self._urls)["index"], self._urls[0]["storage"]
+        index, storage = [each["index"] for each in self._urls], self._urls[0]["storage"]
+        index = self._random.choice((index, index[:1], index[1:]))
+        # Its callers know that the graph comes and goes.
+        switches = {"graph": self._random.choice(("true", "false")), "search": "true", "media": "true"}
         facets = "\n".join(
-            f'[facets.{name}]\nenabled = true\nlimit = {pick(32, 96)}\ntimeout = "{pick(20, 30)}s"'
-            for name in ("graph", "search", "media")
+            f'[facets.{name}]\nenabled = {switch}\nlimit = {pick(32, 96)}\ntimeout = "{pick(20, 30)}s"'
+            for name, switch in switches.items()
         )
         return f"""
 [limits]
@@ -136,7 +140,7 @@ stall = "{pick(20, 30)}s"
 [http]
 idle = "{pick(60, 90)}s"
 [owners.index]
-url = "{index}"
+url = {index}
 concurrency = {pick(32, 64)}
 timeout = "{pick(20, 30)}s"
 [owners.storage]
@@ -220,7 +224,7 @@ class Load:
         self._cid = cid
         self._over = threading.Event()
         self._lock = threading.Lock()
-        kinds = (self._kept, self._fresh, self._download, self._oap)
+        kinds = (self._kept, self._fresh, self._download, self._oap, self._graph, self._ready)
         self._threads = [
             threading.Thread(target=self._loop, args=(kind,)) for kind in kinds for _ in range(_CALLERS)
         ]
@@ -249,20 +253,33 @@ class Load:
             with self._lock:
                 self.calls[name] += count
 
-    def _get(self, connection: http.client.HTTPConnection, path: str, size: int | None = None) -> None:
+    def _get(
+        self, connection: http.client.HTTPConnection, path: str, size: int | None = None, *, also: int = 200
+    ) -> None:
         connection.request("GET", path)
         answer = connection.getresponse()
         body = answer.read()
-        if answer.status != 200 or (size is not None and len(body) != size):
+        if answer.status not in (200, also) or (size is not None and len(body) != size):
             raise RuntimeError(f"{path.partition('?')[0]} {answer.status} {body[:120]!r}")
 
     def _kept(self) -> Iterator[None]:
-        connection = connect(self._node.addresses["http"])
+        return self._on_one("http", "/app/search?q=reactor")
+
+    def _graph(self) -> Iterator[None]:
+        return self._on_one("http", "/app/graph/neighbors/klein?hops=1", also=404)
+
+    def _ready(self) -> Iterator[None]:
+        return self._on_one("admin", "/readyz")
+
+    def _download(self) -> Iterator[None]:
+        return self._on_one("http", f"/app/media/{self._cid}", _OBJECT_MIB << 20)
+
+    def _on_one(self, plane: str, path: str, size: int | None = None, *, also: int = 200) -> Iterator[None]:
+        """Ask the same on one connection, again and again."""
+        connection = connect(self._node.addresses[plane])
         try:
             while True:
-                self._get(connection, "/app/search?q=reactor")
-                yield
-                self._get(connection, "/app/graph/neighbors/klein?hops=1")
+                self._get(connection, path, size, also=also)
                 yield
         finally:
             connection.close()
@@ -275,15 +292,6 @@ class Load:
             finally:
                 connection.close()
             yield
-
-    def _download(self) -> Iterator[None]:
-        connection = connect(self._node.addresses["http"])
-        try:
-            while True:
-                self._get(connection, f"/app/media/{self._cid}", _OBJECT_MIB << 20)
-                yield
-        finally:
-            connection.close()
 
     def _oap(self) -> Iterator[None]:
         # A connection lasts for some calls: those of before a reload and those of after it are both there.

@@ -25,10 +25,6 @@ FIRST = '[drain]\ngrace = "0s"\n[facets.search]\nlimit = 5\n'
 SECOND = '[drain]\ngrace = "0s"\n[facets.search]\nlimit = 7\n[log]\nlevel = "debug"\n'
 BAD = FIRST + "[facets.serach]\nlimit = 5\n"
 RESTART = FIRST + '[log]\nformat = "console"\n'
-#: Reloads of the storm; ten times as many take half a minute.
-_SIGHUPS = 200
-#: After so many of them memory is what it will be.
-_WARM = 50
 #: Runs micronode with an admin plane that obeys everybody: nothing can be shown to this release's.
 OBEDIENT = (
     "import sys; import micronode.node; micronode.node.refuse_everybody = lambda head: None; "
@@ -171,69 +167,6 @@ class SighupTests(ReloadCase):
 
         self.reload(program, log)
         self.assertIn(program.end(), (0, -signal.SIGTERM))
-
-
-class StormTests(ReloadCase):
-    """Many reloads while calls are made: none of them fails, and nothing is left over."""
-
-    def configure(self, number: int) -> None:
-        """Change what is live: owners, gates, switches, deadlines. Every tenth file is refused."""
-        urls = [f"unix:{self.folder}/index", f"unix:{self.folder}/other"][: 1 + number % 2]
-        text = (
-            f"[owners.index]\nurl = {urls}\nconcurrency = {32 + number % 32}\n"
-            f'[owners.storage]\nurl = "unix:{self.folder}/storage"\n[drain]\ngrace = "0s"\n'
-            f'[facets.search]\nlimit = {50 + number % 50}\n[http]\nidle = "{30 + number % 40}s"\n'
-            f"[facets.media]\nenabled = {'true' if number % 2 else 'false'}\n"
-        )
-        whole = self.folder / "next"
-        whole.write_text(text + ("[bad]\n" if number % 10 == 9 else ""))
-        whole.rename(self.file)
-
-    def used(self, node: Program) -> tuple[int, int]:
-        """Return its descriptors and its resident memory in KiB."""
-        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{node.pid}/status").read_text())
-        assert found is not None
-        return len(os.listdir(f"/proc/{node.pid}/fd")), int(found[1])
-
-    def handled(self, count: int) -> bool:
-        return sum(map(self.reloads, ("applied", "unchanged", "refused", "failed"))) >= count
-
-    def test_under_load(self) -> None:
-        (self.folder / "corpus").mkdir()
-        (self.folder / "corpus" / "hello.md").write_text("# Hello\n\nhello world\n")
-        where = [f"--{name}=unix:{self.folder}/{name}" for name in ("index", "storage")]
-        owners = Program(self, "owners", *where, "--corpus", str(self.folder / "corpus"))
-        owners.until_complaint('"ready"')
-        os.symlink(self.folder / "index", self.folder / "other")
-        self.configure(0)
-        node = Program(self, "run", *FREE, "--config", str(self.file))
-        http, self.admin = (
-            node.until_complaint(rf'"listener":"{name}","address":"([^"]+)"')[1] for name in ("http", "admin")
-        )
-        node.until_complaint('"running"')
-        watches = [
-            AnswerWatch(f"http://{http}/app/search?q=hello"),
-            AnswerWatch(f"http://{http}/app/graph/resolve/name:hello"),
-            AnswerWatch(f"http://{self.admin}/readyz"),
-        ]
-        for number in range(_SIGHUPS):
-            self.configure(number + 1)
-            node.kill(signal.SIGHUP)
-            eventually(partial(self.handled, number + 1))
-            if number == _WARM:
-                descriptors, memory = self.used(node)
-        after = self.used(node)
-        search, graph, ready = (watch.end() for watch in watches)
-        self.assertEqual((search, ready), ({200}, {200}))
-        self.assertNotIn(0, graph)
-        self.assertLess(max(graph), 500)
-        self.assertEqual(self.reloads("refused"), _SIGHUPS // 10)
-        # Calls of the moment and idle connections to owners come and go.
-        self.assertLess(after[0], descriptors + 10)
-        self.assertLess(after[1], memory * 1.05)
-        self.assertNotIn("Traceback", node.complained)
-        node.kill(signal.SIGTERM)
-        self.assertEqual(node.end(), 0)
 
 
 class SourceTests(ReloadCase):
