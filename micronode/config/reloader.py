@@ -78,10 +78,9 @@ class _Round:
         return waiter
 
     def end(self, outcome: Outcome) -> None:
-        """Tell everybody."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(outcome)
+        """Tell everybody; who hears of it may cancel the others."""
+        while self._waiters:
+            self._waiters.pop(0).callback(outcome)
 
 
 class Reloader:
@@ -90,7 +89,7 @@ class Reloader:
     :param read: reads all sources; None where there are none.
     :param wall: unix time in seconds.
     :ivar last: how the last reload ended that was worked on; None before the first.
-    :ivar restart_required: the keys that wait for a restart, as of the last reload that was not refused.
+    :ivar restart_required: the keys that wait for a restart, as of the last good reload.
     """
 
     def __init__(
@@ -182,10 +181,16 @@ class Reloader:
         try:
             loaded, planned = await self._planned(current.config)
             prepared = self._target.prepare(planned.effective)
+            outcome = Outcome(
+                outcome="applied" if planned.live else "unchanged",
+                config_sha=planned.effective.sha(),
+                changes=planned.changes,
+                warnings=loaded.warnings,
+            )
             # Up to here nothing has changed; from here on nothing can fail.
+            current.outcome = outcome
             self._target.commit(prepared)
-            outcome = self._outcome("applied" if planned.live else "unchanged", loaded, planned)
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             if self._stopped:
                 return self._without("draining", _DRAINING)
             outcome = self._failed(error, "config_reload_failed")
@@ -206,8 +211,13 @@ class Reloader:
         try:
             loaded, planned = await self._planned(None)
             self._target.prepare(planned.effective)
-            outcome = self._outcome("would_apply" if planned.live else "unchanged", loaded, planned)
-        except (Exception, SystemExit) as error:
+            outcome = Outcome(
+                outcome="would_apply" if planned.live else "unchanged",
+                config_sha=self._target.config.sha(),
+                changes=planned.changes,
+                warnings=loaded.warnings,
+            )
+        except Exception as error:
             if self._stopped:
                 return
             outcome = self._failed(error, "config_preview_failed")
@@ -238,19 +248,11 @@ class Reloader:
 
     # What is told of it
 
-    def _outcome(self, name: str, loaded: Loaded, planned: Plan) -> Outcome:
-        return Outcome(
-            outcome=name,
-            config_sha=self._target.config.sha(),
-            changes=planned.changes,
-            warnings=loaded.warnings,
-        )
-
     def _without(self, name: str, *problems: Problem) -> Outcome:
         """Return the outcome *name* of what came to nothing because of *problems*."""
         return Outcome(outcome=name, config_sha=self._target.config.sha(), problems=problems)
 
-    def _failed(self, error: BaseException, event: str) -> Outcome:
+    def _failed(self, error: Exception, event: str) -> Outcome:
         """Return what comes of *error*, which is being handled; it is logged where it is a defect."""
         if isinstance(error, ConfigError):
             return self._without("refused", *error.problems)
@@ -281,7 +283,13 @@ class Reloader:
 
 
 async def _awaited(read: Read) -> Loaded:
-    return await read()
+    try:
+        return await read()
+    except (Exception, GeneratorExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        # The way out of a process, or of another loop's task, is no way out of a node.
+        raise RuntimeError(f"reading ended with {type(error).__name__}") from error
 
 
 def _log_problems(problems: tuple[Problem, ...]) -> None:

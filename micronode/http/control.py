@@ -78,7 +78,7 @@ def control_routes(control: Control) -> tuple[Route, ...]:
         return control.reload().addCallback(lambda outcome: _answer_reload(request, outcome))
 
     def drain(request: Request) -> None:
-        # Before the drain begins: from there on an answer is its connection's last.
+        # The answer first: a node that has nothing to wait for may be gone when it returns.
         answer_json(request, {"state": "draining"})
         control.drain()
 

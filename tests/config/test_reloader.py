@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
@@ -207,6 +208,7 @@ class ReloadTests(ReloaderCase):
         for error, expected in (
             (KeyError("x"), "failed"),
             (SystemExit(78), "failed"),
+            (asyncio.CancelledError(), "failed"),
             (ConfigError([Problem("f", "wrong", "fix")]), "refused"),
         ):
 
@@ -216,7 +218,7 @@ class ReloadTests(ReloaderCase):
             outcome = self.successResultOf(self.make(read).reload())
             self.assertEqual(outcome.outcome, expected)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
-        self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_a_reader_that_reads_something_else(self) -> None:
         reloader = self.make(lambda: succeed({"drain": {}}))
@@ -299,6 +301,16 @@ class CoalescingTests(ReloaderCase):
         self.readings[1].callback(Loaded(GRACE))
         self.assertEqual(self.successResultOf(stays).outcome, "unchanged")
         self.assertEqual(self.target.config, GRACE)
+
+    def test_a_caller_that_makes_the_others_give_up(self) -> None:
+        first = self.reloader.reload()
+        others = [self.reloader.reload() for _ in range(3)]
+        others[0].addCallback(lambda outcome: others[2].cancel())
+        self.readings[0].callback(Loaded(GRACE))
+        self.readings[1].callback(Loaded(GRACE))
+        for each in (first, others[1]):
+            self.successResultOf(each)
+        self.failureResultOf(others[2], CancelledError)
 
     def test_asked_for_by_who_hears_of_the_end(self) -> None:
         outcomes: list[str] = []
@@ -421,6 +433,18 @@ class DrainTests(ReloaderCase):
         self.assertEqual([line["log_format"] for line in logs], ["config_reload_ignored"] * 2)
         self.assertEqual((self.readings, self.events()), ([], []))
         self.assert_untouched()
+
+    def test_stopped_while_it_takes_effect(self) -> None:
+        """As a listener may that hears of an owner which is gone; what was applied is told as that."""
+        commit = self.target.commit
+
+        def stop_too(prepared: Config) -> None:
+            commit(prepared)
+            self.reloader.stop()
+
+        self.target.commit = stop_too  # type: ignore[method-assign]
+        self.assertEqual(self.reload(GRACE).outcome, "applied")
+        self.assertEqual(self.target.config, GRACE)
 
     def test_stopped_by_who_hears_of_it(self) -> None:
         """Whatever is told, it is told once, and what was applied is told as that."""
