@@ -30,9 +30,11 @@ _SETTABLE = sorted(path for path in BUILT_ROWS if path != "node.profile")
 _LINE = st.builds(
     lambda path, default: f"{path} = {KEYS[path].toml(KEYS[path].default if default else other(KEYS[path]))}",
     st.sampled_from(_SETTABLE),
-    st.booleans(),
+    st.integers(0, 3).map(lambda number: number == 0),
 )
-_GOOD = st.lists(_LINE, max_size=4).map(lambda lines: "\n".join(lines).encode())
+_GOOD = st.lists(_LINE, max_size=3, unique_by=lambda line: line.partition(" ")[0]).map(
+    lambda lines: "\n".join(lines).encode()
+)
 
 
 @attrs.frozen
@@ -46,8 +48,9 @@ class Step:
 STEPS = st.lists(
     st.builds(
         Step,
-        st.one_of(_GOOD, _GOOD, _GOOD, CONTENTS, st.none()),
-        st.one_of(st.just({}), st.just({}), ENVIRON),
+        # Weighed by hand: strategies of many kinds would be chosen before those of one.
+        st.integers(0, 5).flatmap(lambda number: (CONTENTS, st.none())[number] if number < 2 else _GOOD),
+        st.integers(0, 5).flatmap(lambda number: st.just({}) if number else ENVIRON),
     ),
     min_size=1,
     max_size=6,
