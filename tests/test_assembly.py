@@ -482,6 +482,18 @@ class ReloadTests(ReloadCase):
         preview = self.successResultOf(node.reload(Config()))
         self.assertEqual(preview.outcome, "unchanged")
 
+    def test_what_follows_a_reload_may_fail_without_undoing_it(self) -> None:
+        def broken(names: Any) -> None:
+            raise ZeroDivisionError
+
+        self.node_.metrics.add_facets = broken  # type: ignore[method-assign]
+        with capturedLogs() as logs:
+            self.applied("owners.index.url", "http://10.0.0.9:7")
+        self.assertIn("reload_unfinished", [line["log_format"] for line in logs])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.http(ASKED["search"])
+        self.assertEqual(self.destination(), ("10.0.0.9", 7))
+
     def test_hosted_facets_stay(self) -> None:
         waits: Deferred[Reply] = Deferred()
         facet = OwnFacet("own", own_operation(handler=lambda call: waits))

@@ -6,7 +6,8 @@ from __future__ import annotations
 class Gate:
     """A count of permits with a limit.
 
-    :ivar limit: how many permits there are.
+    :ivar limit: how many permits there are. It may be set at any time: where more are out than it says,
+        none is given until there are fewer.
     :ivar in_use: how many are out.
     """
 

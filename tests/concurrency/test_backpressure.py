@@ -26,6 +26,19 @@ class GateTests(SynchronousTestCase):
     def test_none(self) -> None:
         self.assertFalse(Gate(0).try_acquire())
 
+    def test_resized_while_permits_are_out(self) -> None:
+        gate = Gate(3)
+        for _ in range(3):
+            gate.try_acquire()
+        gate.limit = 2
+        gate.release()
+        self.assertFalse(gate.try_acquire())
+        gate.release()
+        self.assertTrue(gate.try_acquire())
+        gate.limit = 3
+        self.assertEqual([gate.try_acquire(), gate.try_acquire()], [True, False])
+        self.assertEqual(gate.in_use, 3)
+
     def test_released_twice(self) -> None:
         """A permit given back twice would let one call too many in for ever: it is a defect, and loud."""
         gate = Gate(1)
