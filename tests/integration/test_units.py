@@ -13,12 +13,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from micronode.cli.exits import Exit
 from micronode.config.schema import Config
 from tests.cli.processes import PATIENCE_S, ROOT, eventually
-from tests.support.manager import HOME, Manager, interpreter, program
+from tests.support.manager import HOME, Manager, program
 from tests.support.tools import require_tool
 
 CONF = ROOT / "conf"
 UNITS = ("micronode.service", "micronode@.service", "micronode.socket", "micronode-oap.socket")
-PROGRAM = f"{HOME}/bin/micronode"
+PROGRAM, PYTHON = f"{HOME}/bin/micronode", f"{HOME}/bin/python"
 #: What "systemd-analyze security" may find at most, of 100: sockets, and a network that has other machines.
 EXPOSURE = 11
 
@@ -119,7 +119,7 @@ _TOML = """
 [drain]
 grace = "{grace}"
 [owners.index]
-url = "unix:/nowhere/index"
+url = "{owner}"
 [owners.storage]
 url = "unix:/nowhere/storage"
 [log]
@@ -147,6 +147,14 @@ while not os.path.exists("/run/enough"):
             closed += 1
 print(f"answered {answered}, refused {refused}, closed {closed}, others {others}")
 """
+#: Prints how the first caller begins.
+_TLS_OWNER = """
+import socket
+listener = socket.create_server(("127.0.0.1", 1443))
+listener.settimeout(20)
+print("listening", flush=True)
+print(listener.accept()[0].recv(3).hex())
+"""
 
 
 class UnitTestCase(SynchronousTestCase):
@@ -154,14 +162,21 @@ class UnitTestCase(SynchronousTestCase):
 
     SERVICE = "micronode.service"
 
-    def boot(self, toml: str = "", *, grace: str = "0s", drop_in: str = "", **files: str) -> Manager:
+    def boot(
+        self,
+        toml: str = "",
+        *,
+        grace: str = "0s",
+        owner: str = "unix:/nowhere/index",
+        drop_in: str = "",
+        **files: str,
+    ) -> Manager:
         units = {f"/etc/systemd/system/{name}": (CONF / name).read_text() for name in UNITS}
         more = {
-            "/etc/micronode/micronode.toml": _TOML.format(grace=grace) + toml,
+            "/etc/micronode/micronode.toml": _TOML.format(grace=grace, owner=owner) + toml,
             "/etc/systemd/system/micronode@.service.d/log.conf": _LOG,
             "/etc/systemd/system/micronode.service.d/log.conf": _LOG,
             "/etc/systemd/system/micronode.service.d/test.conf": drop_in,
-            f"{HOME}/bin/caller": f"#!{interpreter()}\n{_CALLER}",
         }
         manager = Manager({**program(), **units, **more, **files})
         self.addCleanup(manager.kill)
@@ -262,10 +277,30 @@ class ServiceUnitTests(UnitTestCase):
         self.assertNotIn(manager.show(self.SERVICE, "MainPID"), ("0", pid))
         self.assertIn('"ready":true', self.get(manager, "/readyz"))
 
+    def test_owners_over_tls(self) -> None:
+        """They need memory that is written and run, which hardening likes to deny."""
+        manager = self.boot(owner="https://127.0.0.1:1443")
+        owner = manager.start(PYTHON, "-c", _TLS_OWNER)
+        assert owner.stdout is not None
+        self.assertEqual(owner.stdout.readline(), "listening\n")
+        manager.run("systemctl", "start", self.SERVICE)
+        # The type of a handshake's record, and its version.
+        self.assertEqual(owner.communicate(timeout=PATIENCE_S)[0], "160301\n")
+
+    def test_below_twistd(self) -> None:
+        """By the line that the unit has for it."""
+        (line,) = re.findall(r"^# (ExecStart=\S+twistd .+)$", (CONF / self.SERVICE).read_text(), re.M)
+        manager = self.boot(drop_in=f"[Service]\nExecStart=\n{line}\n")
+        manager.run("systemctl", "start", self.SERVICE)
+        self.assertIn('"ready":true', self.get(manager, "/readyz"))
+        manager.run("systemctl", "stop", self.SERVICE)
+        self.assertEqual(manager.show(self.SERVICE, "Result"), "success")
+        self.assertNotIn("Traceback", self.log(manager))
+
     def test_instances(self) -> None:
         ports = {"blue": 6310, "green": 6320}
         configs = {
-            f"/etc/micronode/{name}.toml": _TOML.format(grace="0s")
+            f"/etc/micronode/{name}.toml": _TOML.format(grace="0s", owner="unix:/nowhere/index")
             + f'[http]\nlisten = "127.0.0.1:{port}"\n[admin]\nlisten = "127.0.0.1:{port + 1}"\n'
             '[oap]\nlisten = "off"\n'
             for name, port in ports.items()
@@ -313,7 +348,7 @@ class SocketUnitTests(UnitTestCase):
     def test_no_caller_is_refused_while_it_restarts(self) -> None:
         manager = self.boot()
         manager.run("systemctl", "start", *self.SOCKETS, self.SERVICE)
-        caller = manager.start(f"{HOME}/bin/caller")
+        caller = manager.start(PYTHON, "-c", _CALLER)
         for _ in range(3):
             pid = manager.show(self.SERVICE, "MainPID")
             manager.run("systemctl", "restart", self.SERVICE)

@@ -215,19 +215,19 @@ class Manager:
 
 
 def program() -> dict[str, str]:
-    """Return the file that is ``micronode`` in the new root: this interpreter on this checkout."""
+    """Return the files that are ``micronode``, ``twistd`` and ``python`` in the new root: those of here."""
     python = f"{HOME}/python"
     path = ":".join([f"{HOME}/checkout", *(at for _, at in _packages())])
+    start = (
+        f"#!/bin/sh\nexport PYTHONPATH={path} LD_LIBRARY_PATH={python}/lib PYTHONDONTWRITEBYTECODE=1\n"
+        f"exec {python}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    )
+    twistd = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = sys.argv.pop(1); run()"
     return {
-        f"{HOME}/bin/micronode": "#!/bin/sh\n"
-        f"export PYTHONPATH={path} LD_LIBRARY_PATH={python}/lib PYTHONDONTWRITEBYTECODE=1\n"
-        f'exec {interpreter()} -m micronode "$@"\n'
+        f"{HOME}/bin/python": f'{start} "$@"\n',
+        f"{HOME}/bin/micronode": f'{start} -m micronode "$@"\n',
+        f"{HOME}/bin/twistd": f'{start} -c "{twistd}" twistd "$@"\n',
     }
-
-
-def interpreter() -> str:
-    """Return where this interpreter is in the new root."""
-    return f"{HOME}/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _packages() -> list[tuple[str, str]]:
