@@ -37,7 +37,7 @@ class BlocksTests(SynchronousTestCase):
         self.assertEqual((run.kind, run.word), ("run", "tool"))
         self.assertEqual(list(run.steps()), [("one", "printed\n"), ("two | three", "")])
         self.assertEqual((file.kind, file.word, file.text), ("file", "/etc/x", "[a]\n\nb = 1\n"))
-        self.assertEqual((neither.kind, neither.line), ("", 24))
+        self.assertEqual((neither.kind, neither.line), ("", 22))
 
 
 class PatternTests(SynchronousTestCase):
