@@ -86,7 +86,9 @@ class PageTests(SynchronousTestCase):
         told = re.findall(r"(?m)^``([a-z_]+)``", table)
         sources = "".join(path.read_text("utf-8") for path in (ROOT / "micronode").rglob("*.py"))
         # As it stands in a call of a logger, or of what hands it on to one.
-        said = re.findall(r"(?:_?log\.\w+\(|_failed\(error, )\"((?:config|reload)_[a-z_]+)\"", sources)
+        said = re.findall(
+            r"(?:_?log\.\w+\(|_failed\(error, )\"((?:config|reload)_[a-z_]+|environment)\"", sources
+        )
         self.assertEqual(set(told), set(said))
 
     def test_grace_is_enough_for_the_balancer_s_checks(self) -> None:
