@@ -27,6 +27,9 @@ from micronode.config.problems import Problem, printable, shorten
 STANDARD_INPUT: Final = "-"
 #: A configuration of every key with a comment each is 16 KiB.
 MAX_FILE_BYTES: Final = 1_048_576
+#: What names a descriptor of the process, and no file. One may be another by the second time: a daemon's
+#: standard input is closed, and what was a file is read as empty.
+_DESCRIPTOR: Final = re.compile(r"/dev/(?:std(?:in|out|err)|fd/.*)|/proc/[^/]+/fd/.*", re.DOTALL)
 #: Bounds of inclusion: more of it is a mistake, or somebody's attempt.
 MAX_FILES: Final = 32
 MAX_DEPTH: Final = 8
@@ -108,7 +111,7 @@ def _read_once(name: str) -> str | None:
         return None  # gone, or no name at all: to be told as for any file
     if stat.S_ISFIFO(found.st_mode) or stat.S_ISSOCK(found.st_mode):
         return f"the pipe {shorten(name)}"
-    return None
+    return f"the descriptor {shorten(name)}" if _DESCRIPTOR.fullmatch(os.path.normpath(name)) else None
 
 
 class _Reading:

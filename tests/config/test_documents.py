@@ -213,6 +213,16 @@ class AgainTests(FolderTestCase):
         self.addCleanup(os.close, far_terminal)
         self.assertIn("came from a terminal or device", self.again(os.ttyname(far_terminal))[0])
 
+    def test_descriptors(self) -> None:
+        """Whatever they lead to now: that of a daemon's standard input leads to /dev/null."""
+        self.write("main.toml", '[log]\nlevel = "error"\n')
+        with self.main.open() as file:
+            number = file.fileno()
+            for name in (f"/dev/fd/{number}", f"/dev//fd/{number}", f"/proc/self/fd/{number}"):
+                self.assertEqual(load(environ={}, path=f"/dev/fd/{number}").config.log.level, "error")
+                (problem,) = self.again(name)
+                self.assertIn("came from the descriptor", problem)
+
     def test_named_by_the_environment(self) -> None:
         error = self.assertRaises(ConfigError, load, environ={"MICRONODE_CONFIG": "-"}, again=True)
         self.assertEqual(error.problems[0].where, "env MICRONODE_CONFIG")
