@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import attrs
 
-from micronode.config.lines import line_index
+from micronode.config.lines import deepest_line, line_index
 from micronode.config.problems import Problem, printable, shorten
 
 #: Standard input, as ``--config -`` names it.
@@ -49,12 +49,13 @@ class Document:
     def parse(cls, name: str, text: str) -> Document:
         """Parse *text*; what is wrong with it is in ``problems``."""
         name, text = printable(name), text.replace("\r\n", "\n")
+        if (deep := deepest_line(text)) is not None:
+            return cls(name, {}, {}, problems=(_too_deep(name, deep),))
         try:
             tree = tomllib.loads(text)
             lines = line_index(text)
         except RecursionError:
-            problem = Problem(f"{name}:1", "it is nested too deeply", "no key takes lists nested so deeply")
-            return cls(name, {}, {}, problems=(problem,))
+            return cls(name, {}, {}, problems=(_too_deep(name, 1),))
         except ValueError as error:
             return cls(name, {}, {}, problems=(_syntax(name, text, error),))
         includes = tree.pop("include", [])
@@ -208,6 +209,10 @@ def _read(name: str) -> bytes:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(None, "it is a directory")
         return file.read(MAX_FILE_BYTES + 1)
+
+
+def _too_deep(name: str, line: int) -> Problem:
+    return Problem(f"{name}:{line}", "it is nested too deeply", "no key or list is nested so deeply")
 
 
 def _syntax(name: str, text: str, error: ValueError) -> Problem:

@@ -163,6 +163,10 @@ class SyntaxTests(SynchronousTestCase):
             (problem,) = Document.parse("f", text).problems
             self.assertEqual(str(problem), line)
 
+    def test_a_key_that_would_take_all_memory(self) -> None:
+        (problem,) = Document.parse("f", f"[a]\n{'b.' * 300_000}c = 1\n").problems
+        self.assertEqual(str(problem), "f:2: it is nested too deeply; no key or list is nested so deeply")
+
     def test_what_may_be_a_password_is_not_repeated(self) -> None:
         (problem,) = Document.parse("f", "url = http://user:secret@host\n").problems
         self.assertNotIn("secret", str(problem))
