@@ -233,8 +233,8 @@ class ActivationTests(SynchronousTestCase):
     def test_not_to_the_world(self) -> None:
         """Judged by where it is bound, whoever bound it."""
         node = self.start({"http": self.tcp(host="0.0.0.0")}, "--oap", "off")
-        self.assertEqual(node.end(), 69)
-        self.assertRegex(node.complained, r"http\.listen systemd:http \(0\.0\.0\.0:[0-9]+\): not loopback")
+        self.assertEqual(node.end(), 78)
+        self.assertRegex(node.complained, r"http\.listen: .* bound to 0\.0\.0\.0:[0-9]+, not loopback")
 
     def test_a_name_that_was_not_passed(self) -> None:
         node = start_with(self, {"oap": self.tcp()}, "run", "--http", "systemd:http", "--oap", "systemd:oap")
