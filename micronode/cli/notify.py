@@ -75,6 +75,7 @@ class Notifier:
         self._unsent: deque[bytes] = deque(maxlen=_MAX_UNSENT)
         self._failed = False
         self._said = ""
+        self._reloading = False
         self._node: NodeService | None = None
         self._clock: Any = None
 
@@ -106,8 +107,10 @@ class Notifier:
         """Pass on what the manager must know, and keep the status line current."""
         node = self._node
         assert node is not None
+        if isinstance(event, (ReloadStarted, ReloadEnded)):
+            self._reloading = isinstance(event, ReloadStarted)
         if isinstance(event, ReloadStarted):
-            self.tell("RELOADING=1", f"MONOTONIC_USEC={_usec(self._monotonic())}", self._status("reloading"))
+            self.tell("RELOADING=1", f"MONOTONIC_USEC={_usec(self._monotonic())}", self._status())
         elif isinstance(event, ReloadEnded) and node.state.value == "running":
             self.tell("READY=1", self._status())
         elif isinstance(event, StateChanged) and event.state == "running":
@@ -122,12 +125,13 @@ class Notifier:
         else:
             self._look()
 
-    def _status(self, doing: str = "") -> str:
+    def _status(self) -> str:
         """Return the status line for people, and remember that it was said."""
         node = self._node
         assert node is not None
         state = node.state.value
-        parts = [doing or state, f"calls in flight: {node.calls}"]
+        doing = "reloading" if self._reloading and state == "running" else state
+        parts = [doing, f"calls in flight: {node.calls}"]
         if state == "running" and (degraded := node.probes.readyz()[1]["degraded"]):
             parts.append(f"degraded: {', '.join(degraded)}")
         self._said = f"STATUS={'; '.join(parts)}"

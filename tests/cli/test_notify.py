@@ -101,6 +101,10 @@ class LifeTests(NotifierTestCase):
             self.socket.take(),
             ["RELOADING=1\nMONOTONIC_USEC=1500000\nSTATUS=reloading; calls in flight: 0"],
         )
+        self.node.calls = 3
+        self.clock.advance(1.0)
+        self.assertEqual(self.socket.take(), ["STATUS=reloading; calls in flight: 3"])
+        self.node.calls = 0
         self.node.bus.publish(ReloadEnded(outcome="refused", reason="a typo"))
         self.assertEqual(self.socket.take(), ["READY=1\nSTATUS=running; calls in flight: 0"])
 
