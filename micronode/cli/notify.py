@@ -148,10 +148,10 @@ class Notifier:
             self._said = before
 
     def tell(self, *lines: str) -> None:
-        """Send what the manager must know, from a turn of the reactor; where it has no room, again until it has.
+        """Send what the manager must know, from a turn of the reactor; again, until it has room for it.
 
-        Below twistd the node starts before the reactor runs, and until then a signal ends the process: whoever
-        is told that it is ready may send one.
+        Below twistd the node starts before the reactor runs, and until then a signal ends the process:
+        whoever is told that it is ready may send one.
         """
         if not self.active:
             return
