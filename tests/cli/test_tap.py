@@ -10,7 +10,7 @@ from twisted.logger import ILogObserver, LogLevel, textFileLogObserver
 from zope.interface.verify import verifyObject
 
 from micronode.bus import ConfigUpdated, StateChanged
-from micronode.cli import runner, tap
+from micronode.cli import hangup, tap
 from micronode.cli.tap import TwistdService, makeService
 from micronode.concurrency.listening import ListenError
 from micronode.config.schema import Config
@@ -174,7 +174,7 @@ class TwistdServiceTests(CommandTestCase):
     def test_hangup_of_the_terminal_stops(self) -> None:
         for nohup in (False, True):
             there = iter([True, False])
-            self.patch(runner, "terminal_is_there", lambda there=there: next(there))
+            self.patch(hangup, "terminal_is_there", lambda there=there: next(there))
             signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
             node, reactor = SpyService(), ScriptReactor()
             _start(TwistdService(node, reactor, SpySupervisor()))  # type: ignore[arg-type]
