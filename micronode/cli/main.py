@@ -9,6 +9,7 @@ from typing import Final
 
 from micronode import __version__
 from micronode.cli.exits import CommandError, Exit, print_defect, print_error
+from micronode.cli.hangup import hold_hangup
 from micronode.cli.streams import open_missing, settle, show
 
 #: Each command is ``main(argv) -> int`` of the module ``micronode.cli.NAME``, imported when it is called.
@@ -24,6 +25,8 @@ COMMANDS: Final = {
     "call": "make one OAP/1 call and print the answer's body",
     "version": "print the version",
 }
+#: Those that take SIGHUP, from their first moment on.
+_RELOADABLE: Final = (["run"], ["dev"])
 
 
 def usage() -> str:
@@ -43,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :return: the exit code, see :class:`~micronode.cli.exits.Exit`.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in _RELOADABLE:
+        hold_hangup()
     open_missing()
-    return settle(_guarded(list(sys.argv[1:] if argv is None else argv)))
+    return settle(_guarded(arguments))
 
 
 def _guarded(arguments: list[str]) -> int:
