@@ -149,6 +149,25 @@ while not os.path.exists("/run/enough"):
             closed += 1
 print(f"answered {answered}, refused {refused}, closed {closed}, others {others}")
 """
+#: Calls ten times a second on a connection that it keeps as long as the node lets it, and prints how many
+#: calls were lost on one that had served before.
+_KEEPER = """
+import http.client, os, time
+caller, kept, served, lost = http.client.HTTPConnection("127.0.0.1", 5310, timeout=20), False, 0, 0
+while not os.path.exists("/run/enough"):
+    try:
+        caller.request("GET", "/app/search?q=x")
+        answer = caller.getresponse()
+        answer.read()
+        served += answer.status == 503
+        kept = not answer.will_close
+    except (ConnectionError, http.client.HTTPException):
+        lost += kept
+        caller.close()
+        kept = False
+    time.sleep(0.1)
+print(f"served {served}, lost {lost}")
+"""
 #: Prints how the first caller begins.
 _TLS_OWNER = """
 import socket
@@ -369,6 +388,19 @@ class SocketUnitTests(UnitTestCase):
         self.assertGreater(int(found[1]), 10)
         # An idle connection that is closed may be tried again; each time the one that was just accepted.
         self.assertLessEqual(int(found[2]), 3)
+
+    def test_no_call_on_a_kept_connection_is_lost(self) -> None:
+        manager = self.boot(grace="1s")
+        manager.run("systemctl", "start", *self.SOCKETS, self.SERVICE)
+        caller = manager.start(PYTHON, "-c", _KEEPER)
+        for _ in range(2):
+            manager.run("sleep", "0.5")
+            manager.run("systemctl", "restart", self.SERVICE)
+        manager.run("touch", "/run/enough")
+        told, _ = caller.communicate(timeout=PATIENCE_S)
+        found = re.fullmatch(r"served (\d+), lost 0\n", told)
+        assert found is not None, told
+        self.assertGreater(int(found[1]), 10)
 
     def test_a_caller_does_not_start_what_cannot_start_for_ever(self) -> None:
         """Who is not served stays in the backlog, and would be one more reason to start it each time."""
