@@ -52,10 +52,10 @@ async def tell(node):
             print(event.state, flush=True)
         elif isinstance(event, ConfigUpdated):
             print(f"another configuration: {', '.join(event.changed)}", flush=True)
-            if event.restart:
-                print(f"after a restart also: {', '.join(event.restart)}", flush=True)
-        elif isinstance(event, ReloadEnded) and event.reason:
-            print(f"reload {event.outcome}: {event.reason}", flush=True)
+        elif isinstance(event, ReloadEnded):
+            print(f"reload {event.outcome}{event.reason and ': '}{event.reason}", flush=True)
+            if node.reloader.restart_required:
+                print(f"after a restart: {', '.join(node.reloader.restart_required)}", flush=True)
     with contextlib.suppress(ReactorNotRunning):
         reactor.stop()
 

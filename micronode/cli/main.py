@@ -37,7 +37,8 @@ def usage() -> str:
         "A hardened, protocol-first network node that stands in front of your services.\n\n"
         f"Commands:\n{rows}\n\n"
         "micronode COMMAND --help tells the options of one. Exit codes: 0 done, 1 it failed,\n"
-        "64 usage, 69 cannot serve, 70 a defect of micronode, 78 configuration refused."
+        "64 usage, 69 cannot serve, or no micronode answers, 70 a defect of micronode,\n"
+        "78 configuration refused."
     )
 
 

@@ -189,14 +189,6 @@ class NotAvailableTests(SynchronousTestCase):
         ):
             (line,) = refusals(file=("f", text), to_run=True)
             self.assertIn("is not available yet", line)
-            self.assertNotIn("is not available yet", "".join(self.shown(text)))
-
-    def shown(self, text: str) -> list[str]:
-        """Return what is wrong with *text* where it is only to be looked at."""
-        try:
-            return [] if merged(file=("f", text)) else []
-        except ConfigError as error:
-            return str(error).splitlines()
 
     def test_others_are_told_as_well(self) -> None:
         text = 'http.tls = true\nadmin.listen = "0.0.0.0:1"\noap.listen = "127.0.0.1:5310"'
@@ -235,9 +227,8 @@ class HintTests(SynchronousTestCase):
             ("facets.search", "facets.search.enabled"),
         ):
             (line,) = refusals(flags=[Flag(path, "off", f"flag --set {path}")])
-            self.assertIn(
-                f"{path} is a section, not a value; name a key of it, as in --set {key}=VALUE", line
-            )
+            self.assertIn(f"{path} is a section, not a value; ", line)
+            self.assertIn(f"name a key of it, as in --set {key}=VALUE", line)
 
     def test_a_list_as_a_file_has_it(self) -> None:
         for path, text in (("owners.index.url", '["http://a"]'), ("uds.uids", "[1000, 1]")):

@@ -110,10 +110,8 @@ class ItsOwnLogTests(SynchronousTestCase):
     """A log whose destination twistd's user chose: ours in words there, and of the configured level."""
 
     ARGV = (*FREE, *NO_OWNERS, "--set", "drain.grace=0s")
-    #: Run below ``-c``; its module is found in the folder it runs in.
-    LOGGER = (
-        "from twisted.logger import textFileLogObserver as make; import sys; f = lambda: make(sys.stdout)"
-    )
+    #: A module of the user's, with what makes an observer.
+    LOGGER = "import sys\nfrom twisted.logger import *\nf = lambda: textFileLogObserver(sys.stdout)\n"
 
     def setUp(self) -> None:
         folder = tempfile.mkdtemp()
@@ -173,7 +171,7 @@ class ItsOwnLogTests(SynchronousTestCase):
 
     def test_a_logger(self) -> None:
         with open(os.path.join(os.path.dirname(self.log), "ourlogger.py"), "w", encoding="utf-8") as file:
-            file.write(self.LOGGER.replace("; ", "\n"))
+            file.write(self.LOGGER)
         twistd = self.run_it(("-c", TWISTD), "-n", "--logger", "ourlogger.f", to_file=True)
         self.check(lambda: twistd.pid)
 
