@@ -38,6 +38,8 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _LOOK_S: Final = 1.0
 #: Pings in the time in which the manager wants one: one that comes late, or is lost, is not missed.
 _PINGS: Final = 3
+#: Seconds between two pings at least: more of them would be all that the reactor does.
+_MIN_PING_S: Final = 0.01
 _PING: Final = b"WATCHDOG=1"
 #: What the manager has no room for now is sent again: what it must know (READY, STOPPING) alone.
 _AGAIN_S: Final = 0.1
@@ -75,6 +77,7 @@ class Notifier:
         self._unsent: deque[bytes] = deque(maxlen=_MAX_UNSENT)
         self._failed = False
         self._said = ""
+        self._reloading = False
         self._node: NodeService | None = None
         self._clock: Any = None
 
@@ -85,7 +88,7 @@ class Notifier:
         self._clock = reactor
         self._repeat(self._look, _LOOK_S)
         if self._watchdog_s:
-            self._repeat(lambda: self._send(_PING), self._watchdog_s / _PINGS)
+            self._repeat(lambda: self._send(_PING), max(self._watchdog_s / _PINGS, _MIN_PING_S))
 
     def _repeat(self, act: Callable[[], object], interval_s: float) -> None:
         call = LoopingCall(act)
@@ -106,8 +109,10 @@ class Notifier:
         """Pass on what the manager must know, and keep the status line current."""
         node = self._node
         assert node is not None
+        if isinstance(event, (ReloadStarted, ReloadEnded)):
+            self._reloading = isinstance(event, ReloadStarted)
         if isinstance(event, ReloadStarted):
-            self.tell("RELOADING=1", f"MONOTONIC_USEC={_usec(self._monotonic())}", self._status("reloading"))
+            self.tell("RELOADING=1", f"MONOTONIC_USEC={_usec(self._monotonic())}", self._status())
         elif isinstance(event, ReloadEnded) and node.state.value == "running":
             self.tell("READY=1", self._status())
         elif isinstance(event, StateChanged) and event.state == "running":
@@ -122,21 +127,25 @@ class Notifier:
         else:
             self._look()
 
-    def _status(self, doing: str = "") -> str:
+    def _status(self) -> str:
         """Return the status line for people, and remember that it was said."""
         node = self._node
         assert node is not None
         state = node.state.value
-        parts = [doing or state, f"calls in flight: {node.calls}"]
+        doing = "reloading" if self._reloading and state == "running" else state
+        parts = [doing, f"calls in flight: {node.calls}"]
         if state == "running" and (degraded := node.probes.readyz()[1]["degraded"]):
             parts.append(f"degraded: {', '.join(degraded)}")
         self._said = f"STATUS={'; '.join(parts)}"
         return self._said
 
     def _look(self) -> None:
+        if self._node is None or self._unsent:
+            return  # what waits has an older line, and would be heard after this one
         before = self._said
-        if self._node is not None and (status := self._status()) != before:
-            self._send(status.encode())
+        status = self._status()
+        if status != before and not self._send(status.encode()):
+            self._said = before
 
     def tell(self, *lines: str) -> None:
         """Send what the manager must know; where it has no room, again until it has."""

@@ -101,6 +101,10 @@ class LifeTests(NotifierTestCase):
             self.socket.take(),
             ["RELOADING=1\nMONOTONIC_USEC=1500000\nSTATUS=reloading; calls in flight: 0"],
         )
+        self.node.calls = 3
+        self.clock.advance(1.0)
+        self.assertEqual(self.socket.take(), ["STATUS=reloading; calls in flight: 3"])
+        self.node.calls = 0
         self.node.bus.publish(ReloadEnded(outcome="refused", reason="a typo"))
         self.assertEqual(self.socket.take(), ["READY=1\nSTATUS=running; calls in flight: 0"])
 
@@ -155,6 +159,12 @@ class WatchdogTests(NotifierTestCase):
     def test_not_unless_wanted(self) -> None:
         self.assertEqual(self.pings(0.0, 10.0), 0)
 
+    def test_not_all_that_the_reactor_does(self) -> None:
+        """A manager may want more signs of life than can be given."""
+        self.running(watchdog_s=0.000001)
+        self.clock.pump([0.001] * 100)
+        self.assertIn(self.socket.take().count("WATCHDOG=1"), (9, 10, 11))
+
     def test_a_blocked_reactor_is_silent_and_does_not_make_up_for_it(self) -> None:
         self.running(watchdog_s=3.0)
         self.clock.advance(30.0)
@@ -199,6 +209,28 @@ class TroubleTests(NotifierTestCase):
         self.socket.errors = [FULL]
         self.clock.pump([0.5] * 3)
         self.assertEqual(self.socket.take(), [])
+
+    def test_a_status_line_that_had_no_room(self) -> None:
+        """It is said later, though it has not changed since."""
+        self.running()
+        self.node.degraded = ["index"]
+        self.socket.errors = [FULL, FULL]
+        self.clock.pump([1.0, 1.0])
+        self.assertEqual(self.socket.take(), [])
+        self.clock.pump([1.0] * 5)
+        self.assertEqual(self.socket.take(), ["STATUS=running; calls in flight: 0; degraded: index"])
+
+    def test_no_status_line_before_an_older_one(self) -> None:
+        self.socket.errors = [FULL]
+        self.notifier()
+        self.node.enter(State.RUNNING)
+        self.node.degraded = ["index"]
+        self.node.bus.publish(HealthChanged(name="index", state="down", previous="ok"))
+        self.clock.pump([0.5] * 4)
+        said = [line for each in self.socket.take() for line in each.splitlines() if "STATUS" in line]
+        self.assertEqual(
+            said, [f"STATUS=running; calls in flight: 0{end}" for end in ("", "; degraded: index")]
+        )
 
     def test_a_manager_that_is_gone(self) -> None:
         self.socket.errors = [GONE] * 3

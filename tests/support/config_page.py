@@ -43,7 +43,8 @@ with 78; ``micronode config show`` prints every key with its value and where it 
 exist in this release: its value is checked like any other, and a node does not start with one that asks
 for something.
 
-*Reload*: live keys will take effect when the configuration is read again, the others need a new process.
+*Reload*: live keys take effect when a node that runs reads its configuration again (SIGHUP), the others need
+a new process. ``micronode reload --dry-run`` tells beforehand, ``docs/RUNBOOK.rst`` how it is done.
 """
 
 
