@@ -80,6 +80,7 @@ class BusTests(SynchronousTestCase):
         subscription.close()
         self.successResultOf(listening)
         self.bus.publish(crash(1))
+        self.successResultOf(self.collect(subscription, heard))
         self.assertEqual(heard, [])
 
     def test_a_listener_may_leave_while_it_is_told(self) -> None:

@@ -60,12 +60,13 @@ class Runner:
         :return: the exit code.
         """
         self._terminal = Terminal()
-        hangup = signal.signal(signal.SIGHUP, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_signal)
         self._reactor.callWhenRunning(self._begin)
         try:
             self._reactor.run()
         finally:
-            signal.signal(signal.SIGHUP, hangup)
+            # Too late to reload, and no reason to die of it on the way out.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self._code
 
     def finish(self, code: int, message: str | None = None) -> None:
