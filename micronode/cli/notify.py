@@ -148,12 +148,16 @@ class Notifier:
             self._said = before
 
     def tell(self, *lines: str) -> None:
-        """Send what the manager must know; where it has no room, again until it has."""
+        """Send what the manager must know, from a turn of the reactor; again, until it has room for it.
+
+        Below twistd the node starts before the reactor runs, and until then a signal ends the process:
+        whoever is told that it is ready may send one.
+        """
         if not self.active:
             return
         self._unsent.append("\n".join(lines).encode())
         if len(self._unsent) == 1:
-            self._flush()
+            self._clock.callLater(0, self._flush)
 
     def _flush(self) -> None:
         while self._unsent:

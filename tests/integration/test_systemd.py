@@ -151,6 +151,15 @@ class NotifyTests(SynchronousTestCase):
         manager.until("STOPPING=1")
         self.assertEqual(node.end(), -signal.SIGTERM)
 
+    def test_twistd_that_is_signalled_as_soon_as_it_is_ready(self) -> None:
+        for number, line in ((signal.SIGHUP, "RELOADING=1"), (signal.SIGTERM, "STOPPING=1")):
+            manager = NotifySocket(self)
+            argv = ("-n", "micronode", *FREE, *NO_OWNERS, *NOW)
+            node = Program(self, *argv, python=("-c", TWISTD), environ={"NOTIFY_SOCKET": manager.name})
+            self.assertEqual(manager.hear()[0], "READY=1")
+            node.kill(number)
+            manager.until(line)
+
     def test_twistd_that_forks(self) -> None:
         manager = NotifySocket(self)
         argv = ("--pidfile=pid", "--logfile=log", "micronode", *FREE, *NO_OWNERS, *NOW)
