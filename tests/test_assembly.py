@@ -466,16 +466,20 @@ class ReloadTests(ReloadCase):
         )
         node = make_node(Config(), self.reactor, facets=[clash])
         parts = node._parts
-        before = (
-            node.config,
-            parts.dispatcher.serving,
-            parts.http.settings,
-            parts.admin.settings,
-            parts.oap.services,
-            dict(parts.owners.clients),
-            parts.owners.clients["index"].settings,
-            node.probes.version(),
-        )
+
+        def in_force() -> tuple[Any, ...]:
+            return (
+                node.config,
+                parts.dispatcher.serving,
+                parts.http.settings,
+                parts.admin.settings,
+                parts.oap.services,
+                dict(parts.owners.clients),
+                parts.owners.clients["index"].settings,
+                node.probes.version(),
+            )
+
+        before = in_force()
         wanted = {
             "facets": {"media": {"enabled": True}, "graph": {"limit": 1}},
             "owners": {"index": {"url": "http://10.0.0.9:7"}},
@@ -483,17 +487,7 @@ class ReloadTests(ReloadCase):
         outcome = self.successResultOf(node.reload(Config.from_mapping(wanted)))
         self.assertEqual(outcome.outcome, "failed")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
-        after = (
-            node.config,
-            parts.dispatcher.serving,
-            parts.http.settings,
-            parts.admin.settings,
-            parts.oap.services,
-            dict(parts.owners.clients),
-            parts.owners.clients["index"].settings,
-            node.probes.version(),
-        )
-        self.assertEqual(before, after)
+        self.assertEqual(in_force(), before)
         self.assertEqual(parts.dispatcher.serving.bounds["graph"].gate.limit, 128)
         preview = self.successResultOf(node.reload(Config()))
         self.assertEqual(preview.outcome, "unchanged")
