@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from micronode.errors import ErrorCode, NodeError
+
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: As it stands in the request line: visible ASCII without ``#``, which would begin a fragment.
 _TARGET: Final = re.compile(rb"/[!\"$-~]*")
@@ -39,8 +41,15 @@ _passed: Final[set[bytes]] = set()
 _PASSED_NAMES: Final = 256
 
 
-class UnwritableRequestError(ValueError):
-    """A request that must not be written; the message names nothing of it. Nothing was sent."""
+class UnwritableRequestError(NodeError):
+    """A request that must not be written, and nothing of it was. It is the node's fault and no owner's.
+
+    :param what: is wrong with it, for whoever looks for the defect; callers are not told.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(ErrorCode.INTERNAL, "the node would have made a request that is none")
+        self.what = what
 
 
 def write_request_head(
