@@ -20,8 +20,8 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET: Final = re.compile(rb"/[!\"$-~]*")
 #: No control characters but tabs within; what is no ASCII is nobody's business.
 _VALUE: Final = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
-#: Written here or not at all.
-_OURS: Final = frozenset(
+#: Fields that are written here or not at all.
+CONNECTION_FIELDS: Final = frozenset(
     (
         b"connection",
         b"content-length",
@@ -95,7 +95,7 @@ def write_request_head(
 def _judge_name(name: bytes) -> None:
     if not _TOKEN.fullmatch(name):
         raise UnwritableRequestError("a field whose name is none")
-    if name.lower() in _OURS:
+    if name.lower() in CONNECTION_FIELDS:
         raise UnwritableRequestError("a field that is the connection's")
     if len(_passed) < _PASSED_NAMES:
         _passed.add(name)

@@ -142,9 +142,8 @@ def main() -> int:
                 times[name].append(peer.ask(str(options.gets))["cpu"])
         for name, seconds in times.items():
             microseconds = statistics.median(seconds) / options.gets * 1e6
-            print(
-                f"{name:16} {microseconds:6.1f} us a GET, {ratio(times, name, 'twisted'):5.2f} of Twisted's Agent"
-            )
+            times_twisted = ratio(times, name, "twisted")
+            print(f"{name:16} {microseconds:6.1f} us a GET, {times_twisted:5.2f} of Twisted's Agent")
         if options.before is not None:
             for way in _BEFORE:
                 print(f"{way:16} {ratio(times, way, f'{way} before'):5.2f} of before")
