@@ -17,7 +17,7 @@ from micronode.errors import ErrorCode, NodeError
 
 #: What ``owner_requests_total`` calls the end of a call that failed.
 _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT: "timeout"}
-
+#: What has the cause of a failure in it.
 _WRAPPERS = (RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
 
 

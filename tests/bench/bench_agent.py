@@ -5,11 +5,25 @@
 Ways, each in a process of its own, by turns within each round: ``bare`` (a protocol that writes and reads
 and looks at nothing: the floor), ``exchange`` (our client), ``call`` (with slot, deadlines and metrics, as
 facets call it) and ``twisted`` (Twisted's Agent with its pool). With ``--before`` the same of another
-checkout. What counts is the median of the rounds' ratios; the target is at most half of before.
+checkout. What counts is the median of the rounds' ratios. The target is at most half of before, for an
+exchange; with ``--before`` it exits with 1 where that is missed.
 
-Two shared cores, Python 3.11, Twisted 26.10, nginx 1.22; before is commit 40b5ec0, whose client was Twisted's
-HTTPConnectionPool and HTTP11ClientProtocol:
-FIGURES
+Two shared cores with other work on them, Python 3.11, Twisted 26.10, httptools 0.9, nginx 1.22. Before is
+commit 40b5ec0, whose client was Twisted's HTTPConnectionPool and HTTP11ClientProtocol. Median of 15 rounds:
+
+    ========== ======= ================== ============= ==============
+    way        us      of Twisted's Agent of before     us before
+    ========== ======= ================== ============= ==============
+    bare       26      0.15
+    exchange   52      0.29               0.48          97
+    call       82      0.49               0.56          149
+    twisted    168     1
+    ========== ======= ================== ============= ==============
+
+Four runs, under more and less load, had 0.43 to 0.51 for ``exchange`` and 0.52 to 0.56 for ``call``. Of an
+``exchange`` (cProfile, CPU time): Twisted's reactor and transport 32 %, connection, pool and body 21 %, the
+answer's head 18 %, Deferreds and the Failure that ends a body 14 %, the kernel 7 %, the request's head 4 %.
+What a ``call`` adds is above the client: its timers, its slot, its metrics and Twisted's Headers.
 """
 
 from __future__ import annotations
@@ -31,6 +45,8 @@ from typing import Any, Final
 
 from tests.bench.agent_peers import BODY_BYTES
 
+#: What an exchange may cost, in units of before.
+TARGET: Final = 0.5
 _PEERS: Final = Path(__file__).with_name("agent_peers.py")
 _ROOT: Final = _PEERS.parents[2]
 _WAYS: Final = ("bare", "exchange", "call", "twisted")
@@ -144,15 +160,17 @@ def main() -> int:
             microseconds = statistics.median(seconds) / options.gets * 1e6
             times_twisted = ratio(times, name, "twisted")
             print(f"{name:16} {microseconds:6.1f} us a GET, {times_twisted:5.2f} of Twisted's Agent")
+        met = True
         if options.before is not None:
             for way in _BEFORE:
                 print(f"{way:16} {ratio(times, way, f'{way} before'):5.2f} of before")
+            met = ratio(times, "exchange", "exchange before") <= TARGET
         if options.profile:
             for name, peer in peers.items():
                 print(name)
                 for part, share in peer.ask(f"profile {options.gets}")["shares"].items():
                     print(f"  {share:6.1%}  {part}")
-    return 0
+    return 0 if met else 1
 
 
 if __name__ == "__main__":
