@@ -17,7 +17,6 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
 from twisted.web.client import ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
@@ -234,7 +233,7 @@ class _OwnerCall:
             exchange.reused
             and not self._repeated
             and self._method in _REPEATABLE
-            and failure.check(ResponseNeverReceived, RequestNotSent)
+            and failure.check(ResponseNeverReceived)
         ):
             self._repeated = True
             self._send(fresh=True)

@@ -25,10 +25,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
 from micronode.adapters.lease import Lease
+from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IResponseSink
@@ -51,13 +51,11 @@ class BodyReader(Protocol, ABC):
         self._over = False
         self._paused = False
 
-    def read_from(self, response: IResponse) -> None:
-        """Begin."""
-        self._lease.watch(self._lease.idle_s, self._stalled)
+    def read_from(self, response: OwnerResponse) -> None:
+        """Begin. A body that is there is over at once, so nothing is timed then."""
+        if not response.ended:
+            self._lease.watch(self._lease.idle_s, self._stalled)
         response.deliverBody(self)
-        if self._paused and self.transport is not None:
-            # deliverBody resumes the transport when it returns, whatever happened meanwhile.
-            self.transport.pauseProducing()  # type: ignore[attr-defined]
 
     @abstractmethod
     def piece(self, data: bytes) -> None:
@@ -117,10 +115,7 @@ class BodyReader(Protocol, ABC):
             self.fail(self._lease.bad_answer("closed before its answer was whole"))
 
     def _defect(self) -> NodeError:
-        """Log the exception that is being handled, and return what the caller gets to hear of it.
-
-        Twisted's client would take it for the owner's fault and say nothing.
-        """
+        """Log the exception that is being handled, and return what the caller gets to hear of it."""
         _log.failure("relay_failed", owner=self._lease.owner)
         return NodeError(ErrorCode.INTERNAL, "the node failed while passing an answer on")
 
