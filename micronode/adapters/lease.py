@@ -86,7 +86,7 @@ class Lease:
 
     def fail(self, error: NodeError) -> NodeError:
         """:meth:`abort` because of *error*, and return it."""
-        self.abort(_OUTCOMES.get(error.code, "bad_gateway"))
+        self.abort(outcome_of(error))
         return error
 
     # What the owner did wrong, in words for the caller: they never name an address.
@@ -112,6 +112,11 @@ class Lease:
     def bad_answer(self, what: str) -> NodeError:
         """Its answer is of no use."""
         return NodeError(ErrorCode.BAD_GATEWAY, f"owner {self.owner} {what}", source=self.owner)
+
+
+def outcome_of(error: NodeError) -> str:
+    """Return what ``owner_requests_total`` calls the end of a call that failed with *error*."""
+    return _OUTCOMES.get(error.code, "bad_gateway")
 
 
 def root_cause(failure: Failure) -> BaseException | None:

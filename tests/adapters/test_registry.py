@@ -100,9 +100,10 @@ class ChangeTests(OwnersCase):
     def test_a_call_that_has_yet_to_connect_keeps_the_agents_it_began_with(self) -> None:
         self.take(index={"url": (ONE, TWO)})
         called = self.call()
+        first = self.network.destination()
         self.take(index="http://10.0.0.3:3")
         self.network.refuse()
-        self.assertEqual(self.network.destination(), ("10.0.0.2", 2))
+        self.assertEqual({first, self.network.destination()}, {("10.0.0.1", 1), ("10.0.0.2", 2)})
         end = self.network.accept()
         self.answer(end, called)
         self.network.settle()
