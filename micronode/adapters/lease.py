@@ -19,6 +19,10 @@ from micronode.errors import ErrorCode, NodeError
 _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT: "timeout"}
 
 
+def _nothing(outcome: str) -> None:
+    """What is called when nobody is to hear of it."""
+
+
 class Lease:
     """See the module's docstring.
 
@@ -74,7 +78,9 @@ class Lease:
         if not self.ended:
             self.ended = True
             self.rest()
-            self._released(outcome)
+            # Once, and what it refers to may refer to this.
+            released, self._released = self._released, _nothing
+            released(outcome)
 
     def abort(self, outcome: str = "cancelled") -> None:
         """Close the connection and give the slot back. Idempotent, and harmless once it :meth:`ended`."""
@@ -105,13 +111,18 @@ class Lease:
 
     def unavailable(self, what: str) -> NodeError:
         """Nothing could be asked of it."""
-        return NodeError(
-            ErrorCode.OWNER_UNAVAILABLE, f"owner {self.owner} {what}", retry_after_s=1.0, source=self.owner
-        )
+        return unavailable(self.owner, what)
 
     def bad_answer(self, what: str) -> NodeError:
         """Its answer is of no use."""
         return NodeError(ErrorCode.BAD_GATEWAY, f"owner {self.owner} {what}", source=self.owner)
+
+
+def unavailable(owner: str, what: str, retry_after_s: float = 1.0) -> NodeError:
+    """Return the error of a call that *owner* could not be asked."""
+    return NodeError(
+        ErrorCode.OWNER_UNAVAILABLE, f"owner {owner} {what}", retry_after_s=retry_after_s, source=owner
+    )
 
 
 def outcome_of(error: NodeError) -> str:

@@ -113,11 +113,12 @@ class OwnerClient:
         )
         time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s)
         call = OwnerCall(self, settings, request, time_left)
+        answered = call.answered
         if self.permits.try_acquire():
             call.begin()
         else:
             call.begin_after(self.permits.wait(min(settings.wait_s, time_left.of_call)))
-        return call.answered
+        return answered
 
     def probe(self, path: bytes) -> Deferred[str]:
         """Ask each endpoint how it is; see :class:`~micronode.interfaces.IOwnerClient`."""

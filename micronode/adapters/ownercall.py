@@ -16,13 +16,13 @@ from twisted.web.iweb import IResponse
 
 from micronode.adapters.attempt import Attempt, Loss, Request
 from micronode.adapters.endpoints import Endpoint, choose, rest_before_s
-from micronode.adapters.lease import Lease, outcome_of
+from micronode.adapters.lease import Lease, outcome_of, unavailable
 from micronode.adapters.reply import OwnerReply
 from micronode.adapters.retries import RESTING, STATUSES, Retries, read_retry_after
 from micronode.adapters.settings import OwnerSettings
 from micronode.adapters.timeleft import TimeLeft
 from micronode.adapters.upload import UploadBody
-from micronode.errors import ErrorCode, NodeError
+from micronode.errors import NodeError
 from micronode.interfaces import IOwnerReply
 
 if TYPE_CHECKING:
@@ -36,14 +36,16 @@ _WELL: Final = {"ok": True, "client_error": True, "cancelled": None}
 class OwnerCall:
     """See the module's docstring.
 
+    Once it is over nothing that it holds refers to it, so that no garbage has to be found.
+
     :param settings: those that it keeps, whatever a reload brings.
-    :ivar answered: what :meth:`~micronode.interfaces.IOwnerClient.call` returns.
     """
 
     def __init__(
         self, client: OwnerClient, settings: OwnerSettings, request: Request, time_left: TimeLeft
     ) -> None:
-        self.answered: Deferred[IOwnerReply] = Deferred(lambda _: self._cancelled())
+        #: None once it has fired.
+        self._answered: Deferred[IOwnerReply] | None = Deferred(lambda _: self._cancelled())
         self._client = client
         self._settings = settings
         self._request = request
@@ -59,10 +61,17 @@ class OwnerCall:
             stall_s = settings.stall_s
             self._body = UploadBody(request.body, client.clock, stall_s, self._upload_stalled)
 
+    @property
+    def answered(self) -> Deferred[IOwnerReply]:
+        """What :meth:`~micronode.interfaces.IOwnerClient.call` returns; to be asked for before it begins."""
+        assert self._answered is not None
+        return self._answered
+
     # The permit
 
     def begin(self) -> None:
         """Make the call; a permit was taken for it."""
+        self._waiting = None
         self._client.budget.call()
         endpoint = choose(self._settings.endpoints, self._client.random)
         if endpoint is not None:
@@ -70,26 +79,21 @@ class OwnerCall:
             return
         wait_s = min(each.breaker.wait_s for each in self._settings.endpoints)
         self._finish("unavailable")
-        self.answered.errback(
-            self._unavailable("fails too often, and is left alone for now", max(1.0, wait_s))
+        self._tell(
+            unavailable(self._client.name, "fails too often, and is left alone for now", max(1.0, wait_s))
         )
 
     def begin_after(self, waiting: Deferred[None]) -> None:
         """Make the call once *waiting* has fired, which comes with a permit."""
         self._waiting = waiting
-        waiting.addCallbacks(self._granted, self._not_granted)
-
-    def _granted(self, _: None) -> None:
-        self._waiting = None
-        self.begin()
+        waiting.addCallbacks(lambda _: self.begin(), self._not_granted)
 
     def _not_granted(self, failure: Failure) -> None:
-        self._waiting = None
         if failure.check(CancelledError):
             self._client.count("cancelled")
         else:
             self._client.count("unavailable")
-            self.answered.errback(self._unavailable("has all the calls it can take"))
+            self._tell(unavailable(self._client.name, "has all the calls it can take"))
 
     def _finish(self, outcome: str) -> None:
         """Give the permit back."""
@@ -100,28 +104,25 @@ class OwnerCall:
 
     def _send(self, endpoint: Endpoint, *, fresh: bool = False) -> None:
         client = self._client
-        lease = Lease(
-            client.name,
-            client.clock,
-            idle_s=self._settings.idle_s,
-            max_body=client.max_body,
-            released=lambda outcome: self._released(attempt, outcome),
-        )
+        idle_s, max_body = self._settings.idle_s, client.max_body
+
+        def released(outcome: str) -> None:
+            self._released(attempt, outcome)
+
+        lease = Lease(client.name, client.clock, idle_s=idle_s, max_body=max_body, released=released)
         attempt = Attempt(endpoint, endpoint.enter(), lease, client.clock.seconds())
         self._attempt = attempt
         self._tried.append(endpoint)
         left_s = self._time_left.of_attempt.seconds
+
+        def written() -> None:
+            self._written(attempt)
+
         try:
-            exchange = attempt.send(
-                self._request,
-                self._body,
-                fresh=fresh,
-                left_s=left_s,
-                on_written=lambda: self._written(attempt),
-            )
-        except Exception:
+            exchange = attempt.send(self._request, self._body, fresh=fresh, left_s=left_s, on_written=written)
+        except Exception as error:
             lease.abort()
-            self.answered.errback(Failure())
+            self._tell(error)
             return
         if self._body is None:
             self._watch(attempt)
@@ -140,7 +141,7 @@ class OwnerCall:
         attempt.lease.watch(limit.seconds, expired)
 
     def _written(self, attempt: Attempt) -> None:
-        if self._body is not None and not attempt.lease.ended and not self.answered.called:
+        if self._body is not None and not attempt.lease.ended and self._answered is not None:
             # How long an upload took says nothing about the owner.
             attempt.began = self._client.clock.seconds()
             self._time_left.restart()
@@ -148,7 +149,7 @@ class OwnerCall:
 
     def _upload_stalled(self) -> None:
         attempt = self._attempt
-        if attempt is not None and not attempt.lease.ended:
+        if attempt is not None and not attempt.lease.ended and self._answered is not None:
             self._fail(attempt, attempt.lease.unavailable("does not take the request's body"))
 
     def _released(self, attempt: Attempt, outcome: str) -> None:
@@ -186,11 +187,11 @@ class OwnerCall:
         reply = OwnerReply(lease, response, empty=empty, mismatches=mismatches)
         if delay_s is not None:
             reply.discard()
-            self._pause(delay_s, self._unavailable("cannot serve now"))
+            self._pause(delay_s, lease.unavailable("cannot serve now"))
         elif not empty and lease.max_body is not None and (reply.length or 0) > lease.max_body:
             self._fail(attempt, lease.bad_answer("answered more than it may"))
         else:
-            self.answered.callback(reply)
+            self._tell(reply)
 
     def _failed(self, failure: Failure, attempt: Attempt) -> None:
         if attempt.lease.ended:
@@ -203,7 +204,7 @@ class OwnerCall:
             return
         if loss is Loss.NO_REQUEST:
             attempt.lease.abort()
-            self.answered.errback(error)
+            self._tell(error)
         elif loss is Loss.BROKEN:
             self._fail(attempt, error)
         else:
@@ -238,7 +239,7 @@ class OwnerCall:
     def _fail(self, attempt: Attempt, error: NodeError) -> None:
         attempt.is_last = True
         attempt.lease.fail(error)
-        self.answered.errback(error)
+        self._tell(error)
 
     # Another try
 
@@ -272,13 +273,20 @@ class OwnerCall:
         endpoint = choose(endpoints, self._client.random, self._tried)
         if endpoint is None:
             self._finish(outcome_of(error))
-            self.answered.errback(error)
+            self._tell(error)
         else:
             self._send(endpoint)
 
     # Ends
 
+    def _tell(self, result: OwnerReply | Exception) -> None:
+        """Fire what the caller waits for."""
+        answered, self._answered = self.answered, None
+        answered.callback(result) if isinstance(result, OwnerReply) else answered.errback(result)
+
     def _cancelled(self) -> None:
+        # Whoever cancels a Deferred fires it.
+        self._answered = None
         if self._waiting is not None:
             self._waiting.cancel()
         elif self._pausing is not None:
@@ -292,9 +300,3 @@ class OwnerCall:
         """Abort the attempt; after a pause, what is left of it: a refusal's body that is still being read."""
         if self._attempt is not None:
             self._attempt.lease.abort()
-
-    def _unavailable(self, what: str, retry_after_s: float = 1.0) -> NodeError:
-        name = self._client.name
-        return NodeError(
-            ErrorCode.OWNER_UNAVAILABLE, f"owner {name} {what}", retry_after_s=retry_after_s, source=name
-        )
