@@ -34,7 +34,7 @@ class EndpointsCase(SynchronousTestCase):
         endpoint.leave()
         return endpoint.judge(entered, well, self.all)
 
-    def fail(self, endpoint: Endpoint, times: int = FAILURES) -> float | None:
+    def failures(self, endpoint: Endpoint, times: int = FAILURES) -> float | None:
         """Let calls of *endpoint* fail, too far apart for its breaker."""
         ejected_s = None
         for _ in range(times):
@@ -126,44 +126,44 @@ class ChoiceTests(EndpointsCase):
 
 class EjectionTests(EndpointsCase):
     def test_ejected_and_back(self) -> None:
-        self.assertIsNone(self.fail(self.one, FAILURES - 1))
-        self.assertEqual(self.fail(self.one, 1), EJECTED_S)
+        self.assertIsNone(self.failures(self.one, FAILURES - 1))
+        self.assertEqual(self.failures(self.one, 1), EJECTED_S)
         self.assertEqual(self.chosen(), {self.two, self.three})
         self.clock.advance(EJECTED_S)
         self.assertEqual(self.chosen(), set(self.all))
-        self.assertEqual(self.fail(self.one, 1), EJECTED_S * 2)
+        self.assertEqual(self.failures(self.one, 1), EJECTED_S * 2)
 
     def test_never_the_last_good_one(self) -> None:
         self.two.health = Health.DOWN
-        self.assertIsNotNone(self.fail(self.one))
-        self.assertIsNone(self.fail(self.three, 20))
+        self.assertIsNotNone(self.failures(self.one))
+        self.assertIsNone(self.failures(self.three, 20))
         self.assertEqual(self.chosen(), {self.three})
         # Another one is well again, and the next failure is one too many.
         self.two.health = Health.UP
-        self.assertIsNotNone(self.fail(self.three, 1))
+        self.assertIsNotNone(self.failures(self.three, 1))
 
     def test_never_one_of_which_the_other_is_broken_off(self) -> None:
         self.all = [self.one, self.two]
         self.break_off(self.two)
-        self.assertIsNone(self.fail(self.one, 4))
-        self.assertIsNone(self.fail(self.one, 1))
+        self.assertIsNone(self.failures(self.one, 4))
+        self.assertIsNone(self.failures(self.one, 1))
 
     def test_a_single_one(self) -> None:
         self.all = [self.one]
-        self.assertIsNone(self.fail(self.one, 20))
+        self.assertIsNone(self.failures(self.one, 20))
 
     def test_one_that_is_there_no_longer(self) -> None:
         """A call may hold it after a reload took it away; that harms nobody."""
         self.all = [self.two, self.three]
-        self.assertIsNotNone(self.fail(self.one))
+        self.assertIsNotNone(self.failures(self.one))
         self.assertEqual(self.chosen(), {self.two, self.three})
 
     def test_what_says_nothing(self) -> None:
         for _ in range(50):
             self.assertIsNone(self.call(self.one, None))
-        self.fail(self.one, FAILURES - 1)
+        self.failures(self.one, FAILURES - 1)
         self.call(self.one, None)
-        self.assertIsNotNone(self.fail(self.one, 1))
+        self.assertIsNotNone(self.failures(self.one, 1))
 
     def test_the_first_judgement_counts(self) -> None:
         entered = self.one.enter()
@@ -172,8 +172,8 @@ class EjectionTests(EndpointsCase):
             self.assertIsNone(self.one.judge(entered, False, self.all))
 
     def test_one_is_kept_when_the_others_go(self) -> None:
-        self.fail(self.one)
-        self.fail(self.two)
+        self.failures(self.one)
+        self.failures(self.two)
         keep_one(self.all)
         self.assertEqual([each.outlier.ejected for each in self.all], [True, True, False])
         keep_one([self.one, self.two])
@@ -186,7 +186,7 @@ class WellTests(EndpointsCase):
         self.assertFalse(self.one.is_well, "nobody knows yet")
         self.one.health = Health.UP
         self.assertTrue(self.one.is_well)
-        self.fail(self.one)
+        self.failures(self.one)
         self.assertFalse(self.one.is_well)
         self.two.health = Health.UP
         self.break_off(self.two)
