@@ -30,6 +30,7 @@ TEST = [
     "ruff>=0.9",
     "build>=1.2",
     "h11>=0.16",
+    "aiohttp>=3.12",
     # What it has wheels for; elsewhere the fuzzer's test is skipped.
     "atheris>=3.0; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.15'",
     # It brings Kubernetes' schemas with it; its version is that of the newest.
@@ -65,6 +66,7 @@ setup(
         "Automat>=24.8",
         "blake3>=1.0",
         "zope.interface>=7.0",
+        "httptools>=0.9",
         "zstandard>=0.23",
     ],
     extras_require={

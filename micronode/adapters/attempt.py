@@ -10,19 +10,20 @@ import attrs
 from twisted.internet import error as net
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
 from twisted.web.client import ResponseNeverReceived
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
 from micronode.adapters.agent import Exchange
 from micronode.adapters.breaker import Pass
 from micronode.adapters.endpoints import Endpoint
 from micronode.adapters.lease import Lease, root_cause
+from micronode.adapters.pool import TooManyConnectionsError
+from micronode.adapters.requesthead import UnwritableRequestError
 from micronode.adapters.upload import UploadBody
-from micronode.errors import NodeError
+from micronode.errors import ErrorCode, NodeError
 
 _log = Logger()
+_IDENTITY: Final = (b"accept-encoding", b"identity")
 _TOO_SLOW: Final = (net.TimeoutError, net.TCPTimedOutError, net.ConnectingCancelledError)
 
 
@@ -43,14 +44,22 @@ class Loss(Enum):
 
     #: No connection: the endpoint cannot have seen anything of the request.
     NOT_CONNECTED = "not connected"
+    #: The same, since the node has as many connections as it may.
+    NO_ROOM = "no room"
     #: A kept connection turned out to be closed.
     STALE = "stale"
     #: Not one byte of an answer came.
     UNANSWERED = "unanswered"
     #: An answer had begun.
     BROKEN = "broken"
-    #: The request's body failed, in which the endpoint has no part.
+    #: The request cannot be sent, or its body failed; the endpoint has no part in it.
     NO_REQUEST = "no request"
+
+
+#: Losses that are held against the endpoint. A kept connection may always have been closed meanwhile.
+BLAMED: Final = frozenset((Loss.NOT_CONNECTED, Loss.UNANSWERED, Loss.BROKEN))
+#: Those before which nothing was sent.
+UNCONNECTED: Final = frozenset((Loss.NOT_CONNECTED, Loss.NO_ROOM))
 
 
 @attrs.define(eq=False)
@@ -80,11 +89,8 @@ class Attempt:
         :param left_s: seconds to its deadline, which the owner is told.
         :raises Exception: the request cannot be sent as it is; nothing was.
         """
-        headers = Headers()
-        headers.addRawHeader(b"accept-encoding", b"identity")
-        for name, value in request.headers:
-            headers.addRawHeader(name, value)
-        headers.addRawHeader(b"x-micronode-deadline-ms", b"%d" % max(1, int(left_s * 1000)))
+        left_ms = b"%d" % max(1, int(left_s * 1000))
+        headers = [_IDENTITY, *request.headers, (b"x-micronode-deadline-ms", left_ms)]
         exchange = self.endpoint.agent.exchange(
             request.method, request.target, headers, body, fresh=fresh, on_written=on_written
         )
@@ -97,12 +103,17 @@ class Attempt:
         if isinstance(cause, NodeError):
             # Whoever produces the body knows why.
             return Loss.NO_REQUEST, cause
+        if isinstance(cause, UnwritableRequestError):
+            message = f"owner {lease.owner} cannot be asked this: it holds what may not stand in a request"
+            return Loss.NO_REQUEST, NodeError(ErrorCode.BAD_REQUEST, message)
         is_connected = exchange is not None and exchange.connected
         _log.debug("owner_failed", owner=lease.owner, connected=is_connected, reason=type(cause).__name__)
         if exchange is None or not is_connected:
+            if isinstance(cause, TooManyConnectionsError):
+                return Loss.NO_ROOM, lease.unavailable("has all the connections it can take")
             slow = isinstance(cause, _TOO_SLOW)
             return Loss.NOT_CONNECTED, lease.too_slow() if slow else lease.unavailable("cannot be reached")
         error = lease.bad_answer("closed the connection, or what it answered is not HTTP")
-        if failure.check(ResponseNeverReceived, RequestNotSent) is None:
+        if failure.check(ResponseNeverReceived) is None:
             return Loss.BROKEN, error
         return Loss.STALE if exchange.reused else Loss.UNANSWERED, error

@@ -1,212 +1,253 @@
-"""One HTTP/1.1 connection to an owner: Twisted's client protocol, made safe against a bad owner.
+"""One HTTP/1.1 connection to an owner: one exchange at a time, and never the bytes of another.
 
-What is added, and why:
-
-- A response head has a bound. Twisted bounds a line (16 KiB), not how many there are.
+- A response head has a bound, and so has the series of interim ones before it.
 - Bytes nobody asked for end the connection instead of becoming part of the next answer. Those that come
-  with an answer's end, which Twisted drops, are told (:attr:`OwnerConnection.surplus`): one of the two
-  lengths is wrong. They keep the connection from being used again; so do HTTP/1.0 and ``Connection: Close``.
-- A head with both a Content-Length and a Transfer-Encoding, which has two ends, is refused.
-- An owner may answer before the request body is whole. Twisted feeds that to its parser at once: what
-  does not parse leaves a Deferred that never fires, and a refusal is held until an upload that nobody
-  reads has ended. Here such bytes wait; a final status of 300 and more cuts the upload.
-- A connection can always be aborted (twisted#12499: a cancelled body read leaves it open).
+  with an answer's end are told (:attr:`~micronode.adapters.exchange.Exchange.has_surplus`): one of the two
+  lengths is wrong. They keep the connection from being used again; so do HTTP/1.0 and ``Connection: close``.
+- An owner may answer before the request body is whole. A final status of 300 and more cuts the upload; any
+  other answer waits for its end, and meanwhile no more than its head and one read are held.
+- A connection can always be aborted, in the same turn of the reactor.
 """
 
-# mypy: allow-untyped-calls
-# (what is overridden here has no annotations in Twisted)
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import ISSLTransport, ITCPTransport, ITransport
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web._newclient import HTTP11ClientProtocol, ParseError, Request
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
+from twisted.web.client import (
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
+from twisted.web.http import PotentialDataLoss
 
-from micronode.adapters.upload import UploadBody
+from micronode.adapters.answer import AnswerReader
+from micronode.adapters.answerhead import AnswerHead, MalformedAnswerError
+from micronode.adapters.exchange import Exchange
+from micronode.adapters.response import DONE, OwnerResponse
+from micronode.adapters.upload import BodyWriter
+from micronode.adapters.wire import Keeper, OwnerWire
 
-#: A response head, status line and fields; four times what the node takes itself.
-MAX_OWNER_HEAD_BYTES: Final = 65_536
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r\n]")
-
-
-class OwnerRequest(Request):
-    """A request that tells when it was written whole, and can be cut short."""
-
-    def __init__(
-        self, method: bytes, target: bytes, headers: Headers, body: UploadBody | None, *, persistent: bool
-    ) -> None:
-        """:param bytes target: path and query, as they stand in the request line."""
-        super().__init__(method, target, headers, body, persistent)
-        #: Fires when the request was written whole or cut; None until it was begun.
-        self.written: Deferred[None] | None = None
-
-    def writeTo(self, transport: Any) -> Deferred[None]:
-        """Write the request; see :class:`twisted.web._newclient.Request`."""
-        self._wire = transport
-        written: Deferred[None] = Deferred()
-        self.written = written
-
-        def ended(result: Any) -> None:
-            if not written.called:
-                written.callback(result)  # a Failure becomes an errback
-
-        super().writeTo(transport).addBoth(ended)
-        return written
-
-    def cut(self) -> None:
-        """Send no more of the body: the connection cannot be used for another request."""
-        assert self.written is not None
-        self.persistent = False
-        self.stopWriting()
-        self._wire.unregisterProducer()
-        self.written.callback(None)
+#: Statuses that end an upload: what is left of it is of no use to who answers so.
+_CUTS: Final = 300
 
 
-class OwnerConnection(HTTP11ClientProtocol):
-    """The client end of a connection to an owner."""
+class OwnerConnection(OwnerWire):
+    """The client end of a connection to an owner.
 
-    #: Requests begun on it.
-    requests = 0
-    #: Why it was lost, once it is.
-    lost: Failure | None = None
-    #: Whether more bytes than its answer came with the end of the last one.
-    surplus = False
-    _head_bytes = 0
-    _spoiled = False
+    :ivar requests: begun on it.
+    """
 
-    def __init__(self, quiescent: Callable[[Any], None]) -> None:
-        super().__init__(quiescent)
-        self._early = bytearray()
+    def __init__(self, keeper: Keeper) -> None:
+        super().__init__(keeper)
+        self.requests = 0
+        #: The one that lasts; and the rest is its.
+        self._exchange: Exchange | None = None
+        self._reader: AnswerReader | None = None
+        self._response: OwnerResponse | None = None
+        self._writer: BodyWriter | None = None
+        #: A head that waits for the end of the upload.
+        self._early: AnswerHead | None = None
+        #: Of the request, whether its body was more than bytes; of the answer, whether the connection stays.
+        self._uploads = False
+        self._keeps = False
 
-    @property
-    def state(self) -> str:
-        """As Twisted's, which the pool asks; a spoiled connection is never QUIESCENT."""
-        return "ABORTING" if self._spoiled else self._state
+    # Towards the pool and the exchange
 
-    def request(self, request: Request) -> Deferred[IResponse]:
-        """Send *request*, an :class:`OwnerRequest`; fires with the response when its head is there.
-
-        Only one at a time. :meth:`abort_request` is the way to cancel it.
-        """
-        assert isinstance(request, OwnerRequest)
+    def request(self, exchange: Exchange) -> None:
+        """Begin *exchange*; there must be no other."""
+        assert self._exchange is None
+        if self.dead:
+            exchange.fail(Failure(ResponseNeverReceived([Failure(ConnectionDone())])))
+            return
         self.requests += 1
-        self._head_bytes = 0
-        self._early.clear()
-        answered = super().request(request).addCallback(self._judge_framing)
-        if request.written is not None:
-            # Behind Twisted's own callback, so that the state is already WAITING.
-            request.written.addCallback(self._request_written)
-        return answered
+        self._exchange = exchange
+        self._reader = AnswerReader(to_head=exchange.to_head)
+        body = exchange.body
+        if body is None or isinstance(body, bytes):
+            self._uploads = False
+            self.wire.write(exchange.request_head + body if body else exchange.request_head)
+            exchange.on_written()
+        else:
+            self._uploads = True
+            self._writer = BodyWriter(self.wire, exchange.request_head, body, self._body_ended)
+            self._writer.start()
 
-    def abort_request(self, request: OwnerRequest) -> None:
-        """Close the connection at once if *request* is still the one it serves."""
-        if self._currentRequest is request and self.lost is None:
+    def abort_exchange(self, exchange: Exchange) -> None:
+        """Close the connection at once if *exchange* is still the one that it serves."""
+        if self._exchange is exchange:
             self.kill()
+
+    # Towards the response
+
+    def read_more(self, response: OwnerResponse, reading: bool) -> None:
+        """Read, or stop; see :class:`micronode.adapters.response.Source`."""
+        if response is self._response:
+            self.read(reading)
+
+    def abort(self, response: OwnerResponse) -> None:
+        """Close at once; see :class:`micronode.adapters.response.Source`."""
+        if response is self._response:
+            self.kill()
+
+    # The transport's side
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes of the owner: an answer, an early answer, or nothing that was asked for."""
-        if self._state == "TRANSMITTING":
-            self._received_early(data)
-        elif self._parser is None:
+        """Bytes of the owner: its answer, or nothing that was asked for."""
+        if self.dead:
+            return
+        reader, response = self._reader, self._response
+        if reader is None:
             self.kill()
-        else:
-            self._parse(data)
+            return
+        try:
+            if response is not None:
+                piece = reader.take_body(data)
+            else:
+                head = reader.take_head(data)
+                if self._writer is not None and reader.status >= _CUTS:
+                    self._cut()
+                if head is None or self.dead:
+                    return
+                if self._writer is not None:
+                    self._early = head
+                    self.read(False)
+                    return
+                self._got_head(head)
+                return
+        except MalformedAnswerError as error:
+            self._malformed(error)
+            return
+        if reader.over:
+            self._finish(response, piece)
+            return
+        response.take(piece)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone; :attr:`lost` says why before anyone is told."""
-        self.lost = reason
-        super().connectionLost(reason)
+        """It is gone; whoever waits for something is told."""
+        self.dead = True
+        self.keeper.lost(self)
+        exchange, reader, response = self._exchange, self._reader, self._response
+        if exchange is None or reader is None:
+            return
+        writer = self._writer
+        self._forget()
+        exchange.lost(reason)
+        if writer is not None:
+            writer.stop()
+            exchange.fail(Failure(RequestTransmissionFailed([reason])))
+        elif response is None:
+            error = ResponseFailed([reason]) if reader.begun else ResponseNeverReceived([reason])
+            exchange.fail(Failure(error))
+        elif reader.ends_with_connection and exchange.ended_well:
+            response.end(Failure(PotentialDataLoss()))
+        else:
+            response.end(Failure(ResponseFailed([reason], response)))
 
-    def _parse(self, data: bytes) -> None:
-        parser = self._parser
-        super().dataReceived(data)
-        if self._parser is parser and parser is not None and parser.state in ("STATUS", "HEADER"):
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_OWNER_HEAD_BYTES:
-                self.kill()
+    # The answer
 
-    def _received_early(self, data: bytes) -> None:
-        """Take bytes that came before the request was whole."""
-        early = self._early
-        early += data
-        while (found := _STATUS_LINE.match(early)) is not None and found[1] < b"200":
-            end = early.find(b"\r\n\r\n")
-            if end < 0:
-                break
-            del early[: end + 4]
-        if len(early) > MAX_OWNER_HEAD_BYTES or (found is None and b"\n" in early):
-            self.kill()
-        elif found is not None and found[1] >= b"300":
-            cast(OwnerRequest, self._currentRequest).cut()
+    def _got_head(self, head: AnswerHead) -> None:
+        """The head is whole, and whoever waits for it may do as they like: nothing is read after that here.
 
-    def _request_written(self, _: None) -> None:
-        if self._early and self._state == "WAITING":
-            early = bytes(self._early)
-            self._early.clear()
-            self._parse(early)
-
-    def _judge_framing(self, response: IResponse) -> IResponse:
-        # Without a parser there is no body.
-        fields = Headers() if self._parser is None else self._parser.connHeaders
-        if fields.hasHeader(b"content-length") and fields.hasHeader(b"transfer-encoding"):
-            self.kill()
-            raise ParseError("both a Content-Length and a Transfer-Encoding", b"")
-        return response
-
-    def _finishResponse(self, rest: bytes) -> None:
-        self.surplus = bool(rest)
-        if self._currentRequest is not None and (rest or not self._may_stay_open()):
-            self._currentRequest.persistent = False
-        super()._finishResponse(rest)
-
-    def _may_stay_open(self) -> bool:
-        parser = self._parser
-        if self._spoiled or parser is None or parser.response.version != (b"HTTP", 1, 1):
-            return False
-        fields = parser.connHeaders.getRawHeaders(b"connection", ())
-        return not any(token.strip().lower() == b"close" for field in fields for token in field.split(b","))
-
-    def _giveUp(self, reason: Failure) -> None:
-        """Twisted's way to close it: politely after a whole answer, at once after anything else.
-
-        At once, too, where it might wait for ever: over TLS, for an owner that never answers
-        close_notify, and after an upload, for one that does not take what is left of it.
+        What came with it is taken first, so that a small answer is over, and its connection free, when it
+        is told.
         """
-        request = self._currentRequest
-        sent_body = request is not None and request.bodyProducer is not None
-        if (
-            self._spoiled
-            or sent_body
-            or not reason.check(ConnectionDone)
-            or ISSLTransport.providedBy(self.transport)
-        ):
+        exchange, reader = self._exchange, self._reader
+        assert exchange is not None
+        assert reader is not None
+        response = OwnerResponse(head, self)
+        rest, reader.rest = reader.rest, b""
+        if not reader.over and rest:
+            try:
+                response.take(reader.take_body(rest))
+            except MalformedAnswerError as error:
+                self._response = response
+                self._malformed(error)
+                exchange.head.callback(response)
+                return
+        if reader.over:
+            self._end(head.keeps)
+            response.end(DONE)
+            exchange.head.callback(response)
+            return
+        self._response = response
+        self._keeps = head.keeps
+        exchange.head.callback(response)
+        if self._response is response:
+            self.read(response.wanted)
+
+    def _finish(self, response: OwnerResponse, piece: bytes) -> None:
+        """The body is whole with *piece*."""
+        exchange = self._exchange
+        assert exchange is not None
+        if piece:
+            response.take(piece)
+            if self._exchange is not exchange or self.dead:
+                return
+        self._end(self._keeps)
+        response.end(DONE)
+
+    def _end(self, keeps: bool) -> None:
+        """The exchange is over, and the connection free, or of no use any more."""
+        exchange, reader = self._exchange, self._reader
+        assert exchange is not None
+        assert reader is not None
+        exchange.has_surplus = reader.surplus
+        uploads = self._uploads
+        self.read(True)
+        self._forget()
+        if reader.surplus:
+            self.kill()
+        elif keeps and exchange.keep:
+            self.keeper.idle(self)
+        elif uploads:
+            # Closing in good order might wait for ever, for an owner that does not take what is left of it.
             self.kill()
         else:
-            cast(ITransport, self.transport).loseConnection()
-        self._disconnectParser(reason)
+            self.part()
 
-    def kill(self) -> None:
-        """Close it at once, whatever it does; it is never used again."""
-        self._spoiled = True
-        cast(ITCPTransport, self.transport).abortConnection()
+    def _malformed(self, error: MalformedAnswerError) -> None:
+        exchange, response, writer = self._exchange, self._response, self._writer
+        assert exchange is not None
+        self.kill()
+        self._forget()
+        if writer is not None:
+            writer.stop()
+        failure = Failure(ResponseFailed([Failure(error)], response))
+        if response is None:
+            exchange.fail(failure)
+        else:
+            response.end(failure)
 
+    def _forget(self) -> None:
+        self._exchange = self._reader = self._response = self._writer = self._early = None
 
-class OwnerConnectionFactory(Factory):
-    """What Twisted's connection pool makes connections with; it logs nothing about them."""
+    # The upload
 
-    noisy = False
+    def _cut(self) -> None:
+        """Send no more of the body: the connection cannot be used for another request."""
+        exchange, writer = self._exchange, self._writer
+        assert exchange is not None
+        assert writer is not None
+        self._writer = None
+        exchange.keep = False
+        writer.stop()
+        exchange.on_written()
 
-    def __init__(self, quiescent: Callable[[Any], None], metadata: str) -> None:
-        """:param metadata: the endpoint in words, which the pool gives for logs."""
-        self._quiescent = quiescent
-
-    def buildProtocol(self, addr: object) -> OwnerConnection:
-        return OwnerConnection(self._quiescent)
+    def _body_ended(self, failure: Failure | None) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        self._writer = None
+        if failure is not None:
+            self.kill()
+            self._forget()
+            exchange.fail(Failure(RequestGenerationFailed([failure])))
+            return
+        exchange.on_written()
+        early, self._early = self._early, None
+        if early is not None and self._exchange is exchange and not self.dead:
+            self.read(True)
+            self._got_head(early)

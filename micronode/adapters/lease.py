@@ -10,13 +10,15 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
-from twisted.web._newclient import _WrapperException
+from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 
 from micronode.adapters.agent import Exchange
 from micronode.errors import ErrorCode, NodeError
 
 #: What ``owner_requests_total`` calls the end of a call that failed.
 _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT: "timeout"}
+
+_WRAPPERS = (RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
 
 
 def _nothing(outcome: str) -> None:
@@ -131,8 +133,8 @@ def outcome_of(error: NodeError) -> str:
 
 
 def root_cause(failure: Failure) -> BaseException | None:
-    """Return the error inside what Twisted's client wraps around it."""
+    """Return the error inside what an exchange wraps around it, as Twisted's client does."""
     error = failure.value
-    while isinstance(error, _WrapperException) and error.reasons:
+    while isinstance(error, _WRAPPERS) and error.reasons:
         error = error.reasons[0].value
     return error

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-from micronode.adapters.attempt import Attempt, Loss, Request
+from micronode.adapters.attempt import BLAMED, UNCONNECTED, Attempt, Loss, Request
 from micronode.adapters.endpoints import Endpoint, choose, rest_before_s
 from micronode.adapters.lease import Lease, outcome_of, unavailable
 from micronode.adapters.reply import OwnerReply
@@ -174,13 +174,11 @@ class OwnerCall:
             self._fail(attempt, lease.bad_answer("answered with a status that is none"))
             return
         lease.outcome = "ok" if status < 400 else "client_error" if status < 500 else "server_error"
-        delay_s = None
         if status < 500:
             client.answered(attempt.endpoint, attempt.entered)
         else:
             self._judge(attempt, False)
-        if status in STATUSES or status in RESTING:
-            delay_s = self._delay_after(response, attempt)
+        delay_s = self._delay_after(response, attempt)
         attempt.is_last = delay_s is None
         empty = self._request.method == b"HEAD" or status in _EMPTY
         mismatches = client.metrics.integrity_failures("relay")
@@ -197,10 +195,9 @@ class OwnerCall:
         if attempt.lease.ended:
             return
         loss, error = attempt.loss(failure)
-        if loss in (Loss.NO_REQUEST, Loss.STALE):
-            # A kept connection may always have been closed meanwhile.
+        if loss not in BLAMED:
             self._judge(attempt, None)
-        if loss is Loss.NOT_CONNECTED and self._move_on(attempt, error):
+        if loss in UNCONNECTED and self._move_on(attempt, error):
             return
         if loss is Loss.NO_REQUEST:
             attempt.lease.abort()

@@ -55,9 +55,6 @@ class BodyReader(Protocol, ABC):
         """Begin."""
         self._lease.watch(self._lease.idle_s, self._stalled)
         response.deliverBody(self)
-        if self._paused and self.transport is not None:
-            # deliverBody resumes the transport when it returns, whatever happened meanwhile.
-            self.transport.pauseProducing()  # type: ignore[attr-defined]
 
     @abstractmethod
     def piece(self, data: bytes) -> None:
@@ -117,10 +114,7 @@ class BodyReader(Protocol, ABC):
             self.fail(self._lease.bad_answer("closed before its answer was whole"))
 
     def _defect(self) -> NodeError:
-        """Log the exception that is being handled, and return what the caller gets to hear of it.
-
-        Twisted's client would take it for the owner's fault and say nothing.
-        """
+        """Log the exception that is being handled, and return what the caller gets to hear of it."""
         _log.failure("relay_failed", owner=self._lease.owner)
         return NodeError(ErrorCode.INTERNAL, "the node failed while passing an answer on")
 

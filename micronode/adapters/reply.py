@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -12,11 +12,12 @@ from zope.interface import implementer
 
 from micronode.adapters.lease import Lease
 from micronode.adapters.relay import Check, Collector, Relay
+from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.interfaces import IOwnerReply, IReplyBody, IResponseSink
 
 #: What may stand in a field's value; anything else in it makes the field unreadable.
-_VALUE: Final = re.compile(r"[\x20-\x7e]{0,1024}")
+_VALUE: Final = re.compile(rb"[\x20-\x7e]{0,1024}")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
 #: An error body up to this size is read and dropped, which keeps the connection; within this time.
 DISCARD_BYTES: Final = 8_192
@@ -36,7 +37,7 @@ class OwnerReply:
     def __init__(self, lease: Lease, response: IResponse, *, empty: bool, mismatches: Any) -> None:
         self.status: int = response.code
         self._lease = lease
-        self._response = response
+        self._response = cast(OwnerResponse, response)
         self._mismatches = mismatches
         self._taken = False
         self.length: int | None = None
@@ -51,10 +52,10 @@ class OwnerReply:
 
     def header(self, name: str) -> str | None:
         """Return the value of field *name*; None if it is not there, or holds more than visible ASCII."""
-        values = self._response.headers.getRawHeaders(name)
-        if not values or not _VALUE.fullmatch(values[0]):
+        value = self._response.field(name.lower().encode("ascii"))
+        if value is None or not _VALUE.fullmatch(value):
             return None
-        return str(values[0])
+        return value.decode("ascii")
 
     def read(self, max_bytes: int) -> Deferred[bytes]:
         """Collect the body; see :class:`~micronode.interfaces.IOwnerReply`."""

@@ -5,6 +5,8 @@ what it does not read, and a caller that has gone would keep its slot until some
 So while reading is stopped the descriptor is asked, ten times a second. A FIN alone is no end: such a
 caller may still read, and what it asked whole is owed to it. Nor does one come that waits behind data which
 is not read. Only writing tells: the kernel of a caller that has gone answers with a reset.
+
+The other question to a descriptor is a client's, before it uses a connection again: :class:`Pending`.
 """
 
 from __future__ import annotations
@@ -100,3 +102,23 @@ class Intake:
         except (AttributeError, ValueError):
             return False
         return any(events & _GONE for _, events in poll.poll(0))
+
+
+class Pending:
+    """Whether bytes, or the end, wait in the socket of *transport*, of which the reactor has not told yet.
+
+    A transport without a descriptor, one in memory, has nothing waiting.
+    """
+
+    __slots__ = ("_poll",)
+
+    def __init__(self, transport: Any) -> None:
+        self._poll: select.poll | None = select.poll()
+        try:
+            self._poll.register(transport.fileno(), select.POLLIN | select.POLLRDHUP)
+        except (AttributeError, ValueError):
+            self._poll = None
+
+    def is_there(self) -> bool:
+        """Ask the descriptor, which must not be closed yet."""
+        return self._poll is not None and bool(self._poll.poll(0))

@@ -282,12 +282,22 @@ class NeverTests(OwnerCallCase):
             self.assertEqual(self.network.connects, 1)
             self.assertEqual(self.network.reactor.getDelayedCalls(), [])
 
-    def test_a_request_that_cannot_be_sent(self) -> None:
+    def test_a_request_that_fails_at_once(self) -> None:
         """A defect; it takes nothing with it."""
         self.patch(self.client.settings.endpoints[0].agent, "_host", None)
         error = self.failureResultOf(self.get()).value
         self.assertNotIsInstance(error, NodeError)
         self.all_is_over()
+
+    def test_no_room_for_a_connection(self) -> None:
+        """The node's own bound, since some are being closed yet: no word about the owner."""
+        self.client = self.make(concurrency=20)
+        for agent in self.client.settings.agents:
+            agent.keep(-8)
+        for _ in range(20):
+            error = self.refused(self.post(), ErrorCode.OWNER_UNAVAILABLE)
+            self.assertIn("connections", error.message)
+        self.assertEqual((self.network.connects, self.breaker_open()), (0, 0))
 
     def test_more_than_the_budget_has(self) -> None:
         calls = [self.get() for _ in range(30)]

@@ -238,7 +238,6 @@ class RelayTests(SynchronousTestCase):
         self.idle()
 
     def test_pause_while_the_first_bytes_are_delivered(self) -> None:
-        """Twisted resumes the transport after it delivered what came with the head."""
         called = self.client.call(b"GET", b"/")
         end = self.network.accept()
         end.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * READ) + b"a" * 1000)
@@ -424,7 +423,8 @@ class RelayTests(SynchronousTestCase):
 
     def test_large_body_of_unknown_length_that_does_not_match(self) -> None:
         end, sink, relaying = self.relay(None, "Transfer-Encoding: chunked", digest=blake3(b"else").digest())
-        end.send(b"10000\r\n" + b"a" * HOLD_BYTES + b"\r\n5\r\nbbbbb\r\n")
+        end.send(b"10000\r\n" + b"a" * HOLD_BYTES)
+        end.send(b"\r\n5\r\nbbbbb\r\n")
         end.send(b"0\r\n\r\n")
         self.mismatch(relaying)
         self.assertEqual(sink.body, b"a" * HOLD_BYTES)

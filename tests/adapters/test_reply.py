@@ -104,5 +104,7 @@ class OwnerReplyTests(SynchronousTestCase):
         self.assertEqual(self.network.connects, 1)
 
     def test_length_that_is_none(self) -> None:
-        _, reply = self.reply(b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n", b"HEAD")
-        self.assertIsNone(reply.length)
+        """Not even where there is no body that it would be the length of."""
+        called = self.client.call(b"HEAD", b"/x")
+        self.network.serve().send(b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n")
+        self.assertIs(self.failureResultOf(called, NodeError).value.code, ErrorCode.BAD_GATEWAY)

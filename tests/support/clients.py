@@ -23,11 +23,17 @@ def make_client(
     """Return a client with small numbers: 5 s to the head, 60 s between pieces, 5 s of stall, 2 calls."""
     fields: dict[str, Any] = {"concurrency": 2, "timeout_s": 5.0, "idle_s": 60.0, "stall_s": 5.0}
     max_body = changes.pop("max_body", None)
-    agents = [OwnerAgent(network.reactor, OwnerUrl.parse(url), connections=2) for url in urls or (URL,)]
-    endpoints = tuple(Endpoint(agent, network.reactor.seconds) for agent in agents)
+    fields.update(changes)
+    endpoints = tuple(
+        Endpoint(
+            OwnerAgent(network.reactor, OwnerUrl.parse(url), connections=fields["concurrency"]),
+            network.reactor.seconds,
+        )
+        for url in urls or (URL,)
+    )
     return OwnerClient(
         name,
-        OwnerSettings(endpoints=endpoints, **(fields | changes)),
+        OwnerSettings(endpoints=endpoints, **fields),
         reactor=network.reactor,
         max_body=max_body,
         metrics=metrics or make_metrics(),

@@ -1,0 +1,166 @@
+"""The head of an owner's answer: read strictly, and judged before anything is made of it.
+
+The parser is httptools (llhttp), the kept C parser that Node and uvicorn stand on. One expression goes over
+the bytes before it, because a parser of everybody's answers lets more through than this node may: bare LF
+and LF behind nothing, folded lines, control characters in a reason or a value, empty lines before the
+status, HTTP/0.9 and HTTP/2.0, a status of 999. So there is one reading of what is accepted. What neither
+knows is judged here by RFC 9112, section 6.3: where the body ends, and whether the head says it twice.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*"
+_FIELDS: Final = rb"(?:" + _TOKEN + rb":" + _TEXT + rb"\r\n)*"
+_HEAD: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: " + _TEXT + rb")?\r\n" + _FIELDS + rb"\r\n")
+#: Fields behind a chunked body, with the empty line that ends them.
+TRAILER: Final = re.compile(_FIELDS + rb"\r\n")
+#: What stands where the version does: ``HTTP/1.x``, the status behind it, and what ends that.
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r]")
+_STATUS_BYTES: Final = 13
+_VERSION: Final = b"HTTP/1."
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+#: Fields of the connection and not of the answer; those that ``Connection`` names are, too.
+_HOP_BY_HOP: Final = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"trailers",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_BODILESS: Final = (204, 304)
+
+
+class MalformedAnswerError(Exception):
+    """What the owner sent is no answer; the message holds nothing of it."""
+
+
+class AnswerHead:
+    """Status and fields of an answer, and how its body ends.
+
+    :ivar fields: names in small letters, and values; but for those of the connection.
+    :ivar length: of the body in bytes; None where it is chunked, or as long as the connection lasts.
+    :ivar keeps: whether the connection outlives the answer, for all the owner says.
+    """
+
+    __slots__ = ("_line", "chunked", "code", "fields", "keeps", "length", "version")
+
+    def __init__(
+        self,
+        line: bytes,
+        fields: list[tuple[bytes, bytes]],
+        *,
+        length: int | None,
+        chunked: bool,
+        keeps: bool,
+    ) -> None:
+        self._line = line
+        self.code = int(line[9:12])
+        self.version = (b"HTTP", 1, line[7] - 0x30)
+        self.fields = fields
+        self.length = length
+        self.chunked = chunked
+        self.keeps = keeps
+
+    @property
+    def phrase(self) -> bytes:
+        """The reason behind the status; it may be empty."""
+        return self._line[13 : self._line.index(b"\r")]
+
+
+class _Fields:
+    """What httptools tells its fields to."""
+
+    __slots__ = ("connection", "end_to_end", "lengths", "transfers")
+
+    def __init__(self) -> None:
+        self.end_to_end: list[tuple[bytes, bytes]] = []
+        self.lengths: list[bytes] = []
+        self.transfers: list[bytes] = []
+        self.connection: list[bytes] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name not in _HOP_BY_HOP:
+            self.end_to_end.append((name, value.strip(b" \t")))
+        elif name == b"content-length":
+            self.lengths.append(value.strip(b" \t"))
+        elif name == b"transfer-encoding":
+            self.transfers.append(value.strip(b" \t"))
+        elif name == b"connection":
+            self.connection += (token.strip(b" \t").lower() for token in value.split(b","))
+
+    # Without it, httptools logs an error and refuses the answer.
+    def on_message_begin(self) -> None:
+        pass
+
+
+def read_answer_head(raw: bytes, *, to_head: bool) -> AnswerHead:
+    """Read *raw*, a head with the empty line at its end.
+
+    :param to_head: whether the request was a HEAD: a length is the object's then, and a field as others are.
+    :raises MalformedAnswerError: it is none, or what it says of its body contradicts itself.
+    """
+    if not _HEAD.fullmatch(raw):
+        raise MalformedAnswerError("what it answered is not HTTP/1.1")
+    code = int(raw[9:12])
+    if code == 101:
+        raise MalformedAnswerError("it changed the protocol, which nobody asked for")
+    found = _Fields()
+    try:
+        HttpResponseParser(found).feed_data(raw)
+    except (HttpParserError, HttpParserUpgrade):
+        raise MalformedAnswerError("the head of its answer contradicts itself") from None
+    return _judge(raw, code, found, to_head=to_head)
+
+
+def _judge(raw: bytes, code: int, found: _Fields, *, to_head: bool) -> AnswerHead:
+    """Find the end of the body; see RFC 9112, section 6.3, whose choices are all made for the strict side."""
+    fields, options = found.end_to_end, found.connection
+    # HTTP/1.0 keeps connections by another agreement, which is not worth its traps.
+    keeps = raw[7] == 0x31 and b"close" not in options
+    length: int | None = None
+    if found.lengths:
+        # One, and of digits alone: a list of the same number is a bug that somebody else reads otherwise.
+        if len(found.lengths) > 1 or not _LENGTH.fullmatch(found.lengths[0]) or found.transfers:
+            raise MalformedAnswerError("its answer has two lengths, or one that is none")
+        length = int(found.lengths[0])
+        if to_head:
+            fields.append((b"content-length", found.lengths[0]))
+    elif found.transfers and (
+        len(found.transfers) > 1 or found.transfers[0].lower() != b"chunked" or raw[7] == 0x30
+    ):
+        raise MalformedAnswerError("its answer is in a transfer encoding that nobody asked for")
+    if options:
+        fields = [field for field in fields if field[0] not in options]
+    chunked = bool(found.transfers)
+    if to_head or code in _BODILESS or code < 200:
+        length, chunked = 0, False
+    line = raw[: raw.index(b"\n")]
+    return AnswerHead(line, fields, length=length, chunked=chunked, keeps=keeps)
+
+
+def read_status(begun: bytes) -> int | None:
+    """Read the status out of a head's first bytes; None where there are too few of them.
+
+    :raises MalformedAnswerError: no head begins like this.
+    """
+    if len(begun) < _STATUS_BYTES:
+        if not _VERSION.startswith(begun[: len(_VERSION)]):
+            raise MalformedAnswerError("what it answered is not HTTP/1.1")
+        return None
+    found = _STATUS.match(begun)
+    if found is None:
+        raise MalformedAnswerError("what it answered is not HTTP/1.1")
+    return int(found[1])

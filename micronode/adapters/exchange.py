@@ -1,0 +1,106 @@
+"""One request of an owner and its answer, from the moment it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.web.iweb import IBodyProducer, IResponse
+
+if TYPE_CHECKING:
+    from micronode.adapters.connection import OwnerConnection
+
+
+class Exchange:
+    """One request of an owner and its response, on a connection of its own while it lasts.
+
+    :param head: the request's, whole.
+    :param body: goes out in one write with the head where it is bytes, or there in time.
+    :param to_head: whether the method is HEAD.
+    :param keep: whether the connection may be used again.
+    :param on_written: called when the request was written whole (or will not be written further).
+
+    :ivar head: fires with the :class:`~twisted.web.iweb.IResponse` when the response head is there, else
+        fails as Twisted's client does. Cancelling it leaves the connection as it is: :meth:`abort`.
+    :ivar reused: whether its connection had carried a request before.
+    :ivar connected: whether there is a connection; before that the owner cannot have seen anything.
+    :ivar ended_well: whether its connection, if it is gone, was closed in good order: not reset, not cut.
+    :ivar has_surplus: whether bytes came with the answer's end that are not part of it.
+    """
+
+    __slots__ = (
+        "_aborted",
+        "_connecting",
+        "_connection",
+        "body",
+        "ended_well",
+        "has_surplus",
+        "head",
+        "keep",
+        "on_written",
+        "request_head",
+        "reused",
+        "to_head",
+    )
+
+    def __init__(
+        self,
+        request_head: bytes,
+        body: IBodyProducer | bytes | None,
+        on_written: Callable[[], None],
+        *,
+        to_head: bool,
+        keep: bool,
+    ) -> None:
+        self.head: Deferred[IResponse] = Deferred()
+        self.reused = False
+        self.ended_well = True
+        self.has_surplus = False
+        self.request_head = request_head
+        self.body = body
+        self.on_written = on_written
+        self.to_head = to_head
+        self.keep = keep
+        self._aborted = False
+        self._connecting: Deferred[Any] | None = None
+        self._connection: OwnerConnection | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    def begin(self, connection: OwnerConnection) -> None:
+        """Go on *connection*, which is idle."""
+        self._connection = connection
+        self._connecting = None
+        self.reused = connection.requests > 0
+        if self._aborted:
+            connection.kill()
+            self.fail(Failure(CancelledError()))
+        else:
+            connection.request(self)
+
+    def begin_with(self, connecting: Deferred[OwnerConnection]) -> None:
+        """Go on the connection that *connecting* fires with; it is cancelled by :meth:`abort`."""
+        self._connecting = connecting
+        connecting.addCallback(self.begin).addErrback(self.fail)
+
+    def abort(self) -> None:
+        """Close the connection at once, unless the exchange is over. Idempotent."""
+        self._aborted = True
+        if self._connection is not None:
+            self._connection.abort_exchange(self)
+        elif self._connecting is not None:
+            self._connecting.cancel()
+
+    def fail(self, failure: Failure) -> None:
+        """There will be no head. Without effect where there is one."""
+        if not self.head.called:
+            self.head.errback(failure)
+
+    def lost(self, reason: Failure) -> None:
+        """The connection is gone while the exchange lasted."""
+        self.ended_well = reason.check(ConnectionDone) is not None

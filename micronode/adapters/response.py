@@ -1,0 +1,178 @@
+"""An owner's answer as an IResponse: the head, and a body that somebody may take."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol, cast
+
+from twisted.internet.interfaces import IProtocol, IPushProducer, ITransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from zope.interface import implementer
+
+from micronode.adapters.answerhead import AnswerHead
+
+_log = Logger()
+#: Without a traceback it is as good as a new one, and making one costs more than reading a head.
+DONE: Final = Failure(ResponseDone())
+
+
+class Source(Protocol):
+    """Where the body comes from: the connection."""
+
+    def read_more(self, response: OwnerResponse, reading: bool) -> None:
+        """Read, or stop; without effect once *response* is over."""
+
+    def abort(self, response: OwnerResponse) -> None:
+        """Close at once; without effect once *response* is over."""
+
+
+@implementer(IResponse, IPushProducer)
+class OwnerResponse:
+    """See :class:`~twisted.web.iweb.IResponse`. To whoever takes the body it is the transport, too.
+
+    Nothing is read behind what came with the head until there is somebody who takes it, nor while that
+    one pauses it.
+
+    :ivar fields: names in small letters, and values, but for those of the connection.
+    """
+
+    __slots__ = (
+        "_consumer",
+        "_ended",
+        "_head",
+        "_headers",
+        "_held",
+        "_paused",
+        "_source",
+        "code",
+        "fields",
+        "length",
+        "previousResponse",
+        "request",
+    )
+
+    def __init__(self, head: AnswerHead, source: Source) -> None:
+        self.code = head.code
+        self.fields = head.fields
+        self.length: Any = UNKNOWN_LENGTH if head.length is None else head.length
+        self.request: Any = None
+        self.previousResponse: IResponse | None = None
+        self._head = head
+        self._headers: Headers | None = None
+        self._source = source
+        self._consumer: IProtocol | None = None
+        self._held: bytes = b""
+        self._ended: Failure | None = None
+        self._paused = False
+
+    # IResponse
+
+    @property
+    def version(self) -> tuple[bytes, int, int]:
+        """``(b"HTTP", 1, 1)``, or 0 at its end."""
+        return self._head.version
+
+    @property
+    def phrase(self) -> bytes:
+        """The reason behind the status."""
+        return self._head.phrase
+
+    @property
+    def headers(self) -> Headers:
+        """The fields as Twisted has them; made when they are asked for."""
+        if self._headers is None:
+            self._headers = Headers()
+            for name, value in self.fields:
+                self._headers.addRawHeader(name, value)
+        return self._headers
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Give *protocol* the body. Once only."""
+        if self._consumer is not None:
+            raise RuntimeError("the body of an answer is delivered once")
+        self._consumer = protocol
+        protocol.makeConnection(cast(ITransport, self))
+        held, self._held = self._held, b""
+        if held:
+            self._give(held)
+        if self._ended is not None:
+            self._tell(self._ended)
+        else:
+            self._source.read_more(self, not self._paused)
+
+    def setPreviousResponse(self, response: IResponse) -> None:
+        """See :class:`~twisted.web.iweb.IResponse`; whoever follows redirects asks for it."""
+        self.previousResponse = response
+
+    def field(self, name: bytes) -> bytes | None:
+        """Return the first value of field *name*, in small letters; None if it is not there."""
+        for each, value in self.fields:
+            if each == name:
+                return value
+        return None
+
+    # The connection's side
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is somebody who takes the body now."""
+        return self._consumer is not None and not self._paused
+
+    def take(self, data: bytes) -> None:
+        """Take body bytes."""
+        if self._consumer is None:
+            self._held += data
+        else:
+            self._give(data)
+
+    def end(self, reason: Failure) -> None:
+        """There is no more of the body. :param reason: ResponseDone, PotentialDataLoss, ResponseFailed."""
+        self._ended = reason
+        if self._consumer is not None:
+            self._tell(reason)
+
+    def _give(self, data: bytes) -> None:
+        assert self._consumer is not None
+        try:
+            self._consumer.dataReceived(data)
+        except Exception:
+            # It is whoever takes the body that is broken, and not the answer.
+            failure = Failure()
+            _log.failure("body_not_taken", failure)
+            self._source.abort(self)
+            if self._ended is None or self._ended is DONE:
+                self._ended = Failure(ResponseFailed([failure], self))
+
+    def _tell(self, reason: Failure) -> None:
+        assert self._consumer is not None
+        try:
+            self._consumer.connectionLost(reason)
+        except Exception:
+            _log.failure("body_end_not_taken")
+
+    # ITransport and IPushProducer, towards whoever takes the body
+
+    def pauseProducing(self) -> None:
+        """Read no more for now."""
+        if not self._paused:
+            self._paused = True
+            self._source.read_more(self, False)
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        if self._paused:
+            self._paused = False
+            self._source.read_more(self, self._consumer is not None)
+
+    def stopProducing(self) -> None:
+        """Close the connection at once: nobody wants the rest."""
+        self._source.abort(self)
+
+    def loseConnection(self) -> None:
+        """As :meth:`stopProducing`: there is nothing to say any more."""
+        self._source.abort(self)
+
+    abortConnection = loseConnection
