@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogPublisher
 
@@ -41,6 +41,8 @@ ANSWERS = [
     b"HTTP/1.1 2",
     b"SSH-2.0\r\n\r\n",
 ]
+pauses = st.sampled_from([0.0, 0.0, 0.1, 0.1, 0.2, 1.0, 5.0])
+acts = st.sampled_from([*ANSWERS, "close", "reset", "close", "reset", "refuse"])
 
 
 class OwnerCalls(RuleBasedStateMachine):
@@ -59,6 +61,8 @@ class OwnerCalls(RuleBasedStateMachine):
         self.replies: list[IOwnerReply] = []
         self.ended: Counter[int] = Counter()
         self.sent: Counter[bytes] = Counter()
+        #: Ends of which something was asked.
+        self.busy: list[OwnerEnd] = []
         self.failures: list[Any] = []
         globalLogPublisher.addObserver(self.observe)
 
@@ -70,8 +74,8 @@ class OwnerCalls(RuleBasedStateMachine):
 
     @rule(
         is_write=st.booleans(),
-        count=st.integers(min_value=1, max_value=6),
-        caller_s=st.sampled_from([None, None, 0.1, 3.0]),
+        count=st.integers(min_value=1, max_value=3),
+        caller_s=st.sampled_from([None, None, None, 0.1]),
         deadline_s=st.sampled_from([None, 0.5, 12.0]),
     )
     def call(self, is_write: bool, count: int, caller_s: float | None, deadline_s: float | None) -> None:
@@ -98,15 +102,16 @@ class OwnerCalls(RuleBasedStateMachine):
         self.ended[number] += 1
         self.waiting.pop(number, None)
 
-    @precondition(lambda self: self.waiting)
-    @rule(number=numbers)
-    def leave(self, number: int) -> None:
-        keys = list(self.waiting)
-        self.waiting[keys[number % len(keys)]].cancel()
-
-    @precondition(lambda self: self.replies)
-    @rule(number=numbers, how=st.sampled_from(["read", "discard", "abort"]))
-    def take(self, number: int, how: str) -> None:
+    @rule(number=numbers, how=st.sampled_from(["leave", "read", "discard", "abort"]))
+    def go_on(self, number: int, how: str) -> None:
+        """Let a caller leave, or do something with an answer."""
+        if how == "leave":
+            keys = list(self.waiting)
+            if keys:
+                self.waiting[keys[number % len(keys)]].cancel()
+            return
+        if not self.replies:
+            return
         reply = self.replies.pop(number % len(self.replies))
         if how == "read":
             reply.read(100).addErrback(lambda failure: failure.trap(NodeError) and None)
@@ -117,37 +122,40 @@ class OwnerCalls(RuleBasedStateMachine):
 
     # Owners
 
-    @property
-    def connecting(self) -> bool:
-        return self.network.connects > self.network._tried
+    @rule(acts=st.lists(st.tuples(acts, pauses), min_size=1, max_size=6))
+    def serve(self, acts: list[tuple[bytes | str, float]]) -> None:
+        """Let owners do *acts*, each to the next that wants something of one, and time pass after each."""
+        for act, seconds in acts:
+            self.connect(refuse=act == "refuse")
+            self.hear()
+            if act != "refuse" and self.busy:
+                self.do(act, self.busy.pop(0))
+            self.network.reactor.advance(seconds)
 
-    @precondition(lambda self: self.connecting)
-    @rule(connects=st.booleans())
-    def connect(self, connects: bool) -> None:
-        tried = self.network._tried
-        if self.network.reactor.connectors[tried].stoppedConnecting:
-            self.network._tried += 1
-        elif connects:
-            self.network.accept()
-        else:
-            self.network.refuse()
+    def connect(self, *, refuse: bool) -> None:
+        """Let the oldest connect that waits succeed or fail."""
+        reactor, tried = self.network.reactor, self.network._tried
+        while tried < self.network.connects and reactor.connectors[tried].stoppedConnecting:
+            tried += 1
+        self.network._tried = tried
+        if tried < self.network.connects:
+            self.network.refuse() if refuse else self.network.accept()
 
-    def open_ends(self) -> list[OwnerEnd]:
-        return [end for end in self.network.accepted if not end.closed and not end.lost]
+    def do(self, act: bytes | str, end: OwnerEnd) -> None:
+        if end.closed or end.lost:
+            return
+        if isinstance(act, str):
+            end.hang_up(cleanly=act == "close")
+        elif end.producerState == "producing":
+            end.send(act)
 
-    @precondition(lambda self: self.open_ends())
-    @rule(number=numbers, answer=st.sampled_from(ANSWERS))
-    def answer(self, number: int, answer: bytes) -> None:
-        ends = self.open_ends()
-        end = ends[number % len(ends)]
-        if end.producerState == "producing":
-            end.send(answer)
-
-    @precondition(lambda self: self.open_ends())
-    @rule(number=numbers, cleanly=st.booleans())
-    def hang_up(self, number: int, cleanly: bool) -> None:
-        ends = self.open_ends()
-        ends[number % len(ends)].hang_up(cleanly=cleanly)
+    def hear(self) -> None:
+        """Take what was sent to owners; its ends are busy."""
+        for end in self.network.accepted:
+            for line in end.heard().split(b"\r\n"):
+                if line.endswith(b" HTTP/1.1"):
+                    self.sent[line.split(b" ")[1]] += 1
+                    self.busy.append(end)
 
     # The node
 
@@ -173,16 +181,9 @@ class OwnerCalls(RuleBasedStateMachine):
         for each in gone:
             each.agent.close()
 
-    @rule(seconds=st.sampled_from([0.0, 0.03, 0.2, 1.0, 5.0]))
-    def wait(self, seconds: float) -> None:
-        self.network.reactor.advance(seconds)
-
     @invariant()
     def sent_no_more_than_may_be(self) -> None:
-        for end in self.network.accepted:
-            for line in end.heard().split(b"\r\n"):
-                if line.endswith(b" HTTP/1.1"):
-                    self.sent[line.split(b" ")[1]] += 1
+        self.hear()
         for path, times in self.sent.items():
             assert times <= (1 if path.startswith(b"/POST/") else 1 + MOST), path
 

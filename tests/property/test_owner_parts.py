@@ -178,7 +178,16 @@ class Owners(RuleBasedStateMachine):
             if endpoint.judge(entered, well, self.all) is not None and endpoint in self.all:
                 assert set(good) - {endpoint}, "another one can take over"
 
-    @precondition(lambda self: self.all)
+    @rule(number=numbers, times=st.integers(min_value=4, max_value=6))
+    def fail_often(self, number: int, times: int) -> None:
+        """Let one endpoint fail some times in a row, too far apart for its breaker."""
+        endpoint = self.all[number % len(self.all)]
+        for _ in range(times):
+            if endpoint.breaker.admits:
+                self.clock.advance(0.2)
+                self.out.append((endpoint, endpoint.enter()))
+                self.end(len(self.out) - 1, 1, False)
+
     @rule(number=numbers, health=st.sampled_from(Health))
     def hear(self, number: int, health: Health) -> None:
         self.all[number % len(self.all)].health = health
