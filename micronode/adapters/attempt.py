@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
 from twisted.internet import error as net
@@ -27,8 +27,7 @@ _IDENTITY: Final = (b"accept-encoding", b"identity")
 _TOO_SLOW: Final = (net.TimeoutError, net.TCPTimedOutError, net.ConnectingCancelledError)
 
 
-@attrs.frozen(kw_only=True)
-class Request:
+class Request(NamedTuple):
     """What is asked of an owner; see :class:`~micronode.interfaces.IOwnerClient`."""
 
     method: bytes

@@ -20,7 +20,7 @@ from micronode.adapters.lease import Lease, outcome_of, unavailable
 from micronode.adapters.reply import OwnerReply
 from micronode.adapters.retries import RESTING, STATUSES, Retries, read_retry_after
 from micronode.adapters.settings import OwnerSettings
-from micronode.adapters.timeleft import TimeLeft
+from micronode.adapters.timeleft import Limit, TimeLeft
 from micronode.adapters.upload import UploadBody
 from micronode.errors import NodeError
 from micronode.interfaces import IOwnerReply
@@ -53,13 +53,13 @@ class OwnerCall:
         self._attempt: Attempt | None = None
         #: Where it has been.
         self._tried: list[Endpoint] = []
-        self._retries = Retries(client.budget, time_left, client.random, allowed=request.repeatable)
+        #: None before the first.
+        self._retries: Retries | None = None
         self._waiting: Deferred[None] | None = None
         self._pausing: IDelayedCall | None = None
         self._body: UploadBody | None = None
         if request.body is not None:
-            stall_s = settings.stall_s
-            self._body = UploadBody(request.body, client.clock, stall_s, self._upload_stalled)
+            self._body = UploadBody(request.body, client.clock, settings.stall_s, self._upload_stalled)
 
     @property
     def answered(self) -> Deferred[IOwnerReply]:
@@ -77,11 +77,9 @@ class OwnerCall:
         if endpoint is not None:
             self._send(endpoint)
             return
-        wait_s = min(each.breaker.wait_s for each in self._settings.endpoints)
+        wait_s = max(1.0, min(each.breaker.wait_s for each in self._settings.endpoints))
         self._finish("unavailable")
-        self._tell(
-            unavailable(self._client.name, "fails too often, and is left alone for now", max(1.0, wait_s))
-        )
+        self._tell(unavailable(self._client.name, "fails too often, and is left alone for now", wait_s))
 
     def begin_after(self, waiting: Deferred[None]) -> None:
         """Make the call once *waiting* has fired, which comes with a permit."""
@@ -104,35 +102,35 @@ class OwnerCall:
 
     def _send(self, endpoint: Endpoint, *, fresh: bool = False) -> None:
         client = self._client
-        idle_s, max_body = self._settings.idle_s, client.max_body
 
         def released(outcome: str) -> None:
             self._released(attempt, outcome)
 
+        idle_s, max_body = self._settings.idle_s, client.max_body
         lease = Lease(client.name, client.clock, idle_s=idle_s, max_body=max_body, released=released)
+        limit = self._time_left.of_attempt
         attempt = Attempt(endpoint, endpoint.enter(), lease, client.clock.seconds())
         self._attempt = attempt
         self._tried.append(endpoint)
-        left_s = self._time_left.of_attempt.seconds
 
         def written() -> None:
             self._written(attempt)
 
         try:
-            exchange = attempt.send(self._request, self._body, fresh=fresh, left_s=left_s, on_written=written)
+            exchange = attempt.send(
+                self._request, self._body, fresh=fresh, left_s=limit.seconds, on_written=written
+            )
         except Exception as error:
             lease.abort()
             self._tell(error)
             return
         if self._body is None:
-            self._watch(attempt)
+            self._watch(attempt, limit)
         exchange.head.addCallbacks(
             self._got_head, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,)
         )
 
-    def _watch(self, attempt: Attempt) -> None:
-        limit = self._time_left.of_attempt
-
+    def _watch(self, attempt: Attempt, limit: Limit) -> None:
         def expired() -> None:
             if limit.is_callers:
                 self._judge(attempt, None)
@@ -145,12 +143,11 @@ class OwnerCall:
             # How long an upload took says nothing about the owner.
             attempt.began = self._client.clock.seconds()
             self._time_left.restart()
-            self._watch(attempt)
+            self._watch(attempt, self._time_left.of_attempt)
 
     def _upload_stalled(self) -> None:
-        attempt = self._attempt
-        if attempt is not None and not attempt.lease.ended and self._answered is not None:
-            self._fail(attempt, attempt.lease.unavailable("does not take the request's body"))
+        if self._attempt is not None and not self._attempt.lease.ended and self._answered is not None:
+            self._fail(self._attempt, self._attempt.lease.unavailable("does not take the request's body"))
 
     def _released(self, attempt: Attempt, outcome: str) -> None:
         """The lease of *attempt* has ended."""
@@ -252,10 +249,13 @@ class OwnerCall:
 
     def _delay(self, *, at_once: bool = False) -> float | None:
         """Return in how many seconds the call is tried again, and count that; None: it is not."""
-        delay_s = self._retries.take(None if at_once else rest_before_s(self._settings.endpoints))
-        if delay_s is not None:
-            self._client.metrics.owner_retries(self._client.name).inc()
-        return delay_s
+        if not self._request.repeatable:
+            return None
+        if self._retries is None:
+            client = self._client
+            told = client.metrics.owner_retries(client.name).inc
+            self._retries = Retries(client.budget, self._time_left, client.random, told)
+        return self._retries.take(None if at_once else rest_before_s(self._settings.endpoints))
 
     def _pause(self, seconds: float, error: NodeError) -> None:
         self._pausing = self._client.clock.callLater(seconds, self._try_again, error)

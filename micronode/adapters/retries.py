@@ -8,6 +8,7 @@ the budget's to say (:mod:`micronode.adapters.budget`).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -27,18 +28,20 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
 class Retries:
-    """The further tries of one call.
+    """The further tries of one call that may have any.
 
-    :param allowed: whether it may have any.
+    :param told: called for each.
     """
 
-    __slots__ = ("_allowed", "_budget", "_made", "_random", "_time_left")
+    __slots__ = ("_budget", "_made", "_random", "_time_left", "_told")
 
-    def __init__(self, budget: RetryBudget, time_left: TimeLeft, random: Random, *, allowed: bool) -> None:
+    def __init__(
+        self, budget: RetryBudget, time_left: TimeLeft, random: Random, told: Callable[[], None]
+    ) -> None:
         self._budget = budget
         self._time_left = time_left
         self._random = random
-        self._allowed = allowed
+        self._told = told
         self._made = 0
 
     def take(self, rest_s: float | None) -> float | None:
@@ -46,7 +49,7 @@ class Retries:
 
         :param rest_s: seconds before which none makes sense; None: it needs no pause at all.
         """
-        if not self._allowed or self._made >= MOST:
+        if self._made >= MOST:
             return None
         delay_s = 0.0
         if rest_s is not None:
@@ -55,6 +58,7 @@ class Retries:
         if delay_s >= self._time_left.of_call or not self._budget.take():
             return None
         self._made += 1
+        self._told()
         return delay_s
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from math import inf
+from typing import NamedTuple
 
-import attrs
 from twisted.internet.interfaces import IReactorTime
 
 
-@attrs.frozen
-class Limit:
+class Limit(NamedTuple):
     """What an attempt that begins now has."""
 
     seconds: float

@@ -45,12 +45,14 @@ class Window:
     def look(self) -> None:
         """Forget what is too old."""
         now = int(self._seconds() / self._step_s)
+        if now <= self._slot:
+            return
         for slot in range(self._slot + 1, min(now, self._slot + _SLOTS) + 1):
             index = slot % _SLOTS
             self.all -= self._all[index]
             self.marked -= self._marked[index]
             self._all[index] = self._marked[index] = 0
-        self._slot = max(now, self._slot)
+        self._slot = now
 
     def clear(self) -> None:
         """Forget everything."""

@@ -17,17 +17,14 @@ class RetriesTests(SynchronousTestCase):
         self.clock = Clock()
         self.budget = RetryBudget(self.clock.seconds)
 
-    def retries(self, *, seed: int = 1, left_s: float = 5.0, allowed: bool = True) -> Retries:
+    def retries(self, *, seed: int = 1, left_s: float = 5.0) -> Retries:
         time_left = TimeLeft(self.clock, left_s, None, None)
-        return Retries(self.budget, time_left, Random(seed), allowed=allowed)
+        return Retries(self.budget, time_left, Random(seed), lambda: None)
 
     def test_so_many_and_no_more(self) -> None:
         retries = self.retries()
         delays = [retries.take(0.0) for _ in range(MOST + 2)]
         self.assertEqual([delay is not None for delay in delays], [True] * MOST + [False] * 2)
-
-    def test_none_that_is_not_allowed(self) -> None:
-        self.assertIsNone(self.retries(allowed=False).take(0.0))
 
     def test_delays_grow_and_differ(self) -> None:
         seen = set()
