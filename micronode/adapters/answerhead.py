@@ -40,6 +40,8 @@ _HOP_BY_HOP: Final = frozenset(
     )
 )
 _BODILESS: Final = (204, 304)
+_VERSION_11: Final = (b"HTTP", 1, 1)
+_VERSION_10: Final = (b"HTTP", 1, 0)
 
 
 class MalformedAnswerError(Exception):
@@ -54,56 +56,37 @@ class AnswerHead:
     :ivar keeps: whether the connection outlives the answer, for all the owner says.
     """
 
-    __slots__ = ("_line", "chunked", "code", "fields", "keeps", "length", "version")
+    __slots__ = ("_raw", "chunked", "code", "fields", "keeps", "length", "version")
 
-    def __init__(
-        self,
-        line: bytes,
-        fields: list[tuple[bytes, bytes]],
-        *,
-        length: int | None,
-        chunked: bool,
-        keeps: bool,
-    ) -> None:
-        self._line = line
-        self.code = int(line[9:12])
-        self.version = (b"HTTP", 1, line[7] - 0x30)
-        self.fields = fields
-        self.length = length
-        self.chunked = chunked
-        self.keeps = keeps
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self.code = int(raw[9:12])
+        self.version = _VERSION_11 if raw[7] == 0x31 else _VERSION_10
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.length: int | None = None
+        self.chunked = False
+        # HTTP/1.0 keeps connections by another agreement, which is not worth its traps.
+        self.keeps = raw[7] == 0x31
 
     @property
     def phrase(self) -> bytes:
         """The reason behind the status; it may be empty."""
-        return self._line[13 : self._line.index(b"\r")]
+        return self._raw[13 : self._raw.index(b"\r")]
 
 
 class _Fields:
     """What httptools tells its fields to."""
 
-    __slots__ = ("connection", "end_to_end", "lengths", "transfers")
+    # It asks for each of these, and asking for what is not there takes longer than all the fields.
+    on_message_begin = on_status = on_headers_complete = on_body = None
+    on_message_complete = on_chunk_header = on_chunk_complete = None
+    __slots__ = ("found",)
 
     def __init__(self) -> None:
-        self.end_to_end: list[tuple[bytes, bytes]] = []
-        self.lengths: list[bytes] = []
-        self.transfers: list[bytes] = []
-        self.connection: list[bytes] = []
+        self.found: list[tuple[bytes, bytes]] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name not in _HOP_BY_HOP:
-            self.end_to_end.append((name, value.strip(b" \t")))
-        elif name == b"content-length":
-            self.lengths.append(value.strip(b" \t"))
-        elif name == b"transfer-encoding":
-            self.transfers.append(value.strip(b" \t"))
-        elif name == b"connection":
-            self.connection += (token.strip(b" \t").lower() for token in value.split(b","))
-
-    # Without it, httptools logs an error and refuses the answer.
-    def on_message_begin(self) -> None:
-        pass
+        self.found.append((name.lower(), value.strip(b" \t")))
 
 
 def read_answer_head(raw: bytes, *, to_head: bool) -> AnswerHead:
@@ -114,41 +97,43 @@ def read_answer_head(raw: bytes, *, to_head: bool) -> AnswerHead:
     """
     if not _HEAD.fullmatch(raw):
         raise MalformedAnswerError("what it answered is not HTTP/1.1")
-    code = int(raw[9:12])
+    head = AnswerHead(raw)
+    code = head.code
     if code == 101:
         raise MalformedAnswerError("it changed the protocol, which nobody asked for")
-    found = _Fields()
+    fields = _Fields()
     try:
-        HttpResponseParser(found).feed_data(raw)
+        HttpResponseParser(fields).feed_data(raw)
     except (HttpParserError, HttpParserUpgrade):
         raise MalformedAnswerError("the head of its answer contradicts itself") from None
-    return _judge(raw, code, found, to_head=to_head)
+    head.fields = [field for field in fields.found if field[0] not in _HOP_BY_HOP]
+    if len(head.fields) < len(fields.found):
+        _judge(head, [field for field in fields.found if field[0] in _HOP_BY_HOP], to_head=to_head)
+    if to_head or code < 200 or code in _BODILESS:
+        head.length, head.chunked = 0, False
+    return head
 
 
-def _judge(raw: bytes, code: int, found: _Fields, *, to_head: bool) -> AnswerHead:
+def _judge(head: AnswerHead, about: list[tuple[bytes, bytes]], *, to_head: bool) -> None:
     """Find the end of the body; see RFC 9112, section 6.3, whose choices are all made for the strict side."""
-    fields, options = found.end_to_end, found.connection
-    # HTTP/1.0 keeps connections by another agreement, which is not worth its traps.
-    keeps = raw[7] == 0x31 and b"close" not in options
-    length: int | None = None
-    if found.lengths:
+    lengths = [value for name, value in about if name == b"content-length"]
+    transfers = [value for name, value in about if name == b"transfer-encoding"]
+    if lengths:
         # One, and of digits alone: a list of the same number is a bug that somebody else reads otherwise.
-        if len(found.lengths) > 1 or not _LENGTH.fullmatch(found.lengths[0]) or found.transfers:
+        if len(lengths) > 1 or transfers or not _LENGTH.fullmatch(lengths[0]):
             raise MalformedAnswerError("its answer has two lengths, or one that is none")
-        length = int(found.lengths[0])
+        head.length = int(lengths[0])
         if to_head:
-            fields.append((b"content-length", found.lengths[0]))
-    elif found.transfers and (
-        len(found.transfers) > 1 or found.transfers[0].lower() != b"chunked" or raw[7] == 0x30
-    ):
-        raise MalformedAnswerError("its answer is in a transfer encoding that nobody asked for")
-    if options:
-        fields = [field for field in fields if field[0] not in options]
-    chunked = bool(found.transfers)
-    if to_head or code in _BODILESS or code < 200:
-        length, chunked = 0, False
-    line = raw[: raw.index(b"\n")]
-    return AnswerHead(line, fields, length=length, chunked=chunked, keeps=keeps)
+            head.fields.append((b"content-length", lengths[0]))
+    elif transfers:
+        if len(transfers) > 1 or transfers[0].lower() != b"chunked" or head.version != _VERSION_11:
+            raise MalformedAnswerError("its answer is in a transfer encoding that nobody asked for")
+        head.chunked = True
+    for name, value in about:
+        if name == b"connection" and value.lower() != b"keep-alive":
+            options = {token.strip(b" \t").lower() for token in value.split(b",")}
+            head.keeps = head.keeps and b"close" not in options
+            head.fields = [field for field in head.fields if field[0] not in options]
 
 
 def read_status(begun: bytes) -> int | None:

@@ -13,13 +13,15 @@ from typing import Any, Final
 
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from micronode.errors import ErrorCode, NodeError
+
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: As it stands in the request line: visible ASCII without ``#``, which would begin a fragment.
 _TARGET: Final = re.compile(rb"/[!\"$-~]*")
 #: No control characters but tabs within; what is no ASCII is nobody's business.
 _VALUE: Final = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
-#: Written here or not at all.
-_OURS: Final = frozenset(
+#: Fields that are written here or not at all.
+CONNECTION_FIELDS: Final = frozenset(
     (
         b"connection",
         b"content-length",
@@ -39,8 +41,15 @@ _passed: Final[set[bytes]] = set()
 _PASSED_NAMES: Final = 256
 
 
-class UnwritableRequestError(ValueError):
-    """A request that must not be written; the message names nothing of it. Nothing was sent."""
+class UnwritableRequestError(NodeError):
+    """A request that must not be written, and nothing of it was. It is the node's fault and no owner's.
+
+    :param what: is wrong with it, for whoever looks for the defect; callers are not told.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(ErrorCode.INTERNAL, "the node would have made a request that is none")
+        self.what = what
 
 
 def write_request_head(
@@ -86,7 +95,7 @@ def write_request_head(
 def _judge_name(name: bytes) -> None:
     if not _TOKEN.fullmatch(name):
         raise UnwritableRequestError("a field whose name is none")
-    if name.lower() in _OURS:
+    if name.lower() in CONNECTION_FIELDS:
         raise UnwritableRequestError("a field that is the connection's")
     if len(_passed) < _PASSED_NAMES:
         _passed.add(name)

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import attrs
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.iweb import IAgent, IBodyProducer, IClientRequest, IResponse
 from zope.interface import implementer
 
 from micronode.adapters.agent import Exchange, OwnerAgent
+from micronode.adapters.requesthead import CONNECTION_FIELDS
 
 _BASE: Final = "http://owner"
+_NOT_TAKEN: Final = CONNECTION_FIELDS | {b"accept-encoding"}
 
 
 @implementer(IAgent)
@@ -48,6 +51,58 @@ class OneExchange:
         """Close the connection, unless the exchange is over. Idempotent."""
         if self._exchange is not None:
             self._exchange.abort()
+
+
+@implementer(IClientRequest)
+@attrs.frozen
+class AskedRequest:
+    """What an answer says it answers."""
+
+    method: bytes
+    absoluteURI: bytes
+    headers: Headers
+
+
+@implementer(IAgent)
+class PooledAgent:
+    """An IAgent for any number of requests, with bodies, over the connections that exchanges use.
+
+    Whatever host a URI has, its owner is asked. No encoding is asked for, and none undone by whoever
+    follows IAgent; what is the connection's own business is not taken from *headers*.
+    """
+
+    def __init__(self, agent: OwnerAgent) -> None:
+        self._agent = agent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """See :class:`~twisted.web.iweb.IAgent`. Cancelling aborts the connection."""
+        given = headers or Headers()
+        sent = [(b"Accept-Encoding", b"identity")]
+        for name, values in given.getAllRawHeaders():
+            if name.lower() not in _NOT_TAKEN:
+                sent += [(name, value) for value in values]
+        exchange = self._agent.exchange(method, _target(uri), sent, bodyProducer)
+        answered: Deferred[IResponse] = Deferred(lambda _: exchange.abort())
+
+        def told(response: IResponse) -> IResponse:
+            response.request = AskedRequest(method, uri, given)
+            return response
+
+        exchange.head.addCallback(told).addCallbacks(answered.callback, answered.errback)
+        return answered
+
+
+def _target(uri: bytes) -> bytes:
+    """Return path and query of *uri*, which is absolute."""
+    _, _, behind = uri.partition(b"#")[0].partition(b"://")
+    _, slash, path = behind.partition(b"/")
+    return b"/" + path if slash else b"/"
 
 
 def ask(
