@@ -18,9 +18,8 @@ from micronode.adapters.breaker import Pass
 from micronode.adapters.endpoints import Endpoint
 from micronode.adapters.lease import Lease, root_cause
 from micronode.adapters.pool import TooManyConnectionsError
-from micronode.adapters.requesthead import UnwritableRequestError
 from micronode.adapters.upload import UploadBody
-from micronode.errors import ErrorCode, NodeError
+from micronode.errors import NodeError
 
 _log = Logger()
 _IDENTITY: Final = (b"accept-encoding", b"identity")
@@ -102,9 +101,6 @@ class Attempt:
         if isinstance(cause, NodeError):
             # Whoever produces the body knows why.
             return Loss.NO_REQUEST, cause
-        if isinstance(cause, UnwritableRequestError):
-            message = f"owner {lease.owner} cannot be asked this: it holds what may not stand in a request"
-            return Loss.NO_REQUEST, NodeError(ErrorCode.BAD_REQUEST, message)
         is_connected = exchange is not None and exchange.connected
         _log.debug("owner_failed", owner=lease.owner, connected=is_connected, reason=type(cause).__name__)
         if exchange is None or not is_connected:

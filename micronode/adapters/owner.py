@@ -114,6 +114,7 @@ class OwnerClient:
         time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s)
         call = OwnerCall(self, settings, request, time_left)
         answered = call.answered
+        assert answered is not None
         if self.permits.try_acquire():
             call.begin()
         else:

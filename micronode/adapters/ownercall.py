@@ -18,7 +18,7 @@ from micronode.adapters.attempt import BLAMED, UNCONNECTED, Attempt, Loss, Reque
 from micronode.adapters.endpoints import Endpoint, choose, rest_before_s
 from micronode.adapters.lease import Lease, outcome_of, unavailable
 from micronode.adapters.reply import OwnerReply
-from micronode.adapters.retries import RESTING, STATUSES, Retries, read_retry_after
+from micronode.adapters.retries import STATUSES, Retries, read_rest
 from micronode.adapters.settings import OwnerSettings
 from micronode.adapters.timeleft import Limit, TimeLeft
 from micronode.adapters.upload import UploadBody
@@ -44,8 +44,8 @@ class OwnerCall:
     def __init__(
         self, client: OwnerClient, settings: OwnerSettings, request: Request, time_left: TimeLeft
     ) -> None:
-        #: None once it has fired.
-        self._answered: Deferred[IOwnerReply] | None = Deferred(lambda _: self._cancelled())
+        #: What the caller waits for; None once it has fired.
+        self.answered: Deferred[IOwnerReply] | None = Deferred(lambda _: self._cancelled())
         self._client = client
         self._settings = settings
         self._request = request
@@ -61,16 +61,10 @@ class OwnerCall:
         if request.body is not None:
             self._body = UploadBody(request.body, client.clock, settings.stall_s, self._upload_stalled)
 
-    @property
-    def answered(self) -> Deferred[IOwnerReply]:
-        """What :meth:`~micronode.interfaces.IOwnerClient.call` returns; to be asked for before it begins."""
-        assert self._answered is not None
-        return self._answered
-
     # The permit
 
     def begin(self) -> None:
-        """Make the call; a permit was taken for it."""
+        """Make the call, for which a permit was taken."""
         self._waiting = None
         self._client.budget.call()
         endpoint = choose(self._settings.endpoints, self._client.random)
@@ -134,19 +128,20 @@ class OwnerCall:
         def expired() -> None:
             if limit.is_callers:
                 self._judge(attempt, None)
-            self._lost(attempt, attempt.lease.too_slow())
+            # The same one would need as long again, and may be slow because it has too much to do.
+            (self._lost if self._elsewhere() else self._fail)(attempt, attempt.lease.too_slow())
 
         attempt.lease.watch(limit.seconds, expired)
 
     def _written(self, attempt: Attempt) -> None:
-        if self._body is not None and not attempt.lease.ended and self._answered is not None:
+        if self._body is not None and not attempt.lease.ended and self.answered is not None:
             # How long an upload took says nothing about the owner.
             attempt.began = self._client.clock.seconds()
             self._time_left.restart()
             self._watch(attempt, self._time_left.of_attempt)
 
     def _upload_stalled(self) -> None:
-        if self._attempt is not None and not self._attempt.lease.ended and self._answered is not None:
+        if self._attempt is not None and not self._attempt.lease.ended and self.answered is not None:
             self._fail(self._attempt, self._attempt.lease.unavailable("does not take the request's body"))
 
     def _released(self, attempt: Attempt, outcome: str) -> None:
@@ -175,7 +170,7 @@ class OwnerCall:
             client.answered(attempt.endpoint, attempt.entered)
         else:
             self._judge(attempt, False)
-        delay_s = self._delay_after(response, attempt)
+        delay_s = None if status < 400 else self._delay_after(response, attempt)
         attempt.is_last = delay_s is None
         empty = self._request.method == b"HEAD" or status in _EMPTY
         mismatches = client.metrics.integrity_failures("relay")
@@ -209,8 +204,8 @@ class OwnerCall:
 
         It may, whatever it asks for: nothing of it was sent. No load comes of it, so the budget is not asked.
         """
-        others = [each for each in self._settings.endpoints if each not in self._tried]
-        if not any(each.breaker.admits for each in others) or self._time_left.of_call <= 0:
+        others = self._elsewhere()
+        if not others or self._time_left.of_call <= 0:
             return False
         attempt.is_last = False
         attempt.lease.fail(error)
@@ -237,14 +232,16 @@ class OwnerCall:
 
     # Another try
 
+    def _elsewhere(self) -> list[Endpoint]:
+        """Return the endpoints where the call has not been, and may go."""
+        return [each for each in self._settings.endpoints if each not in self._tried and each.breaker.admits]
+
     def _delay_after(self, response: IResponse, attempt: Attempt) -> float | None:
         """As :meth:`_delay`, after an answer; its endpoint may ask for a rest."""
-        if response.code in RESTING:
-            (said,) = (response.headers.getRawHeaders("retry-after") or [None])[:1]
-            rest_s = read_retry_after(said)
-            if rest_s is None:
-                return None
-            attempt.endpoint.rest(rest_s)
+        rest_s = read_rest(response)
+        if rest_s is None:
+            return None
+        attempt.endpoint.rest(rest_s)
         return self._delay() if response.code in STATUSES else None
 
     def _delay(self, *, at_once: bool = False) -> float | None:
@@ -278,12 +275,13 @@ class OwnerCall:
 
     def _tell(self, result: OwnerReply | Exception) -> None:
         """Fire what the caller waits for."""
-        answered, self._answered = self.answered, None
+        answered, self.answered = self.answered, None
+        assert answered is not None
         answered.callback(result) if isinstance(result, OwnerReply) else answered.errback(result)
 
     def _cancelled(self) -> None:
         # Whoever cancels a Deferred fires it.
-        self._answered = None
+        self.answered = None
         if self._waiting is not None:
             self._waiting.cancel()
         elif self._pausing is not None:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from twisted.web.iweb import IResponse
+
 from micronode.adapters.budget import RetryBudget
 from micronode.adapters.timeleft import TimeLeft
 
@@ -60,6 +62,13 @@ class Retries:
         self._made += 1
         self._told()
         return delay_s
+
+
+def read_rest(response: IResponse) -> float | None:
+    """Return the seconds for which *response* asks to be left alone, as :func:`read_retry_after` does."""
+    if response.code not in RESTING:
+        return 0.0
+    return read_retry_after((response.headers.getRawHeaders("retry-after") or [None])[0])
 
 
 def read_retry_after(text: str | None) -> float | None:

@@ -114,18 +114,13 @@ class RepeatableTests(OwnerCallCase):
             self.pause()
         self.refused(called, ErrorCode.OWNER_TIMEOUT)
 
-    def test_no_answer_in_time_while_there_is_time(self) -> None:
+    def test_no_answer_in_time_and_no_other_endpoint(self) -> None:
         called = self.get(deadline_s=12.0)
-        for _ in range(2):
-            end = self.network.accept()
-            self.network.reactor.advance(5.0)
-            self.assertTrue(end.aborted)
-            self.pause()
-        self.network.accept()
-        self.assertNoResult(called)
-        self.network.reactor.advance(1.7)
+        end = self.network.accept()
+        self.network.reactor.advance(5.0)
+        self.assertTrue(end.aborted)
         self.refused(called, ErrorCode.OWNER_TIMEOUT)
-        self.assertEqual(self.outcomes("timeout"), 1)
+        self.assertEqual((self.network.connects, self.retries()), (1, 0))
 
     def test_no_answer_in_time_and_no_time_left(self) -> None:
         called = self.get()
@@ -400,6 +395,22 @@ class SeveralEndpointsTests(OwnerCallCase):
         self.pause()
         self.answered(self.network.accept(), called)
         self.assertEqual(self.retries(), 1)
+
+    def test_no_answer_in_time(self) -> None:
+        called = self.get(deadline_s=12.0)
+        places = {self.network.destination()}
+        for _ in range(2):
+            end = self.network.accept()
+            self.network.reactor.advance(5.0)
+            self.assertTrue(end.aborted)
+            self.pause()
+            places.add(self.network.destination())
+        self.network.accept()
+        self.assertEqual(len(places), 3)
+        self.assertNoResult(called)
+        self.network.reactor.advance(1.7)
+        self.refused(called, ErrorCode.OWNER_TIMEOUT)
+        self.assertEqual(self.outcomes("timeout"), 1)
 
     def test_not_once_something_was_sent(self) -> None:
         called = self.post()
