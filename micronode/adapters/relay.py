@@ -25,10 +25,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
 from micronode.adapters.lease import Lease
+from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IResponseSink
@@ -51,9 +51,10 @@ class BodyReader(Protocol, ABC):
         self._over = False
         self._paused = False
 
-    def read_from(self, response: IResponse) -> None:
-        """Begin."""
-        self._lease.watch(self._lease.idle_s, self._stalled)
+    def read_from(self, response: OwnerResponse) -> None:
+        """Begin. A body that is there is over at once, so nothing is timed then."""
+        if not response.ended:
+            self._lease.watch(self._lease.idle_s, self._stalled)
         response.deliverBody(self)
 
     @abstractmethod

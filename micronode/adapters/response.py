@@ -117,6 +117,11 @@ class OwnerResponse:
     # The connection's side
 
     @property
+    def ended(self) -> bool:
+        """Whether all of the body has come, or will not: whoever takes it waits for nothing."""
+        return self._ended is not None
+
+    @property
     def wanted(self) -> bool:
         """Whether there is somebody who takes the body now."""
         return self._consumer is not None and not self._paused

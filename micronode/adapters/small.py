@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IClientRequest, IResponse
 from zope.interface import implementer
@@ -90,11 +91,16 @@ class PooledAgent:
         exchange = self._agent.exchange(method, _target(uri), sent, bodyProducer)
         answered: Deferred[IResponse] = Deferred(lambda _: exchange.abort())
 
-        def told(response: IResponse) -> IResponse:
+        def told(response: IResponse) -> None:
             response.request = AskedRequest(method, uri, given)
-            return response
+            if not answered.called:
+                answered.callback(response)
 
-        exchange.head.addCallback(told).addCallbacks(answered.callback, answered.errback)
+        def failed(failure: Failure) -> None:
+            if not answered.called:
+                answered.errback(failure)
+
+        exchange.head.addCallbacks(told, failed)
         return answered
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent
+from twisted.web.iweb import IAgent, IClientRequest
 from zope.interface.verify import verifyObject
 
 from micronode.adapters.agent import OwnerAgent
-from micronode.adapters.small import OneExchange, ask
+from micronode.adapters.small import OneExchange, PooledAgent, ask
 from micronode.config.url import OwnerUrl
+from micronode.http.body import BytesBody
 from tests.support.clients import URL
 from tests.support.network import MemoryNetwork, response
 
@@ -124,3 +128,61 @@ class AskTests(SynchronousTestCase):
     def test_whatever_is_wrong_is_a_failure(self) -> None:
         """Nothing is raised, whatever treq makes of a path."""
         self.failureResultOf(self.ask("[:x/"), ValueError)
+
+
+class PooledAgentTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.network = MemoryNetwork()
+        url = OwnerUrl.parse("http://10.0.0.9:5321/v1")
+        self.agent = PooledAgent(OwnerAgent(self.network.reactor, url, connections=2))
+
+    def test_interfaces(self) -> None:
+        verifyObject(IAgent, self.agent)
+        answered = self.agent.request(b"GET", b"http://owner/x", Headers({b"a": [b"b"]}))
+        self.network.accept().send(response(b""))
+        request = self.successResultOf(answered).request
+        verifyObject(IClientRequest, request)
+        self.assertEqual((request.method, request.absoluteURI), (b"GET", b"http://owner/x"))
+
+    def test_what_is_sent(self) -> None:
+        fields = Headers({b"x-thing": [b"1", b"2"], b"connection": [b"close"], b"accept-encoding": [b"gzip"]})
+        fields.addRawHeader(b"host", b"evil")
+        self.agent.request(b"GET", b"http://anybody:1/x?y=z#f", fields)
+        self.assertEqual(
+            self.network.accept().heard(),
+            b"GET /v1/x?y=z HTTP/1.1\r\nHost: 10.0.0.9:5321\r\nAccept-Encoding: identity\r\n"
+            b"X-Thing: 1\r\nX-Thing: 2\r\n\r\n",
+        )
+
+    def test_targets(self) -> None:
+        for uri, target in ((b"http://a", b"/v1/"), (b"http://a/", b"/v1/"), (b"http://a//b", b"/v1//b")):
+            self.agent.request(b"GET", uri)
+            self.assertEqual(self.network.accept().heard().split(b" ")[1], target)
+
+    def test_body(self) -> None:
+        self.agent.request(b"POST", b"http://owner/x", None, BytesBody(b"abc"))
+        heard = self.network.accept().heard()
+        self.assertIn(b"\r\nContent-Length: 3\r\n", heard)
+        self.assertTrue(heard.endswith(b"\r\n\r\nabc"))
+
+    def test_connection_is_used_again(self) -> None:
+        for _ in range(2):
+            answered = self.agent.request(b"GET", b"http://owner/")
+            self.network.serve().send(response(b"", "Set-Cookie: a=b"))
+            self.successResultOf(answered)
+        self.assertEqual(self.network.connects, 1)
+
+    def test_cancel_aborts(self) -> None:
+        answered = self.agent.request(b"GET", b"http://owner/")
+        end = self.network.accept()
+        answered.cancel()
+        self.failureResultOf(answered, CancelledError)
+        self.assertTrue(end.aborted)
+        self.network.settle()
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_failure(self) -> None:
+        answered = self.agent.request(b"GET", b"http://owner/")
+        self.network.refuse()
+        self.failureResultOf(answered, ConnectionRefusedError)
