@@ -18,6 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
+from twisted.web.client import ResponseNeverReceived
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -250,8 +251,15 @@ class OwnersTests(TestCase):
         await self.fails(self.client(url).call(b"GET", b"/"), ErrorCode.BAD_GATEWAY)
 
         self.trust(pem)
-        reply = await self.client(url, timeout_s=5.0).call(b"GET", b"/")
-        self.assertEqual(await reply.read(10), b"hello")
+        client = self.client(url, timeout_s=5.0)
+        for _ in range(2):
+            reply = await client.call(b"GET", b"/")
+            self.assertEqual(await reply.read(10), b"hello")
+        (agent,) = client.settings.agents
+        exchange = agent.exchange(b"GET", b"/", [])
+        self.assertTrue(exchange.reused)
+        exchange.abort()
+        await self.assertFailure(exchange.head, ResponseNeverReceived)
 
 
 def make_certificate(name: str) -> tuple[PrivateCertificate, bytes]:
