@@ -204,12 +204,13 @@ class Assembly(MultiService):
         )
 
     def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
+        deadline_s = config.facets[name].timeout
         if name == "search":
-            return SearchFacet(IndexClient(owners["index"]))
+            return SearchFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         if name == "graph":
-            return GraphFacet(IndexClient(owners["index"]))
+            return GraphFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         return MediaFacet(
-            StorageClient(owners["storage"]),
+            StorageClient(owners["storage"], deadline_s=deadline_s),
             max_object=config.limits.max_object,
             mismatches=self.metrics.integrity_failures("put"),
         )

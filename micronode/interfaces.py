@@ -169,7 +169,9 @@ class IOwnerClient(Interface):
         query: Sequence[tuple[str, str]] | None = None,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
         body: IBodyProducer | None = None,
+        idempotent: bool | None = None,
         deadline_s: float | None = None,
+        caller_s: float | None = None,
     ) -> Deferred[IOwnerReply]:
         """Make one request of the owner.
 
@@ -179,19 +181,24 @@ class IOwnerClient(Interface):
         :param headers: a sequence of (bytes, bytes) pairs, end-to-end only; or None.
         :param body: an :class:`~twisted.web.iweb.IBodyProducer` or None. While it is being sent only
             stall deadlines run; the owner's timeout starts when it was whole.
-        :param deadline_s: seconds this call may take up to the response head; the smaller of it and
-            ``owners.NAME.timeout`` counts.
+        :param idempotent: whether the owner may get it a second time where the first came to nothing; None:
+            GET and HEAD may. A request with a body is never sent again.
+        :param deadline_s: seconds this call may take up to the response head, further tries included; None:
+            ``owners.NAME.timeout``, which bounds each try.
+        :param caller_s: seconds that the caller gives it, which only shortens that. Where they are over,
+            nothing is held against the owner.
         :return: a Deferred that fires with an :class:`IOwnerReply` whatever its status, when the
             response head is there. It fails with NodeError: ``owner_unavailable``, ``owner_timeout``,
             ``bad_gateway``, or the one that *body* failed with. Cancelling it aborts the connection to
             the owner.
         """
 
-    def probe(path: bytes) -> Deferred[bool]:
-        """Ask ``GET path`` (``/readyz``) with a small timeout, outside the concurrency bound.
+    def probe(path: bytes) -> Deferred[str]:
+        """Ask each endpoint ``GET path`` (``/readyz``) with a small timeout, outside the concurrency bound.
 
-        :return: a Deferred that fires with True when the answer was 200, else False. Never fails; cancelled,
-            it fires with False.
+        :return: a Deferred that fires with how the owner is: ``"ok"``; ``"down"``, where no endpoint answers
+            200; ``"degraded"``, where one does not, or its calls fail. Never fails; cancelled, it fires with
+            how the owner was.
         """
 
     def close() -> Deferred[None]:
@@ -254,7 +261,7 @@ class IReadinessCheck(Interface):
     name: str = Attribute("Its key in ``deps``.")
 
     def state() -> str:
-        """Return ``"ok"``, or a word for what is wrong: ``"down"``, ``"starting"``, ``"disabled"``.
+        """Return ``"ok"``, or a word for what is wrong: ``"degraded"``, ``"down"``, ``"starting"``.
 
         Cheap, and never blocks.
         """

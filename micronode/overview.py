@@ -66,7 +66,7 @@ def owners(parts: Assembly) -> Iterator[OwnerStatus]:
             state=health[name].state() if name in health else "starting",
             in_flight=client.inflight,
             limit=client.settings.concurrency,
-            endpoints=len(client.settings.agents),
+            endpoints={"count": len(client.settings.endpoints), "healthy": client.healthy},
         )
 
 

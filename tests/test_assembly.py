@@ -323,7 +323,7 @@ def _facet_timeout(case: ReloadCase, path: str) -> None:
     case.owner()
     case.applied(path, "1s")
     after = case.http(asked)
-    case.owner()
+    case.assertIn(b"\r\nx-micronode-deadline-ms: 1000\r\n", case.owner().heard().lower())
     case.reactor.advance(1.0)
     case.assertIsNone(before.status(), "it keeps the time it began with")
     case.assert_answered(after, 504)

@@ -55,7 +55,8 @@ class OverviewTests(OverviewCase):
         self.assertEqual(set(status["listeners"]), {"http", "admin", "oap"})
         self.assertEqual(status["config"]["sha"], node.config.sha())
         self.assertIn({"facet": "search", "in_use": 0, "limit": 5}, status["gates"])
-        index = {"name": "index", "state": "starting", "in_flight": 0, "limit": 7, "endpoints": 2}
+        endpoints = {"count": 2, "healthy": 0}
+        index = {"name": "index", "state": "starting", "in_flight": 0, "limit": 7, "endpoints": endpoints}
         self.assertIn(index, status["owners"])
         self.assertEqual(status["connections"], {"http": 0, "admin": 0, "oap": 0})
         self.assertEqual(status["subscriptions"], [], "of what is built nothing subscribes")

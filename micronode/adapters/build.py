@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import attrs
-
 from micronode.adapters.agent import OwnerAgent
-from micronode.adapters.owner import OwnerClient, OwnerSettings
+from micronode.adapters.endpoints import Endpoint
+from micronode.adapters.owner import OwnerClient
+from micronode.adapters.settings import OwnerSettings
 from micronode.config.schema import Owner, Timeouts
 from micronode.config.url import OwnerUrl
 from micronode.observability.metrics import Metrics
@@ -19,20 +19,24 @@ _MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024}
 
 
 def owner_settings(
-    owner: Owner, timeouts: Timeouts, reactor: Any, *, known: Iterable[OwnerAgent] = ()
+    owner: Owner, timeouts: Timeouts, reactor: Any, *, known: Iterable[Endpoint] = ()
 ) -> OwnerSettings:
     """Build the settings that *owner* describes; nothing is connected by it.
 
-    :param known: agents that are used again, with their connections, where their URL is one of its.
+    :param known: endpoints that stay, with their connections and all that is known of them, where their
+        URL is one of its.
     :raises Exception: TLS does not take a URL's host.
     """
-    kept = {agent.url: agent for agent in known if not agent.closed}
-    agents = []
+    kept = {endpoint.agent.url: endpoint for endpoint in known if not endpoint.agent.closed}
+    endpoints: dict[OwnerUrl, Endpoint] = {}
     for text in owner.url:
         url = OwnerUrl.parse(text)
-        agents.append(kept.get(url) or OwnerAgent(reactor, url, connections=owner.concurrency))
+        # A URL that is named twice is one endpoint.
+        if url not in endpoints:
+            agent = None if url in kept else OwnerAgent(reactor, url, connections=owner.concurrency)
+            endpoints[url] = kept[url] if agent is None else Endpoint(agent, reactor.seconds)
     return OwnerSettings(
-        agents=tuple(agents),
+        endpoints=tuple(endpoints.values()),
         concurrency=owner.concurrency,
         timeout_s=owner.timeout,
         idle_s=timeouts.idle,
@@ -46,7 +50,7 @@ def make_owner_client(
     """Build the client of the owner *name*."""
     return OwnerClient(
         name,
-        **attrs.asdict(owner_settings(owner, timeouts, reactor), recurse=False),
+        owner_settings(owner, timeouts, reactor),
         reactor=reactor,
         max_body=_MAX_BODY.get(name),
         metrics=metrics,

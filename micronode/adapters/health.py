@@ -1,6 +1,7 @@
-"""Watching an owner: one small question every few seconds, so that ``/readyz`` and the operator know.
+"""Watching an owner: one small question to each endpoint every few seconds.
 
-It only reports. Calls are still tried on an owner that looks dead, since the probe may be wrong.
+``/readyz`` and the operator know by it, and calls go to endpoints that answered. They are still tried on an
+owner that looks dead altogether, since the probe may be wrong.
 """
 
 from __future__ import annotations
@@ -43,13 +44,12 @@ class OwnerHealth(Repeater):
         self._bus = bus or EventBus()
 
     def state(self) -> str:
-        """Return ``starting`` until the first answer, then ``ok`` or ``down``."""
+        """Return ``starting`` until the first answer, then ``ok``, ``degraded`` or ``down``."""
         return self._state
 
     async def _asked(self) -> None:
         try:
-            alive = await self._owner.probe(b"/readyz")
-            state = "ok" if alive else "down"
+            state = await self._owner.probe(b"/readyz")
         except Exception:
             # A defect, or the end: nobody knows how the owner is, so it is not "ok".
             self._enter("down")

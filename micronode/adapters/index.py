@@ -5,17 +5,22 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from micronode.adapters.request import call_headers, segment
+from micronode.adapters.behalf import terms
+from micronode.adapters.request import segment
 from micronode.calls.call import Call
 from micronode.interfaces import IIndexOwner, IOwnerClient, IOwnerReply
 
 
 @implementer(IIndexOwner)
 class IndexClient:
-    """See :class:`~micronode.interfaces.IIndexOwner`."""
+    """See :class:`~micronode.interfaces.IIndexOwner`.
 
-    def __init__(self, owner: IOwnerClient) -> None:
+    :param deadline_s: seconds that a call may take up to the head of its answer: its facet's timeout.
+    """
+
+    def __init__(self, owner: IOwnerClient, *, deadline_s: float | None = None) -> None:
         self._owner = owner
+        self._deadline_s = deadline_s
 
     def resolve(self, call: Call, key: str) -> Deferred[IOwnerReply]:
         """Ask what *key* (``name:…`` or ``b3:…``) stands for."""
@@ -35,4 +40,4 @@ class IndexClient:
 
     def _get(self, call: Call, path: bytes, **query: int) -> Deferred[IOwnerReply]:
         pairs = [(name, str(value)) for name, value in query.items()]
-        return self._owner.call(b"GET", path, query=pairs, headers=call_headers(call))
+        return self._owner.call(b"GET", path, query=pairs, **terms(call, self._deadline_s))

@@ -21,6 +21,10 @@ _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT
 _WRAPPERS = (RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
 
 
+def _nothing(outcome: str) -> None:
+    """What is called when nobody is to hear of it."""
+
+
 class Lease:
     """See the module's docstring.
 
@@ -76,7 +80,9 @@ class Lease:
         if not self.ended:
             self.ended = True
             self.rest()
-            self._released(outcome)
+            # Once, and what it refers to may refer to this.
+            released, self._released = self._released, _nothing
+            released(outcome)
 
     def abort(self, outcome: str = "cancelled") -> None:
         """Close the connection and give the slot back. Idempotent, and harmless once it :meth:`ended`."""
@@ -88,7 +94,7 @@ class Lease:
 
     def fail(self, error: NodeError) -> NodeError:
         """:meth:`abort` because of *error*, and return it."""
-        self.abort(_OUTCOMES.get(error.code, "bad_gateway"))
+        self.abort(outcome_of(error))
         return error
 
     # What the owner did wrong, in words for the caller: they never name an address.
@@ -107,13 +113,23 @@ class Lease:
 
     def unavailable(self, what: str) -> NodeError:
         """Nothing could be asked of it."""
-        return NodeError(
-            ErrorCode.OWNER_UNAVAILABLE, f"owner {self.owner} {what}", retry_after_s=1.0, source=self.owner
-        )
+        return unavailable(self.owner, what)
 
     def bad_answer(self, what: str) -> NodeError:
         """Its answer is of no use."""
         return NodeError(ErrorCode.BAD_GATEWAY, f"owner {self.owner} {what}", source=self.owner)
+
+
+def unavailable(owner: str, what: str, retry_after_s: float = 1.0) -> NodeError:
+    """Return the error of a call that *owner* could not be asked."""
+    return NodeError(
+        ErrorCode.OWNER_UNAVAILABLE, f"owner {owner} {what}", retry_after_s=retry_after_s, source=owner
+    )
+
+
+def outcome_of(error: NodeError) -> str:
+    """Return what ``owner_requests_total`` calls the end of a call that failed with *error*."""
+    return _OUTCOMES.get(error.code, "bad_gateway")
 
 
 def root_cause(failure: Failure) -> BaseException | None:

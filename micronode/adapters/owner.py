@@ -1,33 +1,33 @@
 """The client of one owner service: bounded, with deadlines, and never a surprise for a facet.
 
 Whatever goes wrong comes out as a NodeError whose message names the owner and nothing of its address,
-its bytes or its headers. Connecting moves on to the owner's next URL; a GET or HEAD is sent a second
-time where a kept connection turned out to be closed. Nothing else is ever tried again here.
+its bytes or its headers. What one call goes through is :mod:`micronode.adapters.ownercall`'s; here is what
+all calls share: the endpoints, the permits, the budget of retries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-import attrs
-from twisted.internet import error as net
-from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseNeverReceived
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
+from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from micronode.adapters.agent import OwnerAgent
-from micronode.adapters.lease import Lease, root_cause
-from micronode.adapters.reply import OwnerReply
+from micronode.adapters.attempt import Request
+from micronode.adapters.breaker import Pass
+from micronode.adapters.budget import RetryBudget
+from micronode.adapters.endpoints import Endpoint, Health
+from micronode.adapters.ownercall import OwnerCall
+from micronode.adapters.permits import Permits
+from micronode.adapters.settings import OwnerSettings
 from micronode.adapters.small import ask
-from micronode.adapters.upload import UploadBody
-from micronode.errors import NodeError
+from micronode.adapters.timeleft import TimeLeft
 from micronode.interfaces import IOwnerClient, IOwnerReply
 
 if TYPE_CHECKING:
@@ -35,26 +35,9 @@ if TYPE_CHECKING:
 
 _log = Logger()
 _REPEATABLE: Final = (b"GET", b"HEAD")
-_EMPTY: Final = (204, 304)
 #: A probe asks whether the owner lives: an answer slower than this is no answer.
 _PROBE_S: Final = 2.0
 _PROBE_BYTES: Final = 65_536
-
-
-@attrs.frozen(kw_only=True)
-class OwnerSettings:
-    """What may change about an owner while it is called; a call keeps those that it began with."""
-
-    #: One for each URL; calls go round them.
-    agents: tuple[OwnerAgent, ...]
-    #: Calls at a time. Where more are under way already, it is refused until there are fewer.
-    concurrency: int
-    #: For one call, up to the response head.
-    timeout_s: float
-    #: Between two pieces of a response body.
-    idle_s: float
-    #: How long the owner may take nothing of a request body.
-    stall_s: float
 
 
 @implementer(IOwnerClient)
@@ -63,37 +46,49 @@ class OwnerClient:
 
     Facets hold it for as long as they live; what changes is its :attr:`settings`, as a whole.
 
-    :param agents: and the next four: see :class:`OwnerSettings`.
     :param max_body: bytes of a response body, or None.
+    :param random: picks endpoints, and spreads retries.
     """
 
     def __init__(
         self,
         name: str,
-        agents: Sequence[OwnerAgent],
+        settings: OwnerSettings,
         *,
         reactor: Any,
-        concurrency: int,
-        timeout_s: float,
-        idle_s: float,
-        stall_s: float,
         max_body: int | None,
         metrics: Metrics,
+        random: Random | None = None,
     ) -> None:
         self.name = name
-        #: Calls that hold a slot.
-        self.inflight = 0
-        self.settings = OwnerSettings(
-            agents=tuple(agents),
-            concurrency=concurrency,
-            timeout_s=timeout_s,
-            idle_s=idle_s,
-            stall_s=stall_s,
-        )
         self.max_body = max_body
         self.clock: IReactorTime = reactor
         self.metrics = metrics
-        self._turn = 0
+        self.random = random or Random()  # noqa: S311  # nothing secret depends on it
+        self.permits = Permits(self.clock, settings.concurrency, settings.queue)
+        self.budget = RetryBudget(self.clock.seconds)
+        self._settings = settings
+
+    @property
+    def settings(self) -> OwnerSettings:
+        """What holds for calls that begin now."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: OwnerSettings) -> None:
+        self._settings = settings
+        self.permits.resize(settings.concurrency, settings.queue)
+        self._show_breaker()
+
+    @property
+    def inflight(self) -> int:
+        """Calls that hold a permit."""
+        return self.permits.in_use
+
+    @property
+    def healthy(self) -> int:
+        """How many endpoints are well: their health checks succeed, and so do their calls."""
+        return sum(endpoint.is_well for endpoint in self._settings.endpoints)
 
     def call(
         self,
@@ -103,158 +98,93 @@ class OwnerClient:
         query: Sequence[tuple[str, str]] | None = None,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
         body: IBodyProducer | None = None,
+        idempotent: bool | None = None,
         deadline_s: float | None = None,
+        caller_s: float | None = None,
     ) -> Deferred[IOwnerReply]:
         """Make one request; see :class:`~micronode.interfaces.IOwnerClient`."""
-        settings = self.settings
-        lease = Lease(
-            self.name, self.clock, idle_s=settings.idle_s, max_body=self.max_body, released=self._released
+        settings = self._settings
+        request = Request(
+            method=method,
+            target=path if not query else path + b"?" + urlencode(query).encode("ascii"),
+            headers=headers or (),
+            body=body,
+            repeatable=body is None and (method in _REPEATABLE if idempotent is None else idempotent),
         )
-        if self.inflight >= settings.concurrency:
-            self.metrics.owner_requests(self.name, "unavailable").inc()
-            return fail(lease.unavailable("has all the calls it can take"))
-        self.inflight += 1
-        target = path if not query else path + b"?" + urlencode(query).encode("ascii")
-        timeout_s = settings.timeout_s if deadline_s is None else min(deadline_s, settings.timeout_s)
-        call = _OwnerCall(self, lease, method, target, headers or (), body, timeout_s)
-        call.begin(self._in_turn(settings.agents))
-        return call.answered
+        time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s)
+        call = OwnerCall(self, settings, request, time_left)
+        answered = call.answered
+        assert answered is not None
+        if self.permits.try_acquire():
+            call.begin()
+        else:
+            call.begin_after(self.permits.wait(min(settings.wait_s, time_left.of_call)))
+        return answered
 
-    def probe(self, path: bytes) -> Deferred[bool]:
-        """Whether one of its URLs answers 200; see :class:`~micronode.interfaces.IOwnerClient`."""
-        asked = [self._ask(agent, path) for agent in self.settings.agents]
-        return gatherResults(asked).addCallbacks(any, lambda _: False)
+    def probe(self, path: bytes) -> Deferred[str]:
+        """Ask each endpoint how it is; see :class:`~micronode.interfaces.IOwnerClient`."""
+        endpoints = self._settings.endpoints
+        asked = [self._ask(endpoint, path) for endpoint in endpoints]
+
+        def state(_: object) -> str:
+            if not any(endpoint.health is Health.UP for endpoint in endpoints):
+                return "down"
+            return "ok" if all(endpoint.is_well for endpoint in endpoints) else "degraded"
+
+        return gatherResults(asked, consumeErrors=True).addBoth(state)
 
     def close(self) -> Deferred[None]:
         """Close idle connections; see :class:`~micronode.interfaces.IOwnerClient`."""
-        return gatherResults([agent.close() for agent in self.settings.agents]).addCallback(lambda _: None)
+        closing = [agent.close() for agent in self._settings.agents]
+        return gatherResults(closing).addCallback(lambda _: None)
 
-    def _ask(self, agent: OwnerAgent, path: bytes) -> Deferred[bool]:
-        deadline_s = min(self.settings.timeout_s, _PROBE_S)
-        asking = ask(agent, self.clock, path.decode("ascii"), deadline_s=deadline_s, max_bytes=_PROBE_BYTES)
-        return asking.addCallbacks(lambda answer: answer[0] == 200, lambda _: False)
+    def _ask(self, endpoint: Endpoint, path: bytes) -> Deferred[None]:
+        deadline_s = min(self._settings.timeout_s, _PROBE_S)
+        asking = ask(
+            endpoint.agent, self.clock, path.decode("ascii"), deadline_s=deadline_s, max_bytes=_PROBE_BYTES
+        )
 
-    def _in_turn(self, agents: tuple[OwnerAgent, ...]) -> list[OwnerAgent]:
-        """Return *agents*, whose turn it is first."""
-        turn = self._turn % len(agents)
-        self._turn = turn + 1
-        return [*agents[turn:], *agents[:turn]]
+        def heard(answer: tuple[int, bytes]) -> None:
+            endpoint.health = Health.UP if answer[0] == 200 else Health.DOWN
 
-    def _released(self, outcome: str) -> None:
-        self.inflight -= 1
+        def failed(failure: Failure) -> None:
+            if failure.check(CancelledError) is None:
+                endpoint.health = Health.DOWN
+
+        return asking.addCallbacks(heard, failed)
+
+    # For its calls
+
+    def count(self, outcome: str) -> None:
+        """A call has ended."""
         self.metrics.owner_requests(self.name, outcome).inc()
 
+    def answered(self, endpoint: Endpoint, entered: Pass) -> None:
+        """A call of *endpoint* got the head of a good answer."""
+        was = endpoint.breaker.is_closed
+        endpoint.breaker.answered(entered)
+        if endpoint.breaker.is_closed != was:
+            self._tell_breaker(endpoint)
 
-class _OwnerCall:
-    """One call, from taking the slot to the response head."""
+    def judge(self, endpoint: Endpoint, entered: Pass, well: bool | None) -> None:
+        """Tell how a call of *endpoint* went; see :meth:`~micronode.adapters.endpoints.Endpoint.judge`."""
+        was = endpoint.breaker.is_closed
+        ejected_s = endpoint.judge(entered, well, self._settings.endpoints)
+        if endpoint.breaker.is_closed != was:
+            self._tell_breaker(endpoint)
+        if ejected_s is not None:
+            url = str(endpoint.agent.url)
+            _log.warn("owner_endpoint_ejected", owner=self.name, endpoint=url, seconds=ejected_s)
 
-    def __init__(
-        self,
-        client: OwnerClient,
-        lease: Lease,
-        method: bytes,
-        target: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-        body: IBodyProducer | None,
-        timeout_s: float,
-    ) -> None:
-        self._client = client
-        self._lease = lease
-        self._method = method
-        self._target = target
-        self._fields = headers
-        self._timeout_s = timeout_s
-        self._began = client.clock.seconds()
-        self._agents: list[OwnerAgent] = []
-        self._repeated = False
-        stall_s = client.settings.stall_s
-        self._body = None if body is None else UploadBody(body, client.clock, stall_s, self._upload_stalled)
-        self.answered: Deferred[IOwnerReply] = Deferred(lambda _: lease.abort())
+    def _tell_breaker(self, endpoint: Endpoint) -> None:
+        is_closed = endpoint.breaker.is_closed
+        log = _log.info if is_closed else _log.warn
+        reason = "closed" if is_closed else "opened"
+        log("owner_breaker", owner=self.name, endpoint=str(endpoint.agent.url), reason=reason)
+        self._show_breaker()
 
-    def begin(self, agents: list[OwnerAgent]) -> None:
-        """Send it, trying *agents* in order until one connects."""
-        self._agents = agents
-        if self._body is None:
-            self._start_deadline()
-        self._send()
-
-    def _send(self, *, fresh: bool = False) -> None:
-        headers = Headers()
-        headers.addRawHeader(b"accept-encoding", b"identity")
-        for name, value in self._fields:
-            headers.addRawHeader(name, value)
-        exchange = self._agents[0].exchange(
-            self._method, self._target, headers, self._body, fresh=fresh, on_written=self._written
-        )
-        self._lease.exchange = exchange
-        exchange.head.addCallbacks(self._got_head, self._failed)
-
-    def _start_deadline(self) -> None:
-        self._lease.watch(self._timeout_s, lambda: self._fail(self._lease.too_slow()))
-
-    def _written(self) -> None:
-        if self._body is not None and not self._lease.ended and not self.answered.called:
-            # How long an upload took says nothing about the owner.
-            self._began = self._client.clock.seconds()
-            self._start_deadline()
-
-    def _upload_stalled(self) -> None:
-        self._fail(self._lease.unavailable("does not take the request's body"))
-
-    def _got_head(self, response: IResponse) -> None:
-        lease, client = self._lease, self._client
-        if lease.ended:
-            return
-        lease.rest()
-        client.metrics.owner_latency(client.name).observe(client.clock.seconds() - self._began)
-        status = response.code
-        if not 200 <= status <= 599:
-            self._fail(lease.bad_answer("answered with a status that is none"))
-            return
-        lease.outcome = "ok" if status < 400 else "client_error" if status < 500 else "server_error"
-        empty = self._method == b"HEAD" or status in _EMPTY
-        reply = OwnerReply(
-            lease, response, empty=empty, mismatches=client.metrics.integrity_failures("relay")
-        )
-        if not empty and lease.max_body is not None and (reply.length or 0) > lease.max_body:
-            self._fail(lease.bad_answer("answered more than it may"))
-            return
-        self.answered.callback(reply)
-
-    def _failed(self, failure: Failure) -> None:
-        lease, exchange = self._lease, self._lease.exchange
-        if lease.ended or exchange is None:
-            return
-        cause = root_cause(failure)
-        if not exchange.connected and len(self._agents) > 1:
-            self._agents = self._agents[1:]
-            self._send()
-        elif (
-            exchange.reused
-            and not self._repeated
-            and self._method in _REPEATABLE
-            and failure.check(ResponseNeverReceived)
-        ):
-            self._repeated = True
-            self._send(fresh=True)
-        else:
-            _log.debug(
-                "owner_failed", owner=lease.owner, connected=exchange.connected, reason=type(cause).__name__
-            )
-            self._fail(self._error(cause, connected=exchange.connected))
-
-    def _error(self, cause: BaseException | None, *, connected: bool) -> NodeError:
-        lease = self._lease
-        if isinstance(cause, NodeError):
-            # The request's body failed: whoever produces it knows why.
-            return cause
-        if connected:
-            return lease.bad_answer("closed the connection, or what it answered is not HTTP")
-        if isinstance(cause, (net.TimeoutError, net.TCPTimedOutError, net.ConnectingCancelledError)):
-            return lease.too_slow()
-        return lease.unavailable("cannot be reached")
-
-    def _fail(self, error: NodeError) -> None:
-        if not self._lease.ended:
-            self._lease.fail(error)
-            self.answered.errback(error)
+    def _show_breaker(self) -> None:
+        """Show whether no endpoint takes calls as they come."""
+        endpoints = self._settings.endpoints
+        is_open = bool(endpoints) and not any(endpoint.breaker.is_closed for endpoint in endpoints)
+        self.metrics.owner_breaker_open(self.name).set(is_open)

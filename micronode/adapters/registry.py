@@ -17,8 +17,10 @@ from twisted.logger import Logger
 
 from micronode.adapters.agent import OwnerAgent
 from micronode.adapters.build import make_owner_client, owner_settings
+from micronode.adapters.endpoints import keep_one
 from micronode.adapters.health import OwnerHealth
-from micronode.adapters.owner import OwnerClient, OwnerSettings
+from micronode.adapters.owner import OwnerClient
+from micronode.adapters.settings import OwnerSettings
 from micronode.bus import EventBus, HealthChanged
 from micronode.config.schema import Owner, Timeouts
 from micronode.observability.metrics import Metrics
@@ -75,7 +77,7 @@ class Owners(MultiService):
                 client = make_owner_client(name, owner, timeouts, self._reactor, self._metrics)
                 settings[name] = client.settings
             else:
-                known = client.settings.agents
+                known = client.settings.endpoints
                 settings[name] = owner_settings(owner, timeouts, self._reactor, known=known)
             clients[name] = client
         return Prepared(clients, settings)
@@ -88,7 +90,8 @@ class Owners(MultiService):
         """
         before = [client.settings for client in self.clients.values()]
         for name, client in prepared.clients.items():
-            client.settings = prepared.settings[name]
+            client.settings = settings = prepared.settings[name]
+            keep_one(settings.endpoints)
             self._known[name] = client
         self.clients = prepared.clients
         used = {id(agent) for settings in prepared.settings.values() for agent in settings.agents}

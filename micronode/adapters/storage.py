@@ -6,17 +6,22 @@ from twisted.internet.defer import Deferred
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from micronode.adapters.request import call_headers, segment
+from micronode.adapters.behalf import Terms, terms
+from micronode.adapters.request import segment
 from micronode.calls.call import Call
 from micronode.interfaces import IOwnerClient, IOwnerReply, IStorageOwner
 
 
 @implementer(IStorageOwner)
 class StorageClient:
-    """See :class:`~micronode.interfaces.IStorageOwner`."""
+    """See :class:`~micronode.interfaces.IStorageOwner`.
 
-    def __init__(self, owner: IOwnerClient) -> None:
+    :param deadline_s: seconds that a call may take up to the head of its answer: its facet's timeout.
+    """
+
+    def __init__(self, owner: IOwnerClient, *, deadline_s: float | None = None) -> None:
         self._owner = owner
+        self._deadline_s = deadline_s
 
     def get(
         self, call: Call, cid: str, *, byte_range: str | None = None, if_none_match: str | None = None
@@ -30,15 +35,19 @@ class StorageClient:
 
     def put(self, call: Call, body: IBodyProducer | None, *, content_type: str) -> Deferred[IOwnerReply]:
         """Store *body*."""
-        headers = [*call_headers(call), (b"content-type", content_type.encode("ascii"))]
-        return self._owner.call(b"POST", b"/o", headers=headers, body=body)
+        asked = self._terms(call, ("content-type", content_type))
+        return self._owner.call(b"POST", b"/o", body=body, **asked)
 
     def _object(
         self, method: bytes, call: Call, cid: str, byte_range: str | None, if_none_match: str | None
     ) -> Deferred[IOwnerReply]:
-        headers = call_headers(call)
-        if byte_range is not None:
-            headers.append((b"range", byte_range.encode("ascii")))
-        if if_none_match is not None:
-            headers.append((b"if-none-match", if_none_match.encode("ascii")))
-        return self._owner.call(method, b"/o/" + segment(cid), headers=headers)
+        asked = self._terms(call, ("range", byte_range), ("if-none-match", if_none_match))
+        return self._owner.call(method, b"/o/" + segment(cid), **asked)
+
+    def _terms(self, call: Call, *fields: tuple[str, str | None]) -> Terms:
+        """Return the terms of *call* with those *fields* that are there."""
+        asked = terms(call, self._deadline_s)
+        asked["headers"] += [
+            (name.encode("ascii"), value.encode("ascii")) for name, value in fields if value is not None
+        ]
+        return asked

@@ -46,6 +46,8 @@ class Call:
     body_done: Deferred[None] | None = None
     tenant: bytes = NO_TENANT
     capability: str | None = None
+    #: The id of the token that *capability* is, 32 hex digits, once it was verified.
+    token_id: str | None = None
     #: W3C trace context, as the caller sent it (validated), for the owner's request.
     traceparent: str | None = None
     idempotency_key: str | None = None

@@ -127,6 +127,11 @@ class Operation:
         if self.subscribes and self.body is not BodyRule.NONE:
             raise ValueError(f"operation {self.name} subscribes, so it takes no request body")
 
+    @property
+    def idempotent(self) -> bool:
+        """Whether the owner may be asked twice for one call: it reads, and its method says so, too."""
+        return self.access is Access.READ and self.method in ("GET", "HEAD")
+
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments checked, with defaults; unknown ones are ignored.
 

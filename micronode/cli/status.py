@@ -92,13 +92,19 @@ def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "owners",
             _list(
-                (each["name"], f"{each['state']} {each['in_flight']}/{each['limit']}")
+                (each["name"], f"{each['state']} {each['in_flight']}/{each['limit']}{_endpoints(each)}")
                 for each in answer["owners"]
             ),
         )
     streams = f" ({answer['oap_streams']} streams)" if answer["oap_streams"] else ""
     yield "connections", _list(answer["connections"].items()) + streams
     yield "reactor lag", f"{answer['reactor_lag_s'] * 1000:.1f} ms"
+
+
+def _endpoints(owner: dict[str, Any]) -> str:
+    """Return how many endpoints of *owner* are well, where it has more than one."""
+    count, healthy = owner["endpoints"]["count"], owner["endpoints"]["healthy"]
+    return f" ({healthy} of {count} endpoints)" if count > 1 else ""
 
 
 def _list(pairs: Any) -> str:

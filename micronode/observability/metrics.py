@@ -94,6 +94,12 @@ class Metrics:
         self.owner_latency = self._histograms(
             "owner_latency_seconds", "Time to the owner's response head.", ["owner"]
         )
+        self.owner_retries = self._counters(
+            "owner_retries_total", "Further tries of requests made of owners.", ["owner"]
+        )
+        self.owner_breaker_open = self._gauges(
+            "owner_breaker_open", "1 while no endpoint of an owner is called as calls come.", ["owner"]
+        )
         self.integrity_failures = self._counters(
             "integrity_failure_total", "Bodies that did not match their address.", ["stage"]
         )
@@ -175,6 +181,8 @@ class Metrics:
             for outcome in OWNER_OUTCOMES:
                 self.owner_requests(owner, outcome)
             self.owner_latency(owner)
+            self.owner_retries(owner)
+            self.owner_breaker_open(owner)
 
     def add_routes(self, names: Iterable[str]) -> None:
         """Show the routes *names*: operations, and routes of the admin plane."""

@@ -43,12 +43,12 @@ class OwnerStatus:
     """One owner service as its client sees it."""
 
     name: str
-    #: ``starting``, ``ok``, ``down``.
+    #: ``starting``, ``ok``, ``degraded``, ``down``.
     state: str
     in_flight: int
     limit: int
-    #: How many URLs it has.
-    endpoints: int
+    #: ``count``: how many URLs it has; ``healthy``: of how many the health check and the calls succeed.
+    endpoints: Mapping[str, int]
 
 
 @attrs.frozen(kw_only=True)

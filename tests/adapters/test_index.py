@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.adapters.index import IndexClient
+from micronode.facets.search import SearchFacet
 from micronode.interfaces import IIndexOwner
-from tests.support.calls import make_call
+from tests.support.calls import make_call, operation_of
 from tests.support.owners import StubIndexOwner, StubOwnerClient, StubReply
 
 
@@ -18,7 +19,10 @@ class IndexClientTests(SynchronousTestCase):
 
     def test_requests(self) -> None:
         owner = StubOwnerClient()
-        index, call = IndexClient(owner), make_call(request_id="abc")
+        index = IndexClient(owner, deadline_s=3.0)
+        call = make_call(
+            operation_of(SearchFacet(index), "query"), {"q": "x"}, request_id="abc", deadline_s=9.0
+        )
         asked = (
             index.resolve(call, "name:a/b"),
             index.providers(call, "b3:00", limit=7),
@@ -38,3 +42,4 @@ class IndexClientTests(SynchronousTestCase):
         )
         for made in owner.calls:
             self.assertEqual((made["headers"], made["body"]), ([(b"x-request-id", b"abc")], None))
+        self.assertEqual(owner.terms, [(True, 3.0, 9.0)] * 4)

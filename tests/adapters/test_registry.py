@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.adapters.endpoints import Health
 from micronode.adapters.health import INTERVAL_S
 from micronode.adapters.registry import Owners
 from micronode.bus import EventBus, HealthChanged
@@ -82,6 +83,51 @@ class ChangeTests(OwnersCase):
             asked.add(self.network.destination())
         self.assertEqual(asked, {("10.0.0.1", 1), ("10.0.0.2", 2)})
 
+    def test_what_is_known_of_an_endpoint_stays_with_its_url(self) -> None:
+        self.take(index={"url": (ONE, TWO)})
+        one, two = self.owners.clients["index"].settings.endpoints
+        one.health = Health.DOWN
+        two.rest(5.0)
+        called = self.call()
+        self.take(index={"url": ("http://10.0.0.3:3", TWO, ONE), "concurrency": 7})
+        three, *others = self.owners.clients["index"].settings.endpoints
+        self.assertEqual(others, [two, one])
+        self.assertEqual((three.health, three.in_flight), (Health.UNKNOWN, 0))
+        self.assertEqual((one.health, two.rest_s, one.in_flight + two.in_flight), (Health.DOWN, 5.0, 1))
+        called.cancel()
+        self.failureResultOf(called)
+        self.assertEqual(one.in_flight + two.in_flight, 0)
+
+    def test_a_url_that_is_named_twice_is_one_endpoint(self) -> None:
+        for _ in range(2):
+            self.take(index={"url": (ONE, TWO, ONE)})
+            self.assertEqual(len(self.owners.clients["index"].settings.endpoints), 2)
+
+    def test_one_endpoint_is_let_in_again_where_the_good_one_goes(self) -> None:
+        self.take(index={"url": (ONE, TWO)})
+        one, two = self.owners.clients["index"].settings.endpoints
+        for _ in range(5):
+            one.judge(one.enter(), False, (one, two))
+        self.assertTrue(one.outlier.ejected)
+        self.take(index=ONE)
+        self.assertFalse(one.outlier.ejected)
+
+    def test_the_breaker_shows_what_is_there_now(self) -> None:
+        self.take(index=ONE)
+        client = self.owners.clients["index"]
+        (one,) = client.settings.endpoints
+        for _ in range(10):
+            client.judge(one, one.enter(), False)
+        shown = client.metrics.owner_breaker_open("index")
+        self.assertEqual(shown.value, 1)
+        self.take(index={"url": (ONE,), "concurrency": 3})
+        self.assertEqual(shown.value, 1)
+        self.take(index={"url": (ONE, TWO)})
+        self.assertEqual(shown.value, 0)
+        self.take(index=ONE)
+        self.assertEqual(shown.value, 1)
+        self.assert_unavailable(self.call())
+
     def test_a_url_is_removed_with_a_call_in_flight(self) -> None:
         self.take(index=ONE)
         idle, busy = self.call(), self.call()
@@ -100,9 +146,10 @@ class ChangeTests(OwnersCase):
     def test_a_call_that_has_yet_to_connect_keeps_the_agents_it_began_with(self) -> None:
         self.take(index={"url": (ONE, TWO)})
         called = self.call()
+        first = self.network.destination()
         self.take(index="http://10.0.0.3:3")
         self.network.refuse()
-        self.assertEqual(self.network.destination(), ("10.0.0.2", 2))
+        self.assertEqual({first, self.network.destination()}, {("10.0.0.1", 1), ("10.0.0.2", 2)})
         end = self.network.accept()
         self.answer(end, called)
         self.network.settle()

@@ -6,9 +6,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.adapters.storage import StorageClient
+from micronode.facets.media import MediaFacet
 from micronode.interfaces import IStorageOwner
 from tests.adapters.test_owner import SpyBody
-from tests.support.calls import make_call
+from tests.support.calls import make_call, operation_of
 from tests.support.owners import StubOwnerClient, StubReply, StubStorageOwner
 
 CID = "b3:" + "0" * 64
@@ -23,13 +24,15 @@ class StorageClientTests(SynchronousTestCase):
 
     def test_requests(self) -> None:
         owner = StubOwnerClient("storage")
-        storage, call, body = StorageClient(owner), make_call(), SpyBody()
+        storage, body = StorageClient(owner, deadline_s=3.0), SpyBody()
+        media = MediaFacet(storage, max_object=100, mismatches=None)
+        call, put = (make_call(operation_of(media, op), {"cid": CID}) for op in ("get", "put"))
         storage.get(call, CID)
         storage.get(call, CID, byte_range="bytes=0-9", if_none_match='"00"')
         storage.head(call, CID)
         storage.head(call, CID, if_none_match='"00"')
-        storage.put(call, body, content_type="text/plain")
-        storage.put(call, None, content_type="text/plain")
+        storage.put(put, body, content_type="text/plain")
+        storage.put(put, None, content_type="text/plain")
         self.assertEqual(
             [(made["method"], made["path"], made["headers"], made["body"]) for made in owner.calls],
             [
@@ -41,3 +44,4 @@ class StorageClientTests(SynchronousTestCase):
                 (b"POST", b"/o", [REQUEST_ID, (b"content-type", b"text/plain")], None),
             ],
         )
+        self.assertEqual(owner.terms, [(True, 3.0, None)] * 4 + [(False, 3.0, None)] * 2)

@@ -128,6 +128,19 @@ class ArgumentTests(SynchronousTestCase):
                 self.assertNotIn(value, self.refusal(argument.check, value, argument))
 
 
+class IdempotentTests(SynchronousTestCase):
+    def test_what_reads_and_says_so(self) -> None:
+        for method, access, expected in (
+            ("GET", Access.READ, True),
+            ("HEAD", Access.READ, True),
+            ("GET", Access.WRITE, False),
+            ("POST", Access.READ, False),
+            ("POST", Access.WRITE, False),
+        ):
+            operation = make_operation(method=method, access=access)
+            self.assertIs(operation.idempotent, expected, (method, access))
+
+
 class BindTests(SynchronousTestCase):
     """Operation.bind and bind_text."""
 

@@ -27,7 +27,15 @@ STATUS: dict[str, Any] = {
     },
     "gates": [{"facet": "graph", "in_use": 1, "limit": 128}, {"facet": "search", "in_use": 0, "limit": 96}],
     "subscriptions": [],
-    "owners": [{"name": "index", "state": "down", "in_flight": 3, "limit": 64, "endpoints": 2}],
+    "owners": [
+        {
+            "name": "index",
+            "state": "down",
+            "in_flight": 3,
+            "limit": 64,
+            "endpoints": {"count": 2, "healthy": 0},
+        }
+    ],
     "connections": {"http": 1, "admin": 2, "oap": 3},
     "oap_streams": 4,
     "reactor_lag_s": 0.00123,
@@ -58,7 +66,7 @@ class StatusTests(CommandTestCase):
                 "  reloads       2 applied, 1 refused; the last refused at 2025-06-15T16:00Z: f:1: no; fix",
                 "  restart for   http.listen, oap.listen",
                 "  calls         graph 1/128, search 0/96",
-                "  owners        index down 3/64",
+                "  owners        index down 3/64 (0 of 2 endpoints)",
                 "  connections   http 1, admin 2, oap 3 (4 streams)",
                 "  reactor lag   1.2 ms",
             ],

@@ -23,7 +23,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from micronode.adapters.agent import OwnerAgent
+from micronode.adapters.endpoints import Endpoint
 from micronode.adapters.owner import OwnerClient
+from micronode.adapters.settings import OwnerSettings
 from micronode.calls.call import ResponseHead
 from micronode.config.url import OwnerUrl
 from micronode.errors import ErrorCode, NodeError
@@ -60,11 +62,16 @@ class OwnersTests(TestCase):
             "timeout_s": 0.5,
             "idle_s": 0.3,
             "stall_s": 0.3,
-            "max_body": None,
         }
-        settings.update(changes)
-        agent = OwnerAgent(reactor, OwnerUrl.parse(url), connections=8)
-        client = OwnerClient("storage", [agent], reactor=reactor, metrics=make_metrics(), **settings)
+        max_body = changes.pop("max_body", None)
+        endpoint = Endpoint(OwnerAgent(reactor, OwnerUrl.parse(url), connections=8), reactor.seconds)
+        client = OwnerClient(
+            "storage",
+            OwnerSettings(endpoints=(endpoint,), **(settings | changes)),
+            reactor=reactor,
+            max_body=max_body,
+            metrics=make_metrics(),
+        )
         self.clients.append(client)
         return client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
@@ -23,6 +24,9 @@ reactor: Any = installed_reactor
 TENANT = bytes(range(0xA0, 0xB0))
 OTHER = "0123456789abcdef" * 2
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+#: Of a facet that has five seconds.
+OUR_DEADLINE = re.compile(r"x-micronode-deadline-ms: (?:[34][0-9]{3}|5000)")
 
 
 class _Heard(BadProtocol):
@@ -47,9 +51,10 @@ class SpyOwner(BadOwner):
         self.heads: list[str] = []
 
     def fields(self) -> list[str]:
-        """Return the lines of ours that the last call had."""
+        """Return the lines of ours that the last call had, but for its id and the node's own deadline."""
         *_, head = [head for head in self.heads if not head.startswith("get /readyz ")]
-        return [line for line in head.split("\r\n") if line.startswith("x-") and "request-id" not in line]
+        lines = [line for line in head.split("\r\n") if line.startswith("x-") and "request-id" not in line]
+        return [line for line in lines if not OUR_DEADLINE.fullmatch(line)]
 
 
 class TenantTests(TestCase):
@@ -121,7 +126,13 @@ class TenantTests(TestCase):
 
     async def test_what_only_the_node_may_say(self) -> None:
         """Fields of that name that a caller sends reach nobody, with a tenant or without."""
-        forged = (f"X-Micronode-Tenant: {OTHER}", "x-micronode-verified: true", "X-MICRONODE-Anything: 1")
+        forged = (
+            f"X-Micronode-Tenant: {OTHER}",
+            "x-micronode-verified: true",
+            "X-MICRONODE-Anything: 1",
+            "X-Micronode-Deadline-Ms: 1",
+            f"X-Micronode-Token-Id: {OTHER}",
+        )
         self.assertEqual((await self.over_http(*forged)).status, 200)
         self.assertEqual(self.owner.fields(), [])
         self.assertEqual((await self.over_http(*forged, f"X-Tenant-ID: {TENANT.hex()}")).status, 200)

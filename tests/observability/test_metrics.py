@@ -41,6 +41,8 @@ GOLDEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "oap_rejects_total": ("counter", ("reason",)),
     "owner_requests_total": ("counter", ("owner", "outcome")),
     "owner_latency_seconds": ("histogram", ("owner",)),
+    "owner_retries_total": ("counter", ("owner",)),
+    "owner_breaker_open": ("gauge", ("owner",)),
     "integrity_failure_total": ("counter", ("stage",)),
     "ron_facet_requests_total": ("counter", ("facet", "result")),
     "ready_state": ("gauge", ()),
@@ -257,7 +259,11 @@ class PrewarmTests(SynchronousTestCase):
                 for owner in OWNERS
                 for outcome in OWNER_OUTCOMES
             ),
-            *(("owner_latency_seconds_count", {"owner": owner}) for owner in OWNERS),
+            *(
+                (name, {"owner": owner})
+                for name in ("owner_latency_seconds_count", "owner_retries_total", "owner_breaker_open")
+                for owner in OWNERS
+            ),
             *(
                 ("ron_facet_requests_total", {"facet": facet, "result": result})
                 for facet in FACETS

@@ -56,7 +56,15 @@ class StatusTests(SynchronousTestCase):
             listeners=lambda: {"admin": "127.0.0.1:5311"},
             gates=lambda: {"graph": self.gate},
             subscriptions=dict,
-            owners=lambda: [OwnerStatus(name="index", state=self.down, in_flight=1, limit=64, endpoints=2)],
+            owners=lambda: [
+                OwnerStatus(
+                    name="index",
+                    state=self.down,
+                    in_flight=1,
+                    limit=64,
+                    endpoints={"count": 2, "healthy": 0},
+                )
+            ],
             connections=lambda: {"http": 1, "admin": 2, "oap": 3},
             lag_s=lambda: 0.0123456789,
             last_reload=lambda: self.last,
@@ -101,7 +109,15 @@ class StatusTests(SynchronousTestCase):
                 "listeners": {"admin": "127.0.0.1:5311"},
                 "gates": [{"facet": "graph", "in_use": 1, "limit": 128}],
                 "subscriptions": [],
-                "owners": [{"name": "index", "state": "down", "in_flight": 1, "limit": 64, "endpoints": 2}],
+                "owners": [
+                    {
+                        "name": "index",
+                        "state": "down",
+                        "in_flight": 1,
+                        "limit": 64,
+                        "endpoints": {"count": 2, "healthy": 0},
+                    }
+                ],
                 "connections": {"http": 1, "admin": 2, "oap": 3},
                 "oap_streams": 4,
                 "reactor_lag_s": 0.012346,

@@ -99,6 +99,8 @@ class StubOwnerClient:
         self.name = name
         self.reply: StubReply | NodeError = reply or StubReply(200, b"{}", content_type="application/json")
         self.calls: list[dict[str, Any]] = []
+        #: Of each call: whether it is idempotent, its deadline and its caller's.
+        self.terms: list[tuple[bool | None, float | None, float | None]] = []
         self.alive = True
         self.closed = False
 
@@ -110,18 +112,21 @@ class StubOwnerClient:
         query: Sequence[tuple[str, str]] | None = None,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
         body: IBodyProducer | None = None,
+        idempotent: bool | None = None,
         deadline_s: float | None = None,
+        caller_s: float | None = None,
     ) -> Deferred[IOwnerReply]:
         """See IOwnerClient."""
         asked = {"method": method, "path": path, "query": query, "headers": headers, "body": body}
         self.calls.append(asked)
+        self.terms.append((idempotent, deadline_s, caller_s))
         if isinstance(self.reply, NodeError):
             return fail(self.reply)
         return succeed(self.reply)
 
-    def probe(self, path: bytes) -> Deferred[bool]:
+    def probe(self, path: bytes) -> Deferred[str]:
         """See IOwnerClient."""
-        return succeed(self.alive)
+        return succeed("ok" if self.alive else "down")
 
     def close(self) -> Deferred[None]:
         """See IOwnerClient."""

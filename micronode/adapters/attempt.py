@@ -1,0 +1,114 @@
+"""One request of one endpoint of an owner: what is sent, and what its failure means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Final, NamedTuple
+
+import attrs
+from twisted.internet import error as net
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseNeverReceived
+from twisted.web.iweb import IBodyProducer
+
+from micronode.adapters.agent import Exchange
+from micronode.adapters.breaker import Pass
+from micronode.adapters.endpoints import Endpoint
+from micronode.adapters.lease import Lease, root_cause
+from micronode.adapters.pool import TooManyConnectionsError
+from micronode.adapters.upload import UploadBody
+from micronode.errors import NodeError
+
+_log = Logger()
+_IDENTITY: Final = (b"accept-encoding", b"identity")
+_TOO_SLOW: Final = (net.TimeoutError, net.TCPTimedOutError, net.ConnectingCancelledError)
+
+
+class Request(NamedTuple):
+    """What is asked of an owner; see :class:`~micronode.interfaces.IOwnerClient`."""
+
+    method: bytes
+    target: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    body: IBodyProducer | None
+    #: Whether it may be sent again after an endpoint may have seen it.
+    repeatable: bool
+
+
+class Loss(Enum):
+    """How an attempt came to nothing."""
+
+    #: No connection: the endpoint cannot have seen anything of the request.
+    NOT_CONNECTED = "not connected"
+    #: The same, since the node has as many connections as it may.
+    NO_ROOM = "no room"
+    #: A kept connection turned out to be closed.
+    STALE = "stale"
+    #: Not one byte of an answer came.
+    UNANSWERED = "unanswered"
+    #: An answer had begun.
+    BROKEN = "broken"
+    #: The request cannot be sent, or its body failed; the endpoint has no part in it.
+    NO_REQUEST = "no request"
+
+
+#: Losses that are held against the endpoint. A kept connection may always have been closed meanwhile.
+BLAMED: Final = frozenset((Loss.NOT_CONNECTED, Loss.UNANSWERED, Loss.BROKEN))
+#: Those before which nothing was sent.
+UNCONNECTED: Final = frozenset((Loss.NOT_CONNECTED, Loss.NO_ROOM))
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """See the module's docstring."""
+
+    endpoint: Endpoint
+    entered: Pass
+    lease: Lease
+    #: When it began, or, where it has a body, when that was whole.
+    began: float
+    #: Whether the call ends with it.
+    is_last: bool = True
+
+    def send(
+        self,
+        request: Request,
+        body: UploadBody | None,
+        *,
+        fresh: bool,
+        left_s: float,
+        on_written: Callable[[], None],
+    ) -> Exchange:
+        """Send *request* with *body*.
+
+        :param fresh: on a new connection.
+        :param left_s: seconds to its deadline, which the owner is told.
+        :raises Exception: the request cannot be sent as it is; nothing was.
+        """
+        left_ms = b"%d" % max(1, int(left_s * 1000))
+        headers = [_IDENTITY, *request.headers, (b"x-micronode-deadline-ms", left_ms)]
+        exchange = self.endpoint.agent.exchange(
+            request.method, request.target, headers, body, fresh=fresh, on_written=on_written
+        )
+        self.lease.exchange = exchange
+        return exchange
+
+    def loss(self, failure: Failure) -> tuple[Loss, NodeError]:
+        """Return what *failure*, with which the exchange's head failed, means, and the caller's error."""
+        lease, exchange, cause = self.lease, self.lease.exchange, root_cause(failure)
+        if isinstance(cause, NodeError):
+            # Whoever produces the body knows why.
+            return Loss.NO_REQUEST, cause
+        is_connected = exchange is not None and exchange.connected
+        _log.debug("owner_failed", owner=lease.owner, connected=is_connected, reason=type(cause).__name__)
+        if exchange is None or not is_connected:
+            if isinstance(cause, TooManyConnectionsError):
+                return Loss.NO_ROOM, lease.unavailable("has all the connections it can take")
+            slow = isinstance(cause, _TOO_SLOW)
+            return Loss.NOT_CONNECTED, lease.too_slow() if slow else lease.unavailable("cannot be reached")
+        error = lease.bad_answer("closed the connection, or what it answered is not HTTP")
+        if failure.check(ResponseNeverReceived) is None:
+            return Loss.BROKEN, error
+        return Loss.STALE if exchange.reused else Loss.UNANSWERED, error

@@ -1,0 +1,297 @@
+"""One call of an owner, from its permit to the response head, over as many attempts as it takes.
+
+Each attempt has a lease of its own; the permit is the call's, and is free when the lease of its last
+attempt has ended. What is tried again, and what never: ``docs/architecture.rst``, "Owners".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+from twisted.web.iweb import IResponse
+
+from micronode.adapters.attempt import BLAMED, UNCONNECTED, Attempt, Loss, Request
+from micronode.adapters.endpoints import Endpoint, choose, rest_before_s
+from micronode.adapters.lease import Lease, outcome_of, unavailable
+from micronode.adapters.reply import OwnerReply
+from micronode.adapters.retries import STATUSES, Retries, read_rest
+from micronode.adapters.settings import OwnerSettings
+from micronode.adapters.timeleft import Limit, TimeLeft
+from micronode.adapters.upload import UploadBody
+from micronode.errors import NodeError
+from micronode.interfaces import IOwnerReply
+
+if TYPE_CHECKING:
+    from micronode.adapters.owner import OwnerClient
+
+_EMPTY: Final = (204, 304)
+#: What the end of an attempt says of its endpoint: that it is well, or, where its caller has left, nothing.
+_WELL: Final = {"ok": True, "client_error": True, "cancelled": None}
+
+
+class OwnerCall:
+    """See the module's docstring.
+
+    Once it is over nothing that it holds refers to it, so that no garbage has to be found.
+
+    :param settings: those that it keeps, whatever a reload brings.
+    """
+
+    def __init__(
+        self, client: OwnerClient, settings: OwnerSettings, request: Request, time_left: TimeLeft
+    ) -> None:
+        #: What the caller waits for; None once it has fired.
+        self.answered: Deferred[IOwnerReply] | None = Deferred(lambda _: self._cancelled())
+        self._client = client
+        self._settings = settings
+        self._request = request
+        self._time_left = time_left
+        self._attempt: Attempt | None = None
+        #: Where it has been.
+        self._tried: list[Endpoint] = []
+        #: None before the first.
+        self._retries: Retries | None = None
+        self._waiting: Deferred[None] | None = None
+        self._pausing: IDelayedCall | None = None
+        self._body: UploadBody | None = None
+        if request.body is not None:
+            self._body = UploadBody(request.body, client.clock, settings.stall_s, self._upload_stalled)
+
+    # The permit
+
+    def begin(self) -> None:
+        """Make the call, for which a permit was taken."""
+        self._waiting = None
+        self._client.budget.call()
+        endpoint = choose(self._settings.endpoints, self._client.random)
+        if endpoint is not None:
+            self._send(endpoint)
+            return
+        wait_s = max(1.0, min(each.breaker.wait_s for each in self._settings.endpoints))
+        self._finish("unavailable")
+        self._tell(unavailable(self._client.name, "fails too often, and is left alone for now", wait_s))
+
+    def begin_after(self, waiting: Deferred[None]) -> None:
+        """Make the call once *waiting* has fired, which comes with a permit."""
+        self._waiting = waiting
+        waiting.addCallbacks(lambda _: self.begin(), self._not_granted)
+
+    def _not_granted(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            self._client.count("cancelled")
+        else:
+            self._client.count("unavailable")
+            self._tell(unavailable(self._client.name, "has all the calls it can take"))
+
+    def _finish(self, outcome: str) -> None:
+        """Give the permit back."""
+        self._client.permits.release()
+        self._client.count(outcome)
+
+    # One attempt
+
+    def _send(self, endpoint: Endpoint, *, fresh: bool = False) -> None:
+        client = self._client
+
+        def released(outcome: str) -> None:
+            self._released(attempt, outcome)
+
+        idle_s, max_body = self._settings.idle_s, client.max_body
+        lease = Lease(client.name, client.clock, idle_s=idle_s, max_body=max_body, released=released)
+        limit = self._time_left.of_attempt
+        attempt = Attempt(endpoint, endpoint.enter(), lease, client.clock.seconds())
+        self._attempt = attempt
+        self._tried.append(endpoint)
+
+        def written() -> None:
+            self._written(attempt)
+
+        try:
+            exchange = attempt.send(
+                self._request, self._body, fresh=fresh, left_s=limit.seconds, on_written=written
+            )
+        except Exception as error:
+            lease.abort()
+            self._tell(error)
+            return
+        if self._body is None:
+            self._watch(attempt, limit)
+        exchange.head.addCallbacks(
+            self._got_head, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,)
+        )
+
+    def _watch(self, attempt: Attempt, limit: Limit) -> None:
+        def expired() -> None:
+            if limit.is_callers:
+                self._judge(attempt, None)
+            # The same one would need as long again, and may be slow because it has too much to do.
+            (self._lost if self._elsewhere() else self._fail)(attempt, attempt.lease.too_slow())
+
+        attempt.lease.watch(limit.seconds, expired)
+
+    def _written(self, attempt: Attempt) -> None:
+        if self._body is not None and not attempt.lease.ended and self.answered is not None:
+            # How long an upload took says nothing about the owner.
+            attempt.began = self._client.clock.seconds()
+            self._time_left.restart()
+            self._watch(attempt, self._time_left.of_attempt)
+
+    def _upload_stalled(self) -> None:
+        if self._attempt is not None and not self._attempt.lease.ended and self.answered is not None:
+            self._fail(self._attempt, self._attempt.lease.unavailable("does not take the request's body"))
+
+    def _released(self, attempt: Attempt, outcome: str) -> None:
+        """The lease of *attempt* has ended."""
+        attempt.endpoint.leave()
+        self._judge(attempt, _WELL.get(outcome, False))
+        if attempt.is_last:
+            self._finish(outcome)
+
+    def _judge(self, attempt: Attempt, well: bool | None) -> None:
+        self._client.judge(attempt.endpoint, attempt.entered, well)
+
+    # What becomes of an attempt
+
+    def _got_head(self, response: IResponse, attempt: Attempt) -> None:
+        lease, client, status = attempt.lease, self._client, response.code
+        if lease.ended:
+            return
+        lease.rest()
+        client.metrics.owner_latency(client.name).observe(client.clock.seconds() - attempt.began)
+        if not 200 <= status <= 599:
+            self._fail(attempt, lease.bad_answer("answered with a status that is none"))
+            return
+        lease.outcome = "ok" if status < 400 else "client_error" if status < 500 else "server_error"
+        if status < 500:
+            client.answered(attempt.endpoint, attempt.entered)
+        else:
+            self._judge(attempt, False)
+        delay_s = None if status < 400 else self._delay_after(response, attempt)
+        attempt.is_last = delay_s is None
+        empty = self._request.method == b"HEAD" or status in _EMPTY
+        mismatches = client.metrics.integrity_failures("relay")
+        reply = OwnerReply(lease, response, empty=empty, mismatches=mismatches)
+        if delay_s is not None:
+            reply.discard()
+            self._pause(delay_s, lease.unavailable("cannot serve now"))
+        elif not empty and lease.max_body is not None and (reply.length or 0) > lease.max_body:
+            self._fail(attempt, lease.bad_answer("answered more than it may"))
+        else:
+            self._tell(reply)
+
+    def _failed(self, failure: Failure, attempt: Attempt) -> None:
+        if attempt.lease.ended:
+            return
+        loss, error = attempt.loss(failure)
+        if loss not in BLAMED:
+            self._judge(attempt, None)
+        if loss in UNCONNECTED and self._move_on(attempt, error):
+            return
+        if loss is Loss.NO_REQUEST:
+            attempt.lease.abort()
+            self._tell(error)
+        elif loss is Loss.BROKEN:
+            self._fail(attempt, error)
+        else:
+            self._lost(attempt, error, stale=loss is Loss.STALE)
+
+    def _move_on(self, attempt: Attempt, error: NodeError) -> bool:
+        """Whether there was an endpoint where the call has not been, and it goes there.
+
+        It may, whatever it asks for: nothing of it was sent. No load comes of it, so the budget is not asked.
+        """
+        others = self._elsewhere()
+        if not others or self._time_left.of_call <= 0:
+            return False
+        attempt.is_last = False
+        attempt.lease.fail(error)
+        self._send_to_one_of(others, error)
+        return True
+
+    def _lost(self, attempt: Attempt, error: NodeError, *, stale: bool = False) -> None:
+        """*attempt* is of no use: try again, if that may be, or fail with *error*."""
+        delay_s = self._delay(at_once=stale)
+        if delay_s is None:
+            self._fail(attempt, error)
+            return
+        attempt.is_last = False
+        attempt.lease.fail(error)
+        if stale and attempt.endpoint.breaker.admits:
+            self._send(attempt.endpoint, fresh=True)
+        else:
+            self._pause(delay_s, error)
+
+    def _fail(self, attempt: Attempt, error: NodeError) -> None:
+        attempt.is_last = True
+        attempt.lease.fail(error)
+        self._tell(error)
+
+    # Another try
+
+    def _elsewhere(self) -> list[Endpoint]:
+        """Return the endpoints where the call has not been, and may go."""
+        return [each for each in self._settings.endpoints if each not in self._tried and each.breaker.admits]
+
+    def _delay_after(self, response: IResponse, attempt: Attempt) -> float | None:
+        """As :meth:`_delay`, after an answer; its endpoint may ask for a rest."""
+        rest_s = read_rest(response)
+        if rest_s is None:
+            return None
+        attempt.endpoint.rest(rest_s)
+        return self._delay() if response.code in STATUSES else None
+
+    def _delay(self, *, at_once: bool = False) -> float | None:
+        """Return in how many seconds the call is tried again, and count that; None: it is not."""
+        if not self._request.repeatable:
+            return None
+        if self._retries is None:
+            client = self._client
+            told = client.metrics.owner_retries(client.name).inc
+            self._retries = Retries(client.budget, self._time_left, client.random, told)
+        return self._retries.take(None if at_once else rest_before_s(self._settings.endpoints))
+
+    def _pause(self, seconds: float, error: NodeError) -> None:
+        self._pausing = self._client.clock.callLater(seconds, self._try_again, error)
+
+    def _try_again(self, error: NodeError) -> None:
+        self._pausing = None
+        self._let_go()
+        self._send_to_one_of(self._settings.endpoints, error)
+
+    def _send_to_one_of(self, endpoints: Sequence[Endpoint], error: NodeError) -> None:
+        """Send it to one of *endpoints*, or fail with *error*, that of the attempt before."""
+        endpoint = choose(endpoints, self._client.random, self._tried)
+        if endpoint is None:
+            self._finish(outcome_of(error))
+            self._tell(error)
+        else:
+            self._send(endpoint)
+
+    # Ends
+
+    def _tell(self, result: OwnerReply | Exception) -> None:
+        """Fire what the caller waits for."""
+        answered, self.answered = self.answered, None
+        assert answered is not None
+        answered.callback(result) if isinstance(result, OwnerReply) else answered.errback(result)
+
+    def _cancelled(self) -> None:
+        # Whoever cancels a Deferred fires it.
+        self.answered = None
+        if self._waiting is not None:
+            self._waiting.cancel()
+        elif self._pausing is not None:
+            self._pausing.cancel()
+            self._let_go()
+            self._finish("cancelled")
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Abort the attempt; after a pause, what is left of it: a refusal's body that is still being read."""
+        if self._attempt is not None:
+            self._attempt.lease.abort()

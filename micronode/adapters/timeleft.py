@@ -1,0 +1,54 @@
+"""How long a call of an owner may take, up to the head of its answer, and who says so."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import NamedTuple
+
+from twisted.internet.interfaces import IReactorTime
+
+
+class Limit(NamedTuple):
+    """What an attempt that begins now has."""
+
+    seconds: float
+    #: Whether it is the caller's own; how little a caller gives says nothing of the owner.
+    is_callers: bool
+
+
+class TimeLeft:
+    """The time of one call, over all of its attempts; it runs from when it is made.
+
+    :param timeout_s: seconds of one attempt.
+    :param deadline_s: of all of them, of the time before each, and of waiting for a permit; None: as of one.
+    :param caller_s: what the caller gives; None: whatever it takes.
+    """
+
+    __slots__ = ("_caller_until", "_clock", "_deadline_s", "_timeout_s", "_until")
+
+    def __init__(
+        self, clock: IReactorTime, timeout_s: float, deadline_s: float | None, caller_s: float | None
+    ) -> None:
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._deadline_s = timeout_s if deadline_s is None else deadline_s
+        now = clock.seconds()
+        self._until = now + self._deadline_s
+        self._caller_until = inf if caller_s is None else now + caller_s
+
+    def restart(self) -> None:
+        """Begin anew: the request's body was passed on whole. The caller's time goes on."""
+        self._until = self._clock.seconds() + self._deadline_s
+
+    @property
+    def of_call(self) -> float:
+        """Seconds that are left in all; negative where the time is over."""
+        return min(self._until, self._caller_until) - self._clock.seconds()
+
+    @property
+    def of_attempt(self) -> Limit:
+        """What one attempt has of it; not negative."""
+        now = self._clock.seconds()
+        ours_s, callers_s = min(self._timeout_s, self._until - now), self._caller_until - now
+        is_callers = callers_s < ours_s
+        return Limit(max(0.0, callers_s if is_callers else ours_s), is_callers)

@@ -1,0 +1,40 @@
+"""micronode.adapters.timeleft: the smallest of three times, and whose it is."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.adapters.timeleft import Limit, TimeLeft
+
+
+class TimeLeftTests(SynchronousTestCase):
+    def test_limits(self) -> None:
+        # Timeout, deadline, caller's, time that has passed -> of the attempt, of the call.
+        for timeout_s, deadline_s, caller_s, passed, limit, left_s in (
+            (5.0, None, None, 0.0, Limit(5.0, False), 5.0),
+            (5.0, None, None, 2.0, Limit(3.0, False), 3.0),
+            (1.0, 5.0, None, 0.0, Limit(1.0, False), 5.0),
+            (1.0, 5.0, None, 4.5, Limit(0.5, False), 0.5),
+            (5.0, 1.0, None, 0.0, Limit(1.0, False), 1.0),
+            (5.0, 5.0, 2.0, 0.0, Limit(2.0, True), 2.0),
+            (1.0, 5.0, 2.0, 0.0, Limit(1.0, False), 2.0),
+            (1.0, 5.0, 2.0, 1.5, Limit(0.5, True), 0.5),
+            (5.0, 5.0, 5.0, 0.0, Limit(5.0, False), 5.0),
+            (5.0, 5.0, 0.0, 0.0, Limit(0.0, True), 0.0),
+            (5.0, 5.0, None, 6.0, Limit(0.0, False), -1.0),
+        ):
+            clock = Clock()
+            clock.advance(1000.0)
+            time_left = TimeLeft(clock, timeout_s, deadline_s, caller_s)
+            clock.advance(passed)
+            self.assertEqual((time_left.of_attempt, time_left.of_call), (limit, left_s))
+
+    def test_restart(self) -> None:
+        clock = Clock()
+        time_left = TimeLeft(clock, 5.0, 4.0, 10.0)
+        clock.advance(7.0)
+        time_left.restart()
+        self.assertEqual(time_left.of_attempt, Limit(3.0, True))
+        clock.advance(-5.0)
+        self.assertEqual(time_left.of_attempt, Limit(5.0, False))
