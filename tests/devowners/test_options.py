@@ -6,7 +6,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.config.schema import KEYS
-from micronode.devowners.options import Options, StartError, parse_options
+from micronode.devowners.options import DEFAULTS, Options, StartError, parse_options
 
 
 class OptionsTests(SynchronousTestCase):
@@ -17,7 +17,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         options = parse_options([])
-        self.assertEqual((str(options.index), str(options.storage)), ("127.0.0.1:5321", "127.0.0.1:5323"))
+        self.assertEqual({name: str(address) for name, address in options.addresses.items()}, DEFAULTS)
         self.assertEqual(options.max_object_bytes, 2**30)
         self.assertIsNone(options.corpus)
         self.assertIsNone(options.data)
@@ -31,7 +31,9 @@ class OptionsTests(SynchronousTestCase):
             f" --log-level warning --report-fd {writing} --parent-fd {reading}".split()
         )
         self.assertIsInstance(options, Options)
-        self.assertEqual((str(options.index), str(options.storage)), ("[::1]:0", "unix:/tmp/s"))
+        self.assertEqual(
+            (str(options.addresses["index"]), str(options.addresses["storage"])), ("[::1]:0", "unix:/tmp/s")
+        )
         self.assertEqual((options.corpus, options.data), (Path("docs"), Path("kept")))
         self.assertEqual(options.max_object_bytes, 65536)
         self.assertEqual((options.report_fd, options.parent_fd), (writing, reading))
