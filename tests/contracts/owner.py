@@ -68,13 +68,8 @@ class AtURL:
         return ask_url(self.url, method, path, body, **fields)
 
 
-class OwnerContract:
-    """The conformance suite of all; ``self`` is also a ``SynchronousTestCase``.
-
-    :cvar refused: requests that have no answer, with the status they get; of which none is 500.
-    """
-
-    refused: tuple[tuple[str, str, int], ...] = ()
+class OwnerAsking:
+    """How the suites ask, and what every error looks like."""
 
     # To be provided.
 
@@ -101,7 +96,14 @@ class OwnerContract:
         if status in (429, 503):
             case.assertGreaterEqual(int(answer.headers["retry-after"]), 1)
 
-    # The suite.
+
+class OwnerContract(OwnerAsking):
+    """The conformance suite of all; ``self`` is also a ``SynchronousTestCase``.
+
+    :cvar refused: requests that have no answer, with the status they get; of which none is 500.
+    """
+
+    refused: tuple[tuple[str, str, int], ...] = ()
 
     def test_health(self) -> None:
         case: Any = self

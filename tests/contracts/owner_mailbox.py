@@ -6,15 +6,13 @@ import uuid
 from base64 import b64encode
 from typing import Any
 
-from tests.contracts.owner import OwnerContract
+from tests.contracts.owner import OwnerAsking, OwnerContract
 
 TENANT, OTHER = "0" * 31 + "1", "0" * 31 + "2"
 
 
-class MailboxOwnerContract(OwnerContract):
-    """The conformance suite. Each test has a topic of its own."""
-
-    refused = (("GET", "/v1/send", 405), ("PUT", "/v1/recv", 405), ("GET", "/v1/ack/x", 405))
+class MailboxWords(OwnerAsking):
+    """Sending and receiving, for the suite and for whoever tests a mailbox otherwise."""
 
     def topic(self) -> str:
         return f"jobs-{uuid.uuid4()}"
@@ -52,6 +50,12 @@ class MailboxOwnerContract(OwnerContract):
         else:
             self.check_error(answer, 404, "not_found")
         return answer.status  # type: ignore[no-any-return]
+
+
+class MailboxOwnerContract(MailboxWords, OwnerContract):
+    """The conformance suite. Each test has a topic of its own."""
+
+    refused = (("GET", "/v1/send", 405), ("PUT", "/v1/recv", 405), ("GET", "/v1/ack/x", 405))
 
     def test_a_message(self) -> None:
         case: Any = self
@@ -153,7 +157,7 @@ class MailboxOwnerContract(OwnerContract):
         case: Any = self
         for fail in ("nack", "late"):
             topic = self.topic()
-            dead, alive = self.send(topic, b"dead", attrs={"a": "b"}), self.send(topic)
+            dead = self.send(topic, b"dead", attrs={"a": "b"})
             for attempt in range(1, 6):
                 [message] = self.receive(topic, visibility_ms=30_000 if fail == "nack" else 1, wait_ms=10_000)
                 case.assertEqual((message["msg_id"], message["attempt"]), (dead, attempt))
@@ -167,7 +171,7 @@ class MailboxOwnerContract(OwnerContract):
                     (dead, attempt, f"{topic}.dlq", {"a": "b"}),
                 )
                 self.settle("nack", dead)
-            case.assertEqual(self.ids(topic), [alive])
+            case.assertEqual(self.ids(topic), [])
             case.assertEqual(self.settle("ack", dead), 204)
             case.assertEqual(self.ids(f"{topic}.dlq"), [])
 
@@ -175,7 +179,7 @@ class MailboxOwnerContract(OwnerContract):
         """What does not fit at all is passed over; what merely does not fit any more waits."""
         case: Any = self
         topic = self.topic()
-        sizes = (30_000, 300, 20_000, 200)
+        sizes = (30_000, 300, 20_000, 9_000)
         sent = [self.send(topic, bytes(size)) for size in sizes]
         case.assertEqual(self.ids(topic, max_bytes=10), [])
         case.assertEqual(self.ids(topic, max_bytes=30_000), sent[1:3])

@@ -97,9 +97,14 @@ class MemoryCaller:
 
 
 class InMemory:
-    """Asks as a contract does, over :attr:`caller`."""
+    """Asks as a contract does: :attr:`owner`, on a new connection each time."""
 
-    caller: MemoryCaller
+    owner: Owner
+    clock: Clock
 
     def ask(self, method: str, path: str, body: bytes = b"", **fields: str) -> Answer:
-        return self.caller.ask_patiently(method, path, body, **fields)
+        caller = MemoryCaller(self.owner, self.clock)
+        try:
+            return caller.ask_patiently(method, path, body, **fields)
+        finally:
+            caller.hang_up()
