@@ -99,8 +99,9 @@ class FaultyAnswer:
         http.Request.write(self._request, data)
 
     async def write_raw(self, data: bytes) -> None:
-        """Send bytes as they are, behind what was sent."""
+        """Send bytes as they are, behind what was sent; no last chunk follows them."""
         await self._outlet.room()
+        self._request.chunked = 0
         self._request.channel.write(data)
 
     async def wait(self, seconds: float | None) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from tests.contracts.owner import OwnerContract
 
-NOBODYS = "b3:" + "0" * 64
+NOBODYS = "b3:" + "12" * 32
 
 
 class IndexOwnerContract(OwnerContract):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.config.schema import KEYS
+from micronode.config.schema import BUILT_OWNERS, KEYS, OWNER_NAMES, Config
 from micronode.devowners.options import DEFAULTS, Options, StartError, parse_options
 
 
@@ -37,6 +37,41 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((options.corpus, options.data), (Path("docs"), Path("kept")))
         self.assertEqual(options.max_object_bytes, 65536)
         self.assertEqual((options.report_fd, options.parent_fd), (writing, reading))
+
+    def test_who_reports_takes_free_ports(self) -> None:
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        options = parse_options(["--report-fd", str(writing), "--policy", "127.0.0.1:9"])
+        self.assertEqual(
+            {str(options.addresses[name]) for name in DEFAULTS if name != "policy"}, {"127.0.0.1:0"}
+        )
+        self.assertEqual(str(options.addresses["policy"]), "127.0.0.1:9")
+
+    def test_they_are_the_nodes_owners(self) -> None:
+        self.assertEqual(set(DEFAULTS), set(OWNER_NAMES))
+        for name in BUILT_OWNERS:
+            self.assertEqual(Config().owners[name].url, (f"http://{DEFAULTS[name]}",))
+
+    def test_peers(self) -> None:
+        options = parse_options(["--peer", "http://127.0.0.1:1/x", "--peer=unix:/run/s"])
+        self.assertEqual(list(map(str, options.peers)), ["http://127.0.0.1:1/x", "unix:/run/s"])
+        for peer in ("", "127.0.0.1:1", "https://a", "http://a:b@c", "ftp://a"):
+            self.assertIn("--peer", self.refusal("--peer", peer))
+        self.assertNotIn("b@c", self.refusal("--peer", "http://a:b@c"))
+
+    def test_faults(self) -> None:
+        options = parse_options(
+            ["--fault", "index=500@0.5,policy=drip", "--fault=index=reset@0.5", "--fault-seed", ""]
+        )
+        self.assertEqual(
+            {name: len(faults) for name, faults in options.faults.items()}, {"index": 2, "policy": 1}
+        )
+        self.assertEqual((options.fault_seed, options.fault_health), ("", False))
+        self.assertTrue(parse_options(["--fault-health"]).fault_health)
+        self.assertNotEqual(parse_options([]).fault_seed, parse_options([]).fault_seed)
+        self.assertIn("did you mean stall?", self.refusal("--fault", "index=stal"))
+        self.assertIn("did you mean storage?", self.refusal("--fault", "stoarge=500"))
 
     def test_only_loopback(self) -> None:
         for address in ("0.0.0.0:5321", "192.0.2.1:5321", "[::]:5321", "example.com:80"):
