@@ -90,6 +90,24 @@ class DeliveriesTests(SynchronousTestCase):
         self.send("b")
         self.assertEqual(self.successResultOf(self.receive())[0]["attempt"], 1)
 
+    def test_one_that_makes_another_leave_leaves_its_message(self) -> None:
+        for key in "ab":
+            self.send(key)
+            self.successResultOf(self.receive())
+        first, second = self.receive(), self.receive()
+        first.addCallback(lambda _: second.cancel())
+        # Both messages come back at once.
+        self.clock.advance(5)
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(self.successResultOf(self.receive(0))[0]["attempt"], 2)
+
+    def test_nobody_waits_after_the_end(self) -> None:
+        waiting = self.receive()
+        self.assertTrue(self.deliveries.end())
+        self.assertEqual(self.successResultOf(waiting), [])
+        self.assertEqual(self.successResultOf(self.receive()), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_only_so_many(self) -> None:
         self.patch(deliveries, "MAX_WAITING", 2)
         waiting = [self.receive(), self.receive()]
