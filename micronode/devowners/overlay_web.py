@@ -78,7 +78,7 @@ class _Fetch(Exchange):
     async def _answer(self) -> None:
         try:
             for peer in self._owner.peers:
-                if self.request.is_over or await self._fetch(peer):
+                if await self._fetch(peer):
                     return
         finally:
             self._owner.fetches -= 1
@@ -99,6 +99,7 @@ class _Fetch(Exchange):
                 answer.drop()
         except PeerError as error:
             if self.request.is_over:
+                # It failed because the caller left, and nobody else is to be asked for him.
                 return True
             self._owner.log.warn("peer_failed", peer=str(peer.url), reason=str(error))
             if self.request.has_begun:

@@ -92,6 +92,14 @@ class AnswersTests(FaultyCase):
         self.assertEqual(self.caller.clock.getDelayedCalls(), [])
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_who_leaves_ends_it(self) -> None:
+        for fault in ("stall:2s", "stall-body:2s", "drip:1s", "reset:body"):
+            self.use(f"storage={fault}")
+            self.get()
+            self.caller.hang_up()
+            self.assertEqual(self.caller.clock.getDelayedCalls(), [], fault)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_stall_amid_the_body(self) -> None:
         self.use("storage=stall-body:2s")
         self.get()
