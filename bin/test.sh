@@ -23,12 +23,21 @@ ruff check --no-cache .
 ruff format --no-cache --check .
 mypy --cache-dir="$scratch/mypy"
 
+# Beside trial, which waits most of the time: they need a core, and only one.
+coverage run -m pytest -q tests/property >"$scratch/pytest.txt" 2>&1 &
+property=$!
+trap 'kill "$property" 2>/dev/null; rm -rf "$scratch"' EXIT
+
 echo "== trial, in random order"
 # trial's summary is read back so that the last line can say how many tests ran in all.
 coverage run -m twisted.trial --random=0 --temp-directory="$scratch/trial" tests 2>&1 | tee "$scratch/trial.txt"
 
 echo "== property tests"
-coverage run -m pytest -q tests/property 2>&1 | tee "$scratch/pytest.txt"
+failed=0
+wait "$property" || failed=$?
+trap 'rm -rf "$scratch"' EXIT
+cat "$scratch/pytest.txt"
+[ "$failed" = 0 ] || exit "$failed"
 
 echo "== coverage"
 coverage combine --quiet

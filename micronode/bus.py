@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
+from weakref import ref
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -76,13 +77,17 @@ class Subscription:
     """The events of one listener, from :meth:`EventBus.subscribe` on; iterate over it with ``async for``.
 
     The iteration ends when the subscription or the bus is closed and what waited was taken. One iteration
-    at a time.
+    at a time. One that nobody iterates over and nobody holds any more is closed.
 
     :ivar lagged: how many events it has lost because they were not taken in time.
     """
 
-    def __init__(self, lagged: Callable[[], None], closed: Callable[[Subscription], None]) -> None:
+    def __init__(
+        self, lagged: Callable[[], None], closed: Callable[[Subscription], None], awaited: set[Subscription]
+    ) -> None:
+        """:param awaited: keeps it while somebody waits for its next event, whom nobody else may hold."""
         self.lagged = 0
+        self._awaited = awaited
         self._events: deque[Event] = deque()
         self._waiter: Deferred[Event | None] | None = None
         self._open = True
@@ -100,6 +105,7 @@ class Subscription:
         if self._waiter is not None:
             raise RuntimeError("a subscription is iterated over by one at a time")
         self._waiter = Deferred(self._forgotten)
+        self._awaited.add(self)
         event = await self._waiter
         if event is None:
             raise StopAsyncIteration
@@ -126,9 +132,11 @@ class Subscription:
     def _forgotten(self, _: Deferred[Event | None]) -> None:
         """Who waited was cancelled."""
         self._waiter = None
+        self._awaited.discard(self)
 
     def _wake(self, event: Event | None) -> None:
         waiter, self._waiter = self._waiter, None
+        self._awaited.discard(self)
         if waiter is not None:
             waiter.callback(event)
 
@@ -141,29 +149,33 @@ class EventBus:
 
     def __init__(self, lagged: Callable[[], None] = lambda: None) -> None:
         self._lagged = lagged
-        self._subscriptions: list[Subscription] = []
+        #: Not held: who was cancelled in the middle of an iteration does not come back to close it.
+        self._subscriptions: list[ref[Subscription]] = []
+        self._awaited: set[Subscription] = set()
         self._open = True
 
     def subscribe(self) -> Subscription:
         """Return a new listener's events, from now on; one of a bus that is closed ends at once."""
-        subscription = Subscription(self._lagged, self._forget)
+        subscription = Subscription(self._lagged, self._forget, self._awaited)
         if self._open:
-            self._subscriptions.append(subscription)
+            self._subscriptions.append(ref(subscription, self._subscriptions.remove))
         else:
             subscription.close()
         return subscription
 
     def publish(self, event: Event) -> None:
         """Tell every listener of *event*. One that waits for it runs at once, up to its next wait."""
-        for subscription in list(self._subscriptions):
+        for subscription in self._there():
             subscription.put(event)
 
     def close(self) -> None:
         """End every subscription."""
         self._open = False
-        for subscription in list(self._subscriptions):
+        for subscription in self._there():
             subscription.close()
 
+    def _there(self) -> list[Subscription]:
+        return [found for each in self._subscriptions if (found := each()) is not None]
+
     def _forget(self, subscription: Subscription) -> None:
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
+        self._subscriptions[:] = [each for each in self._subscriptions if each() is not subscription]

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.logger import capturedLogs
@@ -394,6 +395,21 @@ class ReloadTests(ReloadCase):
         self.assertNotEqual(before["config_sha"], after["config_sha"])
         self.assertEqual(after["config_sha"], self.node_.config.sha())
         self.assertEqual(after["overrides"], {"facets.media.enabled": "flag", "drain.grace": "flag"})
+
+    def test_where_values_come_from_is_taken_over(self) -> None:
+        self.reload(facets__graph__limit=7)
+        base = Config.from_values({"facets.media.enabled": True, "facets.graph.limit": 7}, {})
+        for source in ("env MICRONODE_FACETS_GRAPH_LIMIT", "f.toml:3"):
+            config = attrs.evolve(base, sources={"facets.graph.limit": source})
+            self.assertEqual(self.successResultOf(self.node_.reload(config)).outcome, "unchanged")
+            self.assertEqual(self.node_.config.source("facets.graph.limit"), source)
+
+    def test_what_readyz_looks_at(self) -> None:
+        self.reload(facets__graph__limit=7)
+        deps = self.node_.probes.readyz()[1]["deps"]
+        self.assertEqual((deps["config"], deps["listeners"]), ("ok", "ok"))
+        watched = [name for name, state in deps.items() if state != "disabled"][2:]
+        self.assertEqual(watched, ["index", "storage"])
 
     def test_ready_throughout(self) -> None:
         for settings in (

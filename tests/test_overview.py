@@ -58,6 +58,7 @@ class OverviewTests(OverviewCase):
         index = {"name": "index", "state": "starting", "in_flight": 0, "limit": 7, "endpoints": 2}
         self.assertIn(index, status["owners"])
         self.assertEqual(status["connections"], {"http": 0, "admin": 0, "oap": 0})
+        self.assertEqual(status["subscriptions"], [], "of what is built nothing subscribes")
         self.assertNotIn("owner-a", str(status))
         node.hurry()
         self.successResultOf(node.stopService())

@@ -11,9 +11,10 @@ import fcntl
 import os
 import re
 import socket
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from ipaddress import ip_address
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from micronode.cli.exits import CommandError, Exit
 
@@ -102,7 +103,7 @@ def check_sockets(config: Config, sockets: Mapping[str, socket.socket]) -> list[
     """Match the listeners of *config* with *sockets*.
 
     :return: the names that no listener has.
-    :raises CommandError: 78, a line for each listener whose socket is not there.
+    :raises CommandError: 78, a line for each listener whose socket is not there, or not one to serve on.
     """
     from micronode.concurrency.listening import not_passed
 
@@ -116,4 +117,31 @@ def check_sockets(config: Config, sockets: Mapping[str, socket.socket]) -> list[
     ]
     if missing:
         raise CommandError(Exit.CONFIG, *missing)
+    unfit = list(_unfit(config, {path: sockets[name] for path, name in wanted.items()}))
+    if unfit:
+        raise CommandError(Exit.CONFIG, *unfit)
     return sorted(set(sockets) - set(wanted.values()))
+
+
+def _unfit(config: Config, wanted: Mapping[str, socket.socket]) -> Iterator[str]:
+    """Say what is wrong with where sockets are bound, by the key of the listener.
+
+    Binding them would find the first of it, too; but another attempt changes nothing, so that it is not 69.
+    """
+    taken: dict[object, str] = {}
+    for path, inherited in wanted.items():
+        bound = inherited.getsockname()
+        where = f"{config.place(path)}: {path}: the socket that was passed is bound to {_text(bound)}, "
+        if isinstance(bound, tuple) and not ip_address(bound[0]).is_loopback:
+            yield (
+                f"{where}not loopback, and without capabilities (auth.mode = open) only loopback and Unix "
+                "sockets are served; set ListenStream=127.0.0.1:PORT, or a path, in its .socket unit"
+            )
+        elif taken.setdefault(bound, path) != path:
+            yield f"{where}as that of {taken[bound]}; give each listener a socket of its own"
+
+
+def _text(bound: Any) -> str:
+    if not isinstance(bound, tuple):
+        return repr(os.fsdecode(bound))
+    return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"

@@ -216,11 +216,14 @@ class AdminClient:
             else HTTPConnection(self._host, self._port, timeout=self._timeout_s)
         )
         late: list[bool] = []
+        # The connection forgets its socket with a head that says that it closes, long before the body's end.
+        connected: list[socket.socket] = []
 
         def give_up() -> None:
             late.append(True)
-            with contextlib.suppress(OSError, AttributeError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+            for each in connected:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
 
         # The connection's own timeout is one for each read: one byte a second would never be late.
         timer = threading.Timer(self._timeout_s, give_up)
@@ -233,6 +236,9 @@ class AdminClient:
         try:
             connection.connect()
             reached = True
+            connected.append(connection.sock)
+            if late:
+                raise TimeoutError
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
             body = response.read(_MAX_BODY + 1)

@@ -38,6 +38,8 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _LOOK_S: Final = 1.0
 #: Pings in the time in which the manager wants one: one that comes late, or is lost, is not missed.
 _PINGS: Final = 3
+#: Seconds between two pings at least: more of them would be all that the reactor does.
+_MIN_PING_S: Final = 0.01
 _PING: Final = b"WATCHDOG=1"
 #: What the manager has no room for now is sent again: what it must know (READY, STOPPING) alone.
 _AGAIN_S: Final = 0.1
@@ -86,7 +88,7 @@ class Notifier:
         self._clock = reactor
         self._repeat(self._look, _LOOK_S)
         if self._watchdog_s:
-            self._repeat(lambda: self._send(_PING), self._watchdog_s / _PINGS)
+            self._repeat(lambda: self._send(_PING), max(self._watchdog_s / _PINGS, _MIN_PING_S))
 
     def _repeat(self, act: Callable[[], object], interval_s: float) -> None:
         call = LoopingCall(act)
@@ -138,17 +140,24 @@ class Notifier:
         return self._said
 
     def _look(self) -> None:
+        if self._node is None or self._unsent:
+            return  # what waits has an older line, and would be heard after this one
         before = self._said
-        if self._node is not None and (status := self._status()) != before:
-            self._send(status.encode())
+        status = self._status()
+        if status != before and not self._send(status.encode()):
+            self._said = before
 
     def tell(self, *lines: str) -> None:
-        """Send what the manager must know; where it has no room, again until it has."""
+        """Send what the manager must know, from a turn of the reactor; again, until it has room for it.
+
+        Below twistd the node starts before the reactor runs, and until then a signal ends the process:
+        whoever is told that it is ready may send one.
+        """
         if not self.active:
             return
         self._unsent.append("\n".join(lines).encode())
         if len(self._unsent) == 1:
-            self._flush()
+            self._clock.callLater(0, self._flush)
 
     def _flush(self) -> None:
         while self._unsent:

@@ -53,23 +53,20 @@ class Runner:
         self._starting: Deferred[None] | None = None
         self._stopping = False
         self._code: int = Exit.DONE
-        self._has_terminal = terminal_is_there()
 
     def run(self) -> int:
         """Run the reactor until all is stopped.
 
         :return: the exit code.
         """
-        hangup = signal.getsignal(signal.SIGHUP)
-        if hangup is signal.SIG_IGN:
-            # nohup: a terminal that goes is meant not to matter.
-            self._has_terminal = False
+        self._terminal = Terminal()
         signal.signal(signal.SIGHUP, self._on_signal)
         self._reactor.callWhenRunning(self._begin)
         try:
             self._reactor.run()
         finally:
-            signal.signal(signal.SIGHUP, hangup)
+            # Too late to reload, and no reason to die of it on the way out.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self._code
 
     def finish(self, code: int, message: str | None = None) -> None:
@@ -131,7 +128,7 @@ class Runner:
         self._reactor.callFromThread(self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        if number == signal.SIGHUP and not (self._has_terminal and not terminal_is_there()):
+        if number == signal.SIGHUP and not self._terminal.is_gone:
             self._reload()
         elif not self._stopping:
             self.finish(self._code)
@@ -183,6 +180,20 @@ def run_to_end(reactor: Any, act: Callable[[], Coroutine[Deferred[Any], Any, int
             return Exit.FAILED
         result.raiseException()
     return result
+
+
+class Terminal:
+    """The terminal that the process was started from, if that matters: not below nohup. Made before SIGHUP
+    is handled.
+    """
+
+    def __init__(self) -> None:
+        self._matters = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and terminal_is_there()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there was one, and it has hung up."""
+        return self._matters and not terminal_is_there()
 
 
 def terminal_is_there() -> bool:

@@ -24,7 +24,7 @@ from micronode.cli.exits import CommandError, Exit, print_error, say
 from micronode.cli.options import TwistdOptions, is_twist
 from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.run import build_node
-from micronode.cli.runner import log
+from micronode.cli.runner import Terminal, log
 from micronode.cli.streams import open_missing
 from micronode.cli.supervisor import Supervisor
 from micronode.config.schema import Log
@@ -81,7 +81,8 @@ class TwistdService(MultiService):
         self._guarded(super().startService)
         follow(self._node, self._reactor, self._observer, self._drained)
         # twistd leaves SIGHUP deadly.
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(reload_node, self._node))
+        self._terminal = Terminal()
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hung_up))
         self._reactor.callWhenRunning(self._watch_signals)
 
     def _watch_signals(self) -> None:
@@ -98,8 +99,14 @@ class TwistdService(MultiService):
             self._stopping = True
             stop(number, frame)
 
+    def _hung_up(self) -> None:
+        if self._terminal.is_gone:
+            self._drained()
+        else:
+            reload_node(self._node)
+
     def _drained(self) -> None:
-        """The node has begun to stop; where twistd did not ask for it, it ends with its node."""
+        """Stop: the node has begun to by itself, or nobody is left to whom it belongs."""
         self._stopping = True
         with contextlib.suppress(ReactorNotRunning):
             self._reactor.stop()

@@ -20,13 +20,16 @@ from typing import Any, Final
 
 import attrs
 
-from micronode.config.lines import line_index
+from micronode.config.lines import deepest_line, line_index
 from micronode.config.problems import Problem, printable, shorten
 
 #: Standard input, as ``--config -`` names it.
 STANDARD_INPUT: Final = "-"
 #: A configuration of every key with a comment each is 16 KiB.
 MAX_FILE_BYTES: Final = 1_048_576
+#: What names a descriptor of the process, and no file. One may be another by the second time: a daemon's
+#: standard input is closed, and what was a file is read as empty.
+_DESCRIPTOR: Final = re.compile(r"/dev/(?:std(?:in|out|err)|fd/.*)|/proc/[^/]+/fd/.*", re.DOTALL)
 #: Bounds of inclusion: more of it is a mistake, or somebody's attempt.
 MAX_FILES: Final = 32
 MAX_DEPTH: Final = 8
@@ -46,12 +49,13 @@ class Document:
     def parse(cls, name: str, text: str) -> Document:
         """Parse *text*; what is wrong with it is in ``problems``."""
         name, text = printable(name), text.replace("\r\n", "\n")
+        if (deep := deepest_line(text)) is not None:
+            return cls(name, {}, {}, problems=(_too_deep(name, deep),))
         try:
             tree = tomllib.loads(text)
             lines = line_index(text)
         except RecursionError:
-            problem = Problem(f"{name}:1", "it is nested too deeply", "no key takes lists nested so deeply")
-            return cls(name, {}, {}, problems=(problem,))
+            return cls(name, {}, {}, problems=(_too_deep(name, 1),))
         except ValueError as error:
             return cls(name, {}, {}, problems=(_syntax(name, text, error),))
         includes = tree.pop("include", [])
@@ -108,7 +112,7 @@ def _read_once(name: str) -> str | None:
         return None  # gone, or no name at all: to be told as for any file
     if stat.S_ISFIFO(found.st_mode) or stat.S_ISSOCK(found.st_mode):
         return f"the pipe {shorten(name)}"
-    return None
+    return f"the descriptor {shorten(name)}" if _DESCRIPTOR.fullmatch(os.path.normpath(name)) else None
 
 
 class _Reading:
@@ -205,6 +209,10 @@ def _read(name: str) -> bytes:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(None, "it is a directory")
         return file.read(MAX_FILE_BYTES + 1)
+
+
+def _too_deep(name: str, line: int) -> Problem:
+    return Problem(f"{name}:{line}", "it is nested too deeply", "no key or list is nested so deeply")
 
 
 def _syntax(name: str, text: str, error: ValueError) -> Problem:

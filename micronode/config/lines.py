@@ -22,6 +22,17 @@ _STRINGS: Final = (
 )
 _SCALAR: Final = re.compile(r"[^,\]}#\r\n]+")
 
+#: Dotted keys up to their last dot, and all that may hold dots and is none. What is not closed goes to the
+#: end of its line, or of all: nothing behind it will be read, and nothing here is looked at twice.
+_DOTTED: Final = re.compile(
+    r"""(?P<key>(?:(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)++)"""
+    r"""|[A-Za-z0-9_-]+|#[^\n]*|"{3}(?:[^\\]|\\.)*?(?:"{3,}|\Z)|'{3}.*?(?:'{3,}|\Z)"""
+    r"""|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?""",
+    re.DOTALL,
+)
+#: Dots of a key; no key of ours has more than two.
+_MAX_DOTS: Final = 32
+
 Path = tuple[str, ...]
 
 
@@ -32,6 +43,17 @@ def line_index(text: str) -> dict[Path, int]:
     nothing is indexed: ask for the array.
     """
     return _Scanner(text).scan()
+
+
+def deepest_line(text: str) -> int | None:
+    """Return the line of a key in *text*, TOML or not, that is nested beyond any reason; None where none is.
+
+    tomllib keeps every beginning of a dotted key: one of a few hundred KiB would take all memory there is.
+    """
+    for found in _DOTTED.finditer(text):
+        if found["key"] is not None and found["key"].count(".") > _MAX_DOTS:
+            return text.count("\n", 0, found.start()) + 1
+    return None
 
 
 class _Scanner:

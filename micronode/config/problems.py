@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import attrs
 
-#: What stands before an @ in a URL may be a password, and errors end up in journals.
-_CREDENTIALS: Final = re.compile(r"(://)[^/@\s\"']*@")
+#: What stands before an @ in a URL may be a password, whatever is in it, and errors end up in journals.
+_CREDENTIALS: Final = re.compile(r"(://).*@", re.DOTALL)
 _SHOWN: Final = 60
 #: Similar enough to be a typing error, as difflib counts it.
 _SIMILAR: Final = 0.6

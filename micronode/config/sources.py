@@ -31,6 +31,10 @@ from micronode.config.table import find_key, flatten, own_names, own_rows
 #: Names the file; not a key itself.
 CONFIG_VARIABLE: Final = "MICRONODE_CONFIG"
 _PREFIX: Final = "MICRONODE_"
+#: Of one file, the environment or the flags; what comes behind so many is not looked at. A file of nothing
+#: but unknown keys would take a node that reloads many seconds, and its problems as much memory as the rest.
+MAX_PROBLEMS: Final = 1_000
+_UNREAD: Final = Problem("", "the rest was not looked at, after so many problems", "correct those first")
 #: What Kubernetes puts into the environment of every pod for a Service that is called micronode.
 _FOREIGN: Final = re.compile(r"MICRONODE_(?:PORT(?:_.*)?|SERVICE_.*)", re.DOTALL)
 _VARIABLES: Final = {row.variable: row for row in KEYS.values()}
@@ -66,6 +70,10 @@ class _Layer:
 
     def take(self, origin: str, read: Callable[..., tuple[Key, Any]], *args: Any) -> None:
         """Add what *read* makes of *args*, or the problem it raises."""
+        if len(self.problems) >= MAX_PROBLEMS:
+            if len(self.problems) == MAX_PROBLEMS:
+                self.problems.append(_UNREAD)
+            return
         try:
             row, value = read(*args)
         except RefusedError as refused:

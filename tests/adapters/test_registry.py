@@ -129,6 +129,23 @@ class ChangeTests(OwnersCase):
         self.answer(ends[1], calls[1])
         self.assertNoResult(self.call())
 
+    def test_as_many_idle_connections_are_kept_as_there_may_be_calls(self) -> None:
+        self.take(index={"url": (ONE,), "concurrency": 1})
+        for concurrency, kept in ((3, 3), (2, 2)):
+            self.take(index={"url": (ONE,), "concurrency": 3})
+            calls = [self.call() for _ in range(3)]
+            self.network.settle()
+            while len(self.network.accepted) < self.network.connects:
+                self.network.accept()
+            self.take(index={"url": (ONE,), "concurrency": concurrency})
+            asked = [end for end in self.network.accepted if not end.lost and end.heard()]
+            for end in asked:
+                end.send(response(b"{}"))
+            for called in calls:
+                self.assertEqual(self.successResultOf(self.successResultOf(called).read(100)), b"{}")
+            self.network.settle()
+            self.assertEqual(sum(not end.lost for end in self.network.accepted), kept)
+
     def test_timeouts_of_callers_and_owners(self) -> None:
         self.take(index=ONE)
         self.take(index=ONE, timeouts=Timeouts(idle=7.0, stall=3.0))
@@ -198,12 +215,26 @@ class ComeAndGoTests(OwnersCase):
         self.answer(end, called)
         self.assertNoResult(self.call("mailbox"))
 
+    def test_one_that_comes_back_keeps_connections_again(self) -> None:
+        self.take(index=ONE)
+        self.probed()
+        self.take()
+        self.network.reactor.advance(INTERVAL_S)
+        self.take(index=ONE)
+        self.probed()
+        tried = self.network.connects
+        for _ in range(2):
+            called = self.call()
+            self.answer(self.network.serve(), called)
+        self.assertEqual(self.network.connects, tried + 1)
+
     def test_the_node_stops_while_one_is_going(self) -> None:
         self.take(index=ONE)
         self.probed()
         self.answer_one()
         self.take()
         closed = self.owners.close()
+        self.assertNoResult(closed)
         self.network.reactor.advance(1.0)
         self.successResultOf(closed)
         self.owners.stopService()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from micronode.cli import activation as module
@@ -168,7 +169,16 @@ class CheckTests(ActivationTestCase):
         return Config.from_mapping({plane: {"listen": text} for plane, text in listen.items()})
 
     def check(self, config: Config, *names: str) -> list[str]:
-        return check_sockets(config, dict.fromkeys(names))  # type: ignore[arg-type]
+        return check_sockets(config, {name: self.bound("127.0.0.1") for name in names})
+
+    def bound(self, host: str) -> socket.socket:
+        sock = socket.create_server((host, 0))
+        self.addCleanup(sock.close)
+        return sock
+
+    def bound_v6(self, host: str) -> Any:
+        """Not a real one: a machine need not have IPv6."""
+        return SimpleNamespace(getsockname=lambda: (host, 5310, 0, 0))
 
     def test_all_there(self) -> None:
         config = self.config(http="systemd:http", oap="systemd:oap", admin="127.0.0.1:0")
@@ -192,3 +202,27 @@ class CheckTests(ActivationTestCase):
         error = self.assertRaises(CommandError, self.check, self.config(http="systemd:a", oap="systemd:b"))
         self.assertEqual(len(error.lines), 2)
         self.assertIn("(nor any other)", error.lines[0])
+
+    def test_bound_to_the_world(self) -> None:
+        """A unit's mistake: whoever starts the node again gets the same socket."""
+        config = self.config(http="systemd:http", oap="systemd:oap", admin="systemd:admin")
+        sockets = {
+            "http": self.bound("0.0.0.0"),
+            "oap": self.bound_v6("::"),
+            "admin": self.bound_v6("::1"),
+        }
+        error = self.assertRaises(CommandError, check_sockets, config, sockets)
+        self.assertEqual(error.code, 78)
+        http, oap = error.lines
+        self.assertRegex(http, r"http\.listen: the socket .* bound to 0\.0\.0\.0:[0-9]+, not loopback")
+        self.assertRegex(oap, r"oap\.listen: the socket .* bound to \[::\]:[0-9]+, not loopback")
+
+    def test_one_socket_for_two_listeners(self) -> None:
+        """A caller would come to either."""
+        config = self.config(http="systemd:http", oap="systemd:oap", admin="127.0.0.1:0")
+        sock = self.bound("127.0.0.1")
+        error = self.assertRaises(CommandError, check_sockets, config, {"http": sock, "oap": sock})
+        (line,) = error.lines
+        self.assertRegex(line, r"oap\.listen: .* bound to 127\.0\.0\.1:[0-9]+, as that of http\.listen; give")
+        # Nobody serves on what is not named.
+        self.assertEqual(check_sockets(self.config(http="systemd:http"), {"http": sock, "x": sock}), ["x"])

@@ -137,6 +137,13 @@ class AskTests(CommandTestCase):
             peer = CannedPeer(self, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 60_000, trickle_s=trickle_s)
             self.assertIn("within 0.1 s", self.refused(peer.where, 69, timeout_s=0.1))
 
+    def test_a_body_that_trickles_in(self) -> None:
+        for field in (b"Content-Length: 500", b"Connection: close"):
+            head, body = b"HTTP/1.1 200 OK\r\n" + field + b"\r\n\r\n", b" " * 500
+            peer = CannedPeer(self, head + body, trickle_s=0.01, at_once=len(head))
+            self.assertIn("within 0.1 s", self.refused(peer.where, 69, timeout_s=0.1))
+            self.assertLess(peer.sent, len(body))
+
     def test_no_answer_at_all(self) -> None:
         for answer in (
             b"",

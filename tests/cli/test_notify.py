@@ -21,7 +21,8 @@ GONE = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 class SpySocket:
     """Keeps what is sent; refuses with the errors of *errors*, one a datagram, as long as there are some."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.sent: list[str] = []
         self.addresses: set[str] = set()
         self.errors: list[OSError] = []
@@ -33,6 +34,8 @@ class SpySocket:
         self.addresses.add(address)
 
     def take(self) -> list[str]:
+        """Return what was sent since the last time, after a turn of the reactor."""
+        self._clock.advance(0)
         taken, self.sent = self.sent, []
         return taken
 
@@ -56,7 +59,7 @@ class StubNode:
 class NotifierTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.socket = SpySocket()
+        self.socket = SpySocket(self.clock)
         self.node: Any = StubNode()
 
     def notifier(self, **settings: Any) -> Notifier:
@@ -78,6 +81,14 @@ class LifeTests(NotifierTestCase):
         self.node.enter(State.RUNNING)
         self.assertEqual(self.socket.take(), ["READY=1\nSTATUS=running; calls in flight: 0"])
         self.assertEqual(self.socket.addresses, {"/run/notify"})
+
+    def test_ready_is_told_by_a_reactor_that_turns(self) -> None:
+        """Below twistd the node runs before its reactor does, and until then a signal is deadly."""
+        self.notifier()
+        self.node.enter(State.RUNNING)
+        self.assertEqual(self.socket.sent, [])
+        self.clock.advance(0)
+        self.assertEqual(len(self.socket.sent), 1)
 
     def test_the_main_process_of_a_daemon(self) -> None:
         """twistd forks between making the service and starting it."""
@@ -119,9 +130,10 @@ class LifeTests(NotifierTestCase):
     def test_nobody_is_told_after_the_end(self) -> None:
         self.running()
         self.node.enter(State.DRAINING)
+        self.socket.take()
         self.node.enter(State.STOPPED)
         self.node.bus.close()
-        self.assertEqual(self.socket.take()[1:], ["STATUS=stopped; calls in flight: 0"])
+        self.assertEqual(self.socket.take(), ["STATUS=stopped; calls in flight: 0"])
         self.clock.pump([1.0] * 5)
         self.assertEqual(self.socket.take(), [])
 
@@ -159,6 +171,12 @@ class WatchdogTests(NotifierTestCase):
     def test_not_unless_wanted(self) -> None:
         self.assertEqual(self.pings(0.0, 10.0), 0)
 
+    def test_not_all_that_the_reactor_does(self) -> None:
+        """A manager may want more signs of life than can be given."""
+        self.running(watchdog_s=0.000001)
+        self.clock.pump([0.001] * 100)
+        self.assertIn(self.socket.take().count("WATCHDOG=1"), (9, 10, 11))
+
     def test_a_blocked_reactor_is_silent_and_does_not_make_up_for_it(self) -> None:
         self.running(watchdog_s=3.0)
         self.clock.advance(30.0)
@@ -167,6 +185,7 @@ class WatchdogTests(NotifierTestCase):
     def test_while_it_stops(self) -> None:
         self.running(watchdog_s=3.0)
         self.node.enter(State.DRAINING)
+        self.socket.take()
         self.node.enter(State.STOPPED)
         self.node.bus.close()
         self.socket.take()
@@ -204,6 +223,28 @@ class TroubleTests(NotifierTestCase):
         self.clock.pump([0.5] * 3)
         self.assertEqual(self.socket.take(), [])
 
+    def test_a_status_line_that_had_no_room(self) -> None:
+        """It is said later, though it has not changed since."""
+        self.running()
+        self.node.degraded = ["index"]
+        self.socket.errors = [FULL, FULL]
+        self.clock.pump([1.0, 1.0])
+        self.assertEqual(self.socket.take(), [])
+        self.clock.pump([1.0] * 5)
+        self.assertEqual(self.socket.take(), ["STATUS=running; calls in flight: 0; degraded: index"])
+
+    def test_no_status_line_before_an_older_one(self) -> None:
+        self.socket.errors = [FULL]
+        self.notifier()
+        self.node.enter(State.RUNNING)
+        self.node.degraded = ["index"]
+        self.node.bus.publish(HealthChanged(name="index", state="down", previous="ok"))
+        self.clock.pump([0.5] * 4)
+        said = [line for each in self.socket.take() for line in each.splitlines() if "STATUS" in line]
+        self.assertEqual(
+            said, [f"STATUS=running; calls in flight: 0{end}" for end in ("", "; degraded: index")]
+        )
+
     def test_a_manager_that_is_gone(self) -> None:
         self.socket.errors = [GONE] * 3
         self.notifier()
@@ -230,6 +271,7 @@ class TroubleTests(NotifierTestCase):
         notifier.begin(self.clock)
         notifier.follow(self.node)
         self.node.enter(State.RUNNING)
+        self.clock.advance(0)
         self.assertEqual(self.logged()[0]["reason"], "Too many open files")
 
 

@@ -130,6 +130,12 @@ class RunnerTests(CommandTestCase):
         last.run(last.ready, end, drained, end, last.drained)
         self.assertEqual(last.seen[-2:], ["stop", "hurry"])
 
+    def test_hangup_at_the_very_end_does_not_kill(self) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        subject = Subject()
+        subject.run(subject.ready, send(signal.SIGTERM), subject.drained)
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
     def test_hangup_of_the_terminal_ends_it(self) -> None:
         there = iter([True, False])
         self.patch(module, "terminal_is_there", lambda: next(there))

@@ -85,7 +85,7 @@ class StatusTests(CommandTestCase):
             self.assertEqual(json.loads(self.printed), value)
 
     def test_quiet(self) -> None:
-        for value, code in ((STATUS, 0), (NOT_READY, 1), ({}, 1)):
+        for value, code in ((STATUS, 0), (NOT_READY, 1), ({}, 1), (STATUS | {"service": "other"}, 1)):
             self.assertEqual(self.status(value, "--quiet"), code)
         self.assertEqual(main(["status", "--quiet", "--admin", nobody()]), 69)
         self.assertEqual((self.printed, self.complained), ("", ""))

@@ -10,7 +10,7 @@ from twisted.logger import ILogObserver, LogLevel, textFileLogObserver
 from zope.interface.verify import verifyObject
 
 from micronode.bus import ConfigUpdated, StateChanged
-from micronode.cli import tap
+from micronode.cli import runner, tap
 from micronode.cli.tap import TwistdService, makeService
 from micronode.concurrency.listening import ListenError
 from micronode.config.schema import Config
@@ -170,6 +170,16 @@ class TwistdServiceTests(CommandTestCase):
         _start(service)
         send(signal.SIGHUP)()
         self.assertEqual((node.steps[-1], service.running), ("reload", True))
+
+    def test_hangup_of_the_terminal_stops(self) -> None:
+        for nohup in (False, True):
+            there = iter([True, False])
+            self.patch(runner, "terminal_is_there", lambda there=there: next(there))
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+            node, reactor = SpyService(), ScriptReactor()
+            _start(TwistdService(node, reactor, SpySupervisor()))  # type: ignore[arg-type]
+            send(signal.SIGHUP)()
+            self.assertEqual((reactor.stopped, node.steps[-1]), (not nohup, "reload" if nohup else "start"))
 
     def test_the_first_signal_is_the_reactor_s_and_further_ones_hurry(self) -> None:
         stopped: list[int] = []

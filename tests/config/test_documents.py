@@ -163,9 +163,21 @@ class SyntaxTests(SynchronousTestCase):
             (problem,) = Document.parse("f", text).problems
             self.assertEqual(str(problem), line)
 
+    def test_a_key_that_would_take_all_memory(self) -> None:
+        (problem,) = Document.parse("f", f"[a]\n{'b.' * 300_000}c = 1\n").problems
+        self.assertEqual(str(problem), "f:2: it is nested too deeply; no key or list is nested so deeply")
+
     def test_what_may_be_a_password_is_not_repeated(self) -> None:
-        (problem,) = Document.parse("f", "url = http://user:secret@host\n").problems
-        self.assertNotIn("secret", str(problem))
+        for text in (
+            "url = http://user:secret@host",
+            "url = http://user:se/cret@host",
+            "url = \"http://user:se'cret@host",
+            "url = http://user:se@cret@host",
+            'url = ["http://a", "http://user:se cret@host" "http://b"]',
+        ):
+            (problem,) = Document.parse("f", f"{text}\n").problems
+            self.assertNotRegex(str(problem), "se.?cret", text)
+            self.assertIn("@host", str(problem))
 
     def test_weakest_first(self) -> None:
         name = self.mktemp()
@@ -212,6 +224,16 @@ class AgainTests(FolderTestCase):
         self.addCleanup(os.close, near_terminal)
         self.addCleanup(os.close, far_terminal)
         self.assertIn("came from a terminal or device", self.again(os.ttyname(far_terminal))[0])
+
+    def test_descriptors(self) -> None:
+        """Whatever they lead to now: that of a daemon's standard input leads to /dev/null."""
+        self.write("main.toml", '[log]\nlevel = "error"\n')
+        with self.main.open() as file:
+            number = file.fileno()
+            for name in (f"/dev/fd/{number}", f"/dev//fd/{number}", f"/proc/self/fd/{number}"):
+                self.assertEqual(load(environ={}, path=f"/dev/fd/{number}").config.log.level, "error")
+                (problem,) = self.again(name)
+                self.assertIn("came from the descriptor", problem)
 
     def test_named_by_the_environment(self) -> None:
         error = self.assertRaises(ConfigError, load, environ={"MICRONODE_CONFIG": "-"}, again=True)

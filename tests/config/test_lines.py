@@ -4,7 +4,7 @@ import tomllib
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.config.lines import line_index
+from micronode.config.lines import deepest_line, line_index
 
 DOCUMENT = (
     r"""# first
@@ -74,3 +74,30 @@ class LineIndexTests(SynchronousTestCase):
 
     def test_text_that_is_not_toml_ends(self) -> None:
         self.assertRaises(ValueError, line_index, "= 3")
+
+
+class DeepestLineTests(SynchronousTestCase):
+    def test_a_key_of_too_many_parts(self) -> None:
+        for part in ("a.", "a . ", '"a".', r'"\"".', "'a\"'\t."):
+            for before, after in (("", "b = 1"), ("[", "b]"), ("x = {", "b = 1}")):
+                text = f"# a\n\n{before}{part * 100_000}{after}"
+                self.assertEqual(deepest_line(text), 3, (part, before))
+
+    def test_whatever_else_has_dots(self) -> None:
+        self.assertIsNone(deepest_line(DOCUMENT))
+        dots = "a." * 1_000
+        for text in (
+            f"# {dots}\na = 1",
+            f'a = "{dots}"',
+            f"a = '{dots}'",
+            f'a = """\n{dots}\\""" {dots}"""',
+            f"a = '''\n{dots}'''",
+            "a.b = 1.5\n" * 1_000,
+            f"a = [{'1.5, ' * 1_000}]",
+            "." * 1_000,
+        ):
+            self.assertIsNone(deepest_line(text), text[:40])
+
+    def test_what_is_not_closed_is_looked_at_once(self) -> None:
+        for text in ('"\\', "'\"", '"""\\', "'''\"", '"\n\\"\n', "a ", "a", "'\n"):
+            self.assertIsNone(deepest_line(text * (1_000_000 // len(text))), text)

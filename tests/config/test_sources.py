@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.config.kinds import ConfigError
 from micronode.config.schema import KEYS, Config
-from micronode.config.sources import Flag, Loaded, facet_flags, load
+from micronode.config.sources import MAX_PROBLEMS, Flag, Loaded, facet_flags, load
 from tests.config.samples import ROWS, document, merged, mistyped, other
 
 
@@ -159,6 +159,16 @@ class NamedFileTests(SynchronousTestCase):
                 error = self.assertRaises(ConfigError, load, **sources)
                 self.assertTrue(str(error).startswith(where), error)
                 self.assertIn(reason, str(error))
+
+    def test_nothing_but_mistakes(self) -> None:
+        """What would be nearly right is looked up for each of them; that is not done without end."""
+        name = self.mktemp()
+        for count, told in ((MAX_PROBLEMS, MAX_PROBLEMS), (MAX_PROBLEMS + 2, MAX_PROBLEMS + 1)):
+            Path(name).write_text("".join(f"x{number} = 1\n" for number in range(count)))
+            error = self.assertRaises(ConfigError, load, environ={"MICRONODE_LOG_LEVEL": "x"}, path=name)
+            self.assertEqual(len(error.problems), told + 1)
+            self.assertIn("log.level", str(error.problems[-1]))
+        self.assertIn("the rest was not looked at", str(error.problems[-2]))
 
     def test_not_utf8(self) -> None:
         name = self.mktemp()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import ResponseHead
+from micronode.http.limits import Deadlines
 from tests.contracts.sink import SpyProducer
 from tests.http.support import Connection, Plane, StubDispatcher, get, say
 
@@ -53,6 +55,18 @@ class HeadDeadlineTests(DeadlineTestCase):
         connection = plane.connect()
         plane.clock.advance(5.0)
         self.assert_closed_silently(connection)
+
+    def test_a_reload_gives_it_more_time(self) -> None:
+        plane = Plane()
+        waiting, idle = plane.connect(), plane.connect().send(get())
+        self.assertEqual(idle.answer().status, 200)
+        deadlines = Deadlines(read_s=20.0, idle_s=100.0)
+        plane.site.settings = attrs.evolve(plane.site.settings, deadlines=deadlines)
+        for connection, at_s in ((waiting, 20.0), (idle, 100.0)):
+            plane.clock.advance(at_s - plane.clock.seconds() - 0.1)
+            self.assertFalse(connection.transport.disconnecting)
+            plane.clock.advance(0.1)
+            self.assertTrue(connection.transport.disconnecting)
 
     def test_later_heads_have_it_from_their_first_byte(self) -> None:
         plane = Plane()

@@ -17,6 +17,10 @@ from tests.support.tools import require_tool
 
 TEXT = PAGE.read_text("utf-8")
 BLOCKS = blocks(TEXT)
+#: What a node is made of: the reference owners log on their own.
+SOURCES = "".join(
+    path.read_text("utf-8") for path in (ROOT / "micronode").rglob("*.py") if "devowners" not in path.parts
+)
 #: How many blocks are not run, by the beginning of the reason. One more is one to be thought about.
 NOT_RUN = {"needs a service manager": 4}
 
@@ -82,14 +86,28 @@ class PageTests(SynchronousTestCase):
         )
 
     def test_tells_every_log_event_of_configuration(self) -> None:
-        table = TEXT.partition("\nLog events of configuration\n")[2].partition("\nIncidents\n")[0]
-        told = re.findall(r"(?m)^``([a-z_]+)``", table)
-        sources = "".join(path.read_text("utf-8") for path in (ROOT / "micronode").rglob("*.py"))
+        told = self.events("Log events of configuration")
         # As it stands in a call of a logger, or of what hands it on to one.
-        said = re.findall(
-            r"(?:_?log\.\w+\(|_failed\(error, )\"((?:config|reload)_[a-z_]+|environment)\"", sources
-        )
-        self.assertEqual(set(told), set(said))
+        said = re.findall(r"(?:_?log\.\w+\(|_failed\(error, )\"((?:config|reload)_[a-z_]+)\"", SOURCES)
+        self.assertEqual(set(told) - {"environment"}, set(said))
+
+    def test_tells_every_log_event_that_is_worth_a_look(self) -> None:
+        told = self.events("Log events of configuration") + self.events("Log events of the process")
+        self.assertEqual(len(told), len(set(told)))
+        said = re.findall(r"_?log\.(?:warn|error|critical|failure)\(\s*\"([a-z_]+)\"", SOURCES)
+        self.assertEqual(set(said) - set(told), set())
+        for event in told:
+            self.assertIn(f'"{event}"', SOURCES)
+
+    def events(self, title: str) -> list[str]:
+        """Return the events of a table, as the page has them."""
+        table = TEXT.partition(f"\n{title}\n---")[2].partition("\n\n\n")[0]
+        return re.findall(r"(?m)^``([a-z_]+)``", table)
+
+    def test_names_metrics_as_they_are(self) -> None:
+        named = re.findall(r"``([a-z_]+_(?:total|seconds|state))(?:\{[^`]*)?``", TEXT)
+        self.assertGreater(len(named), 4)
+        self.assertEqual([name for name in named if f'"{name.removesuffix("_total")}' not in SOURCES], [])
 
     def test_grace_is_enough_for_the_balancer_s_checks(self) -> None:
         files = {Path(block.word).name: block.text for block in BLOCKS if block.kind == "file"}

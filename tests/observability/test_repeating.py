@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -84,6 +84,11 @@ class RepeaterTests(SynchronousTestCase):
         self.assertEqual((len(cancelled), self.crashed), (1, []))
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_cancellation_that_nobody_asked_for_is_a_defect(self) -> None:
+        self.error = CancelledError()
+        self.repeater.startService()
+        self.assertEqual((len(self.flushLoggedErrors(CancelledError)), len(self.crashed)), (1, 1))
 
     def test_started_again(self) -> None:
         self.repeater.startService()

@@ -70,7 +70,7 @@ def live_values(config: Config) -> dict[str, Any]:
     return {row.path: value for row, value in config.rows() if row.reload == "live"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(STEPS)
 def test_each_input_is_taken_or_refused_whole(steps: list[Step]) -> None:
     critical: list[LogEvent] = []

@@ -28,17 +28,26 @@ class CannedPeer:
 
     :ivar where: its address, as configuration writes it.
     :ivar asked: what came on each connection.
+    :ivar sent: bytes that went out by the trickle.
     """
 
     def __init__(
-        self, case: SynchronousTestCase, *answers: bytes, unix: bool = False, trickle_s: float | None = None
+        self,
+        case: SynchronousTestCase,
+        *answers: bytes,
+        unix: bool = False,
+        trickle_s: float | None = None,
+        at_once: int = 0,
     ) -> None:
         """:param answers: one for each connection, in order; the last one for all that follow.
         :param trickle_s: send a byte at a time, with such a pause before each.
+        :param at_once: how many bytes go out before that.
         """
         self.asked: list[bytes] = []
         self._answers = list(answers)
         self._trickle_s = trickle_s
+        self._at_once = at_once
+        self.sent = 0
         self._over = threading.Event()
         if unix:
             folder = tempfile.mkdtemp()
@@ -68,10 +77,12 @@ class CannedPeer:
                 if self._trickle_s is None:
                     connection.sendall(answer)
                     continue
-                for index in range(len(answer)):
+                connection.sendall(answer[: self._at_once])
+                for index in range(self._at_once, len(answer)):
                     if self._over.wait(self._trickle_s):
                         break
                     connection.sendall(answer[index : index + 1])
+                    self.sent += 1
 
     def _close(self) -> None:
         self._over.set()

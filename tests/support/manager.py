@@ -75,31 +75,30 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=other SYSTEMD_UNIT_PATH
     /usr/lib/systemd/systemd --system --unit=up.target --show-status=no
 """
 
-#: Puts itself into a cgroup of its own, $1, and runs the rest of its arguments in it.
+#: Puts itself into a cgroup of its own, $2, and runs the rest of its arguments in it. $1: where to mount.
 _IN_CGROUP = r"""
 set -eu
-at=$(mktemp -d)
-mount -t cgroup2 cgroup2 "$at"
-mkdir "$at/$1"
-echo $$ >"$at/$1/cgroup.procs"
-umount "$at"
-rmdir "$at"
-shift
+mount -t cgroup2 cgroup2 "$1"
+mkdir "$1/$2"
+echo $$ >"$1/$2/cgroup.procs"
+umount "$1"
+shift 2
 exec "$@"
 """
 
-#: Removes the cgroup $1, in which nothing runs any more.
+#: Removes the cgroup $2, in which nothing runs any more. $1: where to mount.
 _NO_CGROUP = r"""
-at=$(mktemp -d)
-mount -t cgroup2 cgroup2 "$at"
-[ ! -d "$at/$1" ] || find "$at/$1" -depth -type d -exec rmdir {} +
-umount "$at"
-rmdir "$at"
+set -eu
+mount -t cgroup2 cgroup2 "$1"
+[ ! -d "$1/$2" ] || find "$1/$2" -depth -type d -exec rmdir {} +
 """
 
 
 class Manager:
     """One systemd, from its making to :meth:`kill`."""
+
+    #: Why none can be run here, once that is known: nobody waits for it twice.
+    _reason_against = ""
 
     def __init__(self, files: dict[str, str]) -> None:
         """:param files: text by absolute path, what is in the root beside what every root needs.
@@ -109,24 +108,32 @@ class Manager:
             missing("systemd is not installed")
         if os.geteuid() != 0:
             raise SkipTest("a service manager of one's own needs root")
+        if self._reason_against:
+            raise SkipTest(self._reason_against)
         self._folder = Path(tempfile.mkdtemp())
         self._cgroup = f"micronode-test-{os.getpid()}-{self._folder.name}"
         tree = self._folder / "files"
         self._write(tree, files)
-        (self._folder / "root").mkdir()
+        self._root = self._folder / "root"
+        self._root.mkdir()
         self._log = open(self._folder / "log", "w+b")  # noqa: SIM115
-        inside = ["sh", "-c", _BOOT, "boot", str(self._folder / "root"), str(tree), *_seen()]
+        inside = ["sh", "-c", _BOOT, "boot", str(self._root), str(tree), *_seen()]
         spaces = ("cgroup", "mount", "pid", "uts", "ipc", "net")
         apart = ["unshare", *(f"--{name}" for name in spaces), "--fork", "--kill-child", *inside]
         self._process = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", _IN_CGROUP, "cgroup", self._cgroup, *apart],
+            self._at_cgroups(_IN_CGROUP, *apart),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
         )
         try:
+            # Of ours nothing has been started by then: what fails up to there is for the machine to allow.
             self._pid = eventually(self._find, self.log)
             eventually(lambda: self.ask("is-system-running") == "running", self.log)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            type(self)._reason_against = f"no service manager can be run here: {error}"
+            self.kill()
+            raise SkipTest(self._reason_against) from None
         except BaseException:
             self.kill()
             raise
@@ -150,10 +157,18 @@ class Manager:
                 shutil.copy(source, target)
         (tree / "etc" / "machine-id").write_text(f"{'0123456789abcdef' * 2}\n")
 
+    def _at_cgroups(self, script: str, *arguments: str) -> list[str]:
+        """Return the command that runs *script* where cgroups can be mounted, seen by nobody else.
+
+        It is killed with this process, however that ends.
+        """
+        words = ("sh", "-c", script, "cgroup", str(self._root), self._cgroup, *arguments)
+        return ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", *words]
+
     def _find(self) -> int | None:
         """Return the pid of its process 1, once that is systemd."""
         if self._process.poll() is not None:
-            raise SkipTest(f"no namespaces, or no cgroups, for a service manager here: {self.log()}")
+            raise AssertionError(f"no namespaces, or no cgroups: {self.log()}")
         for pid in children_of(self._process.pid):
             with contextlib.suppress(OSError):
                 if os.readlink(f"/proc/{pid}/exe") == os.path.realpath(SYSTEMD):
@@ -209,7 +224,7 @@ class Manager:
         self._process.wait(PATIENCE_S)
         self._log.close()
         subprocess.run(
-            ["unshare", "--mount", "sh", "-c", _NO_CGROUP, "cgroup", self._cgroup],
+            self._at_cgroups(_NO_CGROUP),
             capture_output=True,
             timeout=PATIENCE_S,
             check=False,

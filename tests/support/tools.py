@@ -12,6 +12,7 @@ from twisted.trial.unittest import FailTest, SkipTest
 
 #: Set by ``.ci/run``: a skip for a missing tool is a failure.
 REQUIRE_VARIABLE = "TEST_REQUIRE_TOOLS"
+_SBIN = "/usr/sbin:/sbin"
 
 
 def require_tool(name: str) -> str:
@@ -22,7 +23,8 @@ def require_tool(name: str) -> str:
     beside = Path(sys.executable).parent / name
     if os.access(beside, os.X_OK):
         return str(beside)
-    return shutil.which(name) or missing(f"{name} is not installed")
+    # Balancers are where only root looks for programs.
+    return shutil.which(name) or shutil.which(name, path=_SBIN) or missing(f"{name} is not installed")
 
 
 def missing(what: str) -> NoReturn:
