@@ -1,5 +1,6 @@
 """Tests for :mod:`micronode.devowners.mailbox`: what the contract, in ``test_mailbox_web``, cannot see."""
 
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -35,6 +36,15 @@ class KeysTests(SynchronousTestCase):
         self.assertFalse(self.is_duplicate("d", 0.0))
         self.assertEqual([self.is_duplicate(key, 0.0) for key in "bcd"], [True] * 3)
         self.assertFalse(self.is_duplicate("a", 0.0))
+
+    def test_a_message_that_cannot_be_stored_is_not_half_there(self) -> None:
+        ask = self.mailbox._database.execute
+        ask("CREATE TRIGGER full BEFORE INSERT ON keys BEGIN SELECT RAISE(ABORT, 'full'); END")
+        self.assertRaises(sqlite3.Error, self.mailbox.send, HERE, "a", b"", {}, 0.0)
+        ask("DROP TRIGGER full")
+        self.assertEqual(self.mailbox.take(HERE, ALL, 0.0), [])
+        self.assertFalse(self.is_duplicate("a", 0.0))
+        self.assertEqual(len(self.mailbox.take(HERE, ALL, 0.0)), 1)
 
     def test_refused_messages_have_none(self) -> None:
         self.mailbox.send(HERE, "a", b"", {}, 0.0)

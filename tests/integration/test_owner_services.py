@@ -10,7 +10,6 @@ import re
 import signal
 import socket
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +70,8 @@ class Raw:
         host, _, port = url.removeprefix("http://").rpartition(":")
         self.socket = socket.create_connection((host, int(port)), PATIENCE_S)
         self.heard = b""
+        #: How many pieces they came in.
+        self.pieces = 0
         #: ``""`` while it is open, ``"end"`` or ``"reset"``.
         self.over = ""
 
@@ -83,6 +84,7 @@ class Raw:
                 self.over = "reset"
             else:
                 self.heard += data
+                self.pieces += 1
                 self.over = self.over or ("" if data else "end")
         return self.body if body else self.heard
 
@@ -143,19 +145,23 @@ class MailboxTests(SynchronousTestCase):
         )
         return raw
 
+    def let_it_notice(self, url: str) -> None:
+        """Have the owner look at its connections, more than once, after what was done before."""
+        for _ in range(5):
+            self.assertEqual(ask_url(url, "GET", "/healthz").status, 200)
+
     def test_waiting_leaving_and_the_end(self) -> None:
         owners = Owners(self)
         url = owners.urls["mailbox"]
         gone, here = self.wait(url), self.wait(url)
         gone.socket.close()
-        # Only once the first has been seen to leave is the second the one who gets it.
-        self.assertTrue(here.is_silent)
+        self.let_it_notice(url)
         sent = self.post(url, "/v1/send", topic="t", idem_key="1", payload_b64="aGk=")
         here.until(1, body=True)
         [message] = json.loads(here.body)["messages"]
         self.assertEqual((message["msg_id"], message["attempt"]), (sent["msg_id"], 1))
         waiting = self.wait(url)
-        self.assertTrue(waiting.is_silent)
+        self.let_it_notice(url)
         owners.kill(signal.SIGTERM)
         waiting.until()
         self.assertEqual(json.loads(waiting.body), {"messages": []})
@@ -208,7 +214,7 @@ class FaultTests(SynchronousTestCase):
         one = self.start(
             "index=bad-json",
             "mailbox=reset",
-            "storage=stall-body:500ms",
+            "storage=stall-body",
             "overlay=wrong-digest",
             "policy=500",
         )
@@ -217,7 +223,7 @@ class FaultTests(SynchronousTestCase):
             "mailbox=503:3s",
             "storage=bad-chunk",
             "overlay=wrong-length",
-            "policy=stall:500ms",
+            "policy=stall:100ms",
         )
         three = self.start(
             "index=refuse",
@@ -237,10 +243,8 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual((raw.until(), raw.over), (b"", "reset"))
 
         raw = self.ask(one, "storage")
-        began = time.monotonic()
-        self.assertEqual(raw.until(6, body=True), b"hello ")
-        self.assertEqual(raw.until(11, body=True), HELLO)
-        self.assertGreater(time.monotonic() - began, 0.3)
+        self.assertEqual((raw.until(6, body=True), raw.length), (b"hello ", 11))
+        self.assertTrue(raw.is_silent)
 
         raw = self.ask(one, "overlay")
         raw.until(11, body=True)
@@ -253,8 +257,8 @@ class FaultTests(SynchronousTestCase):
 
         raw = self.ask(two, "index")
         raw.until(1, body=True)
-        self.assertLess(len(raw.body), raw.length)
         raw.until(raw.length, body=True)
+        self.assertGreater(raw.pieces, 5)
         self.assertEqual(json.loads(raw.body)["key"], "name:hello.md")
 
         raw = self.ask(two, "mailbox")
@@ -271,7 +275,6 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual((raw.body, raw.length, raw.over), (HELLO, 21, "end"))
 
         raw = self.ask(two, "policy")
-        self.assertTrue(raw.is_silent)
         raw.until(1, body=True)
         self.assertIn(b'"allow"', raw.body)
 
