@@ -4,9 +4,10 @@ What the parts are is :mod:`micronode.assembly`'s business. A node touches nothi
 no logging set-up, no global reactor, so a host program can hold several.
 
 Why the order of a stop matters: a load balancer learns of it from ``/readyz`` and needs time
-(``drain.grace``) before the listeners close, or callers get refused connections; calls that were
-admitted get ``drain.deadline`` to finish; and the admin listener closes last, so that the drain can be
-watched.
+(``drain.grace``) before the listeners close, or callers get refused connections; answers over HTTP are
+the last on their connections from the first moment on, so that nobody asks again on one that is about to
+be closed; calls that were admitted get ``drain.deadline`` to finish; and the admin listener closes last,
+so that the drain can be watched.
 """
 
 from __future__ import annotations
@@ -196,6 +197,7 @@ class NodeService(MultiService):
         # Before the state changes: who listens to the bus hears of the reload's end first.
         self.reloader.stop()
         drain = self.config.drain
+        self._http.last_answers()
         self._lifecycle.drain()
         await self._wait(drain.grace)
         await self._close("http", "oap")

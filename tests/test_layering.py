@@ -233,7 +233,9 @@ class LayerTests(SynchronousTestCase):
             # Installed: the plugin is beside Twisted's own.
             self.skipTest("not a checkout")
         found = imports_of("plugin", plugin.read_text("utf-8"), set(self.files))
-        self.assertEqual([each for each in found if own(each.target) is not None], [])
+        # But what lets SIGHUP wait, once its options are asked for: of the standard library alone.
+        ours = {own(each.target) for each in found if own(each.target) is not None}
+        self.assertLessEqual(ours, {"cli", "cli.hangup", "cli.hangup.hold_hangup"})
         self.assertFalse((plugin.parent / "__init__.py").exists())
         self.assertFalse((plugin.parent.parent / "__init__.py").exists())
 

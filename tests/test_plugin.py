@@ -1,5 +1,6 @@
 """The twistd plugin: found, described, and never in the way of Twisted's own."""
 
+import signal
 from pathlib import Path
 
 from twisted.application.service import IServiceMaker
@@ -16,7 +17,11 @@ class PluginTests(SynchronousTestCase):
         (maker,) = [found for found in getPlugins(IServiceMaker) if found.tapname == "micronode"]
         verifyObject(IPlugin, maker)
         verifyObject(IServiceMaker, maker)
+        handler = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        self.addCleanup(signal.signal, signal.SIGHUP, handler)
         self.assertIs(maker.options, tap.Options)
+        # twistd will be at it for a while before the node can take one.
+        self.assertIsNot(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
         self.assertIs(maker.makeService, tap.makeService)
 
     def test_folder_is_not_a_package(self) -> None:

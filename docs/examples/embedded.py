@@ -52,10 +52,10 @@ async def tell(node):
             print(event.state, flush=True)
         elif isinstance(event, ConfigUpdated):
             print(f"another configuration: {', '.join(event.changed)}", flush=True)
-            if event.restart:
-                print(f"after a restart also: {', '.join(event.restart)}", flush=True)
-        elif isinstance(event, ReloadEnded) and event.reason:
-            print(f"reload {event.outcome}: {event.reason}", flush=True)
+        elif isinstance(event, ReloadEnded):
+            print(f"reload {event.outcome}{event.reason and ': '}{event.reason}", flush=True)
+            if node.reloader.restart_required:
+                print(f"after a restart: {', '.join(node.reloader.restart_required)}", flush=True)
     with contextlib.suppress(ReactorNotRunning):
         reactor.stop()
 
@@ -71,6 +71,8 @@ def main(words):
     # In a thread: a disk may be slow, and the node goes on serving meanwhile.
     node = make_node(loaded.config, reactor, read=lambda: deferToThread(read, again=True))
     Deferred.fromCoroutine(tell(node))
+    # Before anybody is told that it runs; by default it would end the program.
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(node.reload))
     try:
         node.startService()
     except ListenError as error:
@@ -80,7 +82,6 @@ def main(words):
         print(f"{name} {address}", flush=True)
     # SIGTERM and SIGINT stop the reactor, which waits for what this returns.
     reactor.addSystemEventTrigger("before", "shutdown", node.stopService)
-    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(node.reload))
     reactor.run()
     return 0
 

@@ -13,7 +13,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection, HTTPException, IncompleteRead
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ _ADMIN: Final = (
 _COMMON: Final = (
     _ADMIN,
     ("cap-file=FILE", "File with the capability to show, - for standard input."),
-    ("json", "Print the node's answer as JSON."),
+    ("json", 'Print the node\'s answer as JSON; {"error": …} where there is none.'),
     ("version", "Print the version and exit."),
     ("help", "Print this help and exit."),
 )
@@ -90,6 +90,17 @@ class AdminOptions:
             raise SystemExit(Exit.DONE)
         if words:
             raise self.mistake(f"unexpected argument {words[0]!r}")
+
+    @contextlib.contextmanager
+    def errors_as_json(self) -> Iterator[None]:
+        """With ``--json``, print how a command ended without an answer: ``{"error": …}``."""
+        try:
+            yield
+        except CommandError as error:
+            # What cannot be written has no words, or nobody to read them.
+            if self["json"] and error.code != Exit.USAGE and error.lines:
+                show_json({"error": "; ".join(error.lines)})
+            raise
 
     def mistake(self, text: str) -> CommandError:
         """Return the end of a command that was called wrongly."""
@@ -188,8 +199,8 @@ class AdminClient:
         """Make one request without a body.
 
         :return: status and the JSON object of the answer; what the status means is the caller's matter.
-        :raises CommandError: 69, nobody is there or no answer came in time; 1, what answers is no micronode,
-            or it refuses who asks.
+        :raises CommandError: 69, nobody is there, no answer came in time or what answers is no micronode;
+            1, it refuses who asks.
         """
         status, body = self._request(method, path)
         if len(body) > _MAX_BODY:
@@ -204,10 +215,22 @@ class AdminClient:
             raise CommandError(Exit.FAILED, f"{self.where} refuses: {text_of(value.get('message'))}")
         if status in (404, 405):
             raise CommandError(
-                Exit.FAILED,
+                Exit.UNAVAILABLE,
                 f"{self.where} does not know {path}: is it the admin.listen of a micronode of this release?",
             )
         return status, value
+
+    def order(self, method: str, path: str, member: str) -> dict[str, Any]:
+        """Make one request whose answer, good or bad, has the text *member* where it was understood.
+
+        :raises CommandError: see :meth:`ask`; 1, the node answers with an error without it.
+        """
+        _, answer = self.ask(method, path)
+        if not isinstance(answer.get(member), str):
+            if "message" not in answer:
+                raise self.puzzled()
+            raise CommandError(Exit.FAILED, f"{self.where}: {text_of(answer['message'])}")
+        return answer
 
     def _request(self, method: str, path: str) -> tuple[int, bytes]:
         connection = (
@@ -268,7 +291,8 @@ class AdminClient:
 
     def _stranger(self, why: str) -> CommandError:
         return CommandError(
-            Exit.FAILED, f"what listens at {self.where} is no micronode's admin plane: {why}; see --admin"
+            Exit.UNAVAILABLE,
+            f"what listens at {self.where} is no micronode's admin plane: {why}; see --admin",
         )
 
     def puzzled(self) -> CommandError:

@@ -21,7 +21,18 @@ from micronode.config.documents import STANDARD_INPUT
 from micronode.config.sources import CONFIG_VARIABLE, Loaded
 
 
-class CheckOptions(NodeOptions):
+class FileOptions(NodeOptions):
+    """The node's options, with the file as an argument."""
+
+    def parseArgs(self, *names: str) -> None:
+        if len(names) > 1:
+            raise usage.UsageError(f"unexpected argument {names[1]!r}")
+        if names and self.path is not None:
+            raise usage.UsageError(f"--config {self.path!r} and {names[0]!r} name two files; name one")
+        self.path = names[0] if names else self.path
+
+
+class CheckOptions(FileOptions):
     """Options of ``micronode check``: the node's, and how to look."""
 
     command = "micronode check [options] [FILE|-]"
@@ -34,13 +45,6 @@ class CheckOptions(NodeOptions):
         ("deep", None, "Ask each owner service whether it is ready."),
         ("json", None, "Print JSON on standard output."),
     )
-
-    def parseArgs(self, *names: str) -> None:
-        if len(names) > 1:
-            raise usage.UsageError(f"unexpected argument {names[1]!r}")
-        if names and self.path is not None:
-            raise usage.UsageError(f"--config {self.path!r} and {names[0]!r} name two files; name one")
-        self.path = names[0] if names else self.path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         if not options["json"]:
             raise
         problems = [attrs.asdict(problem) for problem in error.problems]
-        show(json.dumps({"ok": False, "problems": problems, "warnings": []}, indent=2))
+        show(json.dumps({"ok": False, "problems": problems, "warnings": [], "hidden": []}, indent=2))
         return Exit.CONFIG
     owners = _ask_owners(loaded) if options["deep"] else {}
     down = [text for text in owners.values() if text != "ready"]
@@ -66,6 +70,7 @@ def main(argv: Sequence[str]) -> int:
             "ok": not down,
             "problems": [],
             "warnings": list(loaded.warnings),
+            "hidden": list(loaded.hidden),
             "config_sha": loaded.config.sha(),
         }
         show(json.dumps(answer | ({"owners": owners} if options["deep"] else {}), indent=2))
@@ -77,6 +82,8 @@ def main(argv: Sequence[str]) -> int:
 def _tell(loaded: Loaded, owners: dict[str, str], name: str | None) -> None:
     for warning in loaded.warnings:
         say(f"warning: {warning}")
+    for hidden in loaded.hidden:
+        say(hidden)
     for url, state in owners.items():
         show(f"{url}: {state}")
     what = "standard input" if name == STANDARD_INPUT else name or "no file"

@@ -8,7 +8,7 @@ from typing import Final
 
 from twisted.python import usage
 
-from micronode.cli.check import CheckOptions
+from micronode.cli.check import FileOptions
 from micronode.cli.command import CommandOptions, OptFlags, OptParameters
 from micronode.cli.exits import CommandError, Exit, say
 from micronode.cli.streams import show
@@ -16,7 +16,7 @@ from micronode.config.problems import did_you_mean, shorten
 from micronode.config.shown import initial, shown_as_json, shown_as_toml
 
 
-class ShowOptions(CheckOptions):
+class ShowOptions(FileOptions):
     """Options of ``micronode config show``: the node's, and the form."""
 
     command = "micronode config show [options] [FILE|-]"

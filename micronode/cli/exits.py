@@ -19,7 +19,7 @@ class Exit(IntEnum):
     #: The thing that was asked about failed.
     FAILED = 1
     USAGE = 64
-    #: The node cannot serve: address in use, owners will not start.
+    #: The node cannot serve: address in use, owners will not start. Or nobody answers, or no micronode.
     UNAVAILABLE = 69
     #: Our defect.
     DEFECT = 70

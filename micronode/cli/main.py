@@ -9,6 +9,7 @@ from typing import Final
 
 from micronode import __version__
 from micronode.cli.exits import CommandError, Exit, print_defect, print_error
+from micronode.cli.hangup import hold_hangup
 from micronode.cli.streams import open_missing, settle, show
 
 #: Each command is ``main(argv) -> int`` of the module ``micronode.cli.NAME``, imported when it is called.
@@ -24,6 +25,8 @@ COMMANDS: Final = {
     "call": "make one OAP/1 call and print the answer's body",
     "version": "print the version",
 }
+#: Those that take SIGHUP, from their first moment on.
+_RELOADABLE: Final = (["run"], ["dev"])
 
 
 def usage() -> str:
@@ -34,7 +37,8 @@ def usage() -> str:
         "A hardened, protocol-first network node that stands in front of your services.\n\n"
         f"Commands:\n{rows}\n\n"
         "micronode COMMAND --help tells the options of one. Exit codes: 0 done, 1 it failed,\n"
-        "64 usage, 69 cannot serve, 70 a defect of micronode, 78 configuration refused."
+        "64 usage, 69 cannot serve, or no micronode answers, 70 a defect of micronode,\n"
+        "78 configuration refused."
     )
 
 
@@ -43,8 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :return: the exit code, see :class:`~micronode.cli.exits.Exit`.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in _RELOADABLE:
+        hold_hangup()
     open_missing()
-    return settle(_guarded(list(sys.argv[1:] if argv is None else argv)))
+    return settle(_guarded(arguments))
 
 
 def _guarded(arguments: list[str]) -> int:

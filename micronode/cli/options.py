@@ -63,12 +63,17 @@ class NodeOptions(CommandOptions):
         self._add(Flag(path, text, f"flag --set {path}"))
 
     def _add(self, *flags: Flag) -> None:
-        """Take what one option sets; the same one twice is a mistake, whichever was meant."""
+        """Take what one option sets; one key set twice is a mistake, whichever was meant."""
         for flag in flags[:1]:
             if any(flag.origin == other.origin for other in self.flags):
                 raise usage.UsageError(
                     f"{flag.origin.removeprefix('flag ')} is given twice; keep one of them"
                 )
+        given = {flag.path: flag.origin for flag in self.flags}
+        for flag in flags:
+            if flag.path in given:
+                both = " and ".join(each.removeprefix("flag ") for each in (given[flag.path], flag.origin))
+                raise usage.UsageError(f"{both} both set {flag.path}; keep one of them")
         self.flags.extend(flags)
 
     def load(self, environ: Mapping[str, str] | None = None, *, to_run: bool = True) -> Loaded:

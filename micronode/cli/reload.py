@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from micronode.cli.adminclient import AdminClient, AdminOptions, show_json, text_of
-from micronode.cli.exits import CommandError, Exit, say
+from micronode.cli.exits import Exit, say
 from micronode.cli.streams import show
 
 #: The node reads its files again first, from whatever disk they are on.
@@ -18,25 +18,22 @@ def main(argv: Sequence[str]) -> int:
     """Reload, or look what that would do.
 
     :return: 0 applied, or nothing to apply; 1 not; 78 refused (``--dry-run``).
-    :raises CommandError: usage; nothing is reached (69); the node refuses who asks (1).
+    :raises CommandError: usage; no micronode is reached (69); the node refuses who asks (1).
     """
     options = AdminOptions(
         "micronode reload",
         "Tell the node to read its configuration again, and print what came of it: each key that has another "
         "value, and where that comes from. Exit codes: 0 done, keys that need a restart are named; 1 not "
-        "done, the old configuration stays; 69 nothing is reached. With --dry-run: 0 it would work, 78 it "
-        "would be refused.",
+        "done, the old configuration stays; 69 no micronode is reached. With --dry-run: 0 it would work, 78 "
+        "it would be refused.",
         ("dry-run", "Only tell what would change; needs no capability."),
     )
     options.parse(argv)
-    node = options.node(_TIMEOUT_S)
     dry = options["dry-run"]
-    _, answer = node.ask("GET" if dry else "POST", "/api/v1/reload")
-    outcome = answer.get("outcome")
-    if not isinstance(outcome, str):
-        if "message" not in answer:
-            raise node.puzzled()
-        raise CommandError(Exit.FAILED, f"{node.where}: {text_of(answer['message'])}")
+    with options.errors_as_json():
+        node = options.node(_TIMEOUT_S)
+        answer = node.order("GET" if dry else "POST", "/api/v1/reload", "outcome")
+    outcome: str = answer["outcome"]
     if options["json"]:
         show_json(answer)
     else:
@@ -52,6 +49,9 @@ def main(argv: Sequence[str]) -> int:
 def _tell(node: AdminClient, outcome: str, answer: dict[str, Any], *, dry: bool) -> None:
     for warning in answer["warnings"]:
         say(f"warning: {text_of(warning)}")
+    # A node of another release may not tell.
+    for hidden in answer.get("hidden", ()):
+        say(text_of(hidden))
     for problem in answer["problems"]:
         where, what, fix = (text_of(problem[name]) for name in ("where", "what", "fix"))
         say(f"{where}: {what}; {fix}" if where else f"{what}; {fix}")

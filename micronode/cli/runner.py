@@ -6,7 +6,6 @@ Signals are a matter of the whole process, so they are handled here and nowhere 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -17,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from micronode.cli.exits import CommandError, Exit, print_defect, print_error, say
+from micronode.cli.hangup import take_hangup
 
 log = Logger()
 
@@ -40,7 +40,7 @@ class Runner:
         """:param start: cancelled when a signal comes before it is done; may raise CommandError.
         :param stop: called once, also after a start that failed or was cancelled.
         :param hurry: makes a *stop* that is under way wait for nothing more.
-        :param reload: called for SIGHUP, at any time.
+        :param reload: called for SIGHUP, once *start* is done; what came before is made up for then.
         """
         self._reactor = reactor
         self._start = start
@@ -51,6 +51,9 @@ class Runner:
         self._unasked = False
         self._hurried = False
         self._starting: Deferred[None] | None = None
+        self._started = False
+        #: Whether SIGHUP came before it had started.
+        self._hung_up = False
         self._stopping = False
         self._code: int = Exit.DONE
 
@@ -59,8 +62,7 @@ class Runner:
 
         :return: the exit code.
         """
-        self._terminal = Terminal()
-        signal.signal(signal.SIGHUP, self._on_signal)
+        self._terminal, self._hung_up = take_hangup(self._on_signal)
         self._reactor.callWhenRunning(self._begin)
         try:
             self._reactor.run()
@@ -104,6 +106,9 @@ class Runner:
     async def _startup(self) -> None:
         try:
             await self._start()
+            self._started = True
+            if self._hung_up:
+                self._signalled(signal.SIGHUP)
         except CancelledError:
             return  # a signal came first
         except CommandError as error:
@@ -129,7 +134,10 @@ class Runner:
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGHUP and not self._terminal.is_gone:
-            self._reload()
+            if self._started:
+                self._reload()
+            else:
+                self._hung_up = True
         elif not self._stopping:
             self.finish(self._code)
         elif self._unasked:
@@ -180,26 +188,3 @@ def run_to_end(reactor: Any, act: Callable[[], Coroutine[Deferred[Any], Any, int
             return Exit.FAILED
         result.raiseException()
     return result
-
-
-class Terminal:
-    """The terminal that the process was started from, if that matters: not below nohup. Made before SIGHUP
-    is handled.
-    """
-
-    def __init__(self) -> None:
-        self._matters = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and terminal_is_there()
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether there was one, and it has hung up."""
-        return self._matters and not terminal_is_there()
-
-
-def terminal_is_there() -> bool:
-    """Whether the process has a controlling terminal; it has none any more after a hang-up."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True

@@ -13,21 +13,22 @@ from micronode.cli.streams import show
 def main(argv: Sequence[str]) -> int:
     """Ask the node how it is.
 
-    :return: 0 when it is ready (``--live``: alive), 1 when not, 69 when nothing is reached.
+    :return: 0 when it is ready (``--live``: alive), 1 when not, 69 when no micronode is reached.
     :raises CommandError: usage; the ends above that need words.
     """
     options = AdminOptions(
         "micronode status",
-        "Print how the node is. Exit codes: 0 it is ready, 1 it is not, 69 nothing is reached. With --live: "
-        "0 it is alive, whether ready or not; what a node may be restarted by.",
+        "Print how the node is. Exit codes: 0 it is ready, 1 it is not, 69 no micronode is reached. With "
+        "--live: 0 it is alive, whether ready or not; what a node may be restarted by.",
         ("live", "Ask only whether the process is alive."),
         ("quiet", "Print nothing; the exit code tells."),
     )
     options.parse(argv)
-    node = options.node()
     ask = _live if options["live"] else _status
     if not options["quiet"]:
-        return ask(node, options["json"], show)
+        with options.errors_as_json():
+            return ask(options.node(), options["json"], show)
+    node = options.node()
     try:
         return ask(node, False, lambda text: None)
     except CommandError as error:

@@ -21,10 +21,12 @@ from twisted.logger import ILogObserver, LogLevel
 from twisted.python.components import Componentized
 
 from micronode.cli.exits import CommandError, Exit, print_error, say
+from micronode.cli.hangup import take_hangup
+from micronode.cli.hostlog import HostLog
 from micronode.cli.options import TwistdOptions, is_twist
 from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.run import build_node
-from micronode.cli.runner import Terminal, log
+from micronode.cli.runner import log
 from micronode.cli.streams import open_missing
 from micronode.cli.supervisor import Supervisor
 from micronode.config.schema import Log
@@ -49,11 +51,11 @@ class TwistdService(MultiService):
         reactor: Any,
         supervisor: Supervisor,
         *,
-        observer: LineObserver | None = None,
+        observer: LineObserver | HostLog | None = None,
         daemon: bool = False,
     ) -> None:
         """:param supervisor: is told about the node, from when twistd has forked.
-        :param observer: takes the log; None leaves it to twistd.
+        :param observer: takes the log, or stands before those of twistd that do.
         :param daemon: twistd forks away; its standard error is closed by the time we bind, so the
         error goes to twistd, which prints it.
         """
@@ -67,9 +69,12 @@ class TwistdService(MultiService):
         node.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def setServiceParent(self, parent: Any) -> None:
-        if self._observer is not None and isinstance(parent, Componentized):
-            # The application: twistd asks it for an observer before it makes one of its own.
-            parent.setComponent(ILogObserver, self._observer)
+        if isinstance(parent, Componentized):  # the application; nobody has begun to log yet
+            if isinstance(self._observer, HostLog):
+                self._observer.stand_before()
+            elif self._observer is not None:
+                # twistd asks for one before it makes one of its own.
+                parent.setComponent(ILogObserver, self._observer)
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
@@ -81,8 +86,9 @@ class TwistdService(MultiService):
         self._guarded(super().startService)
         follow(self._node, self._reactor, self._observer, self._drained)
         # twistd leaves SIGHUP deadly.
-        self._terminal = Terminal()
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hung_up))
+        self._terminal, came = take_hangup(lambda *_: self._reactor.callFromThread(self._hung_up))
+        if came:
+            self._reactor.callWhenRunning(self._hung_up)
         self._reactor.callWhenRunning(self._watch_signals)
 
     def _watch_signals(self) -> None:
@@ -142,18 +148,20 @@ def makeService(options: TwistdOptions) -> IService:
         log.warn("environment", reason=warning)
     parent: dict[str, Any] = options.parent or {}
     daemon = not parent.get("nodaemon", True)
-    observer = None
+    observer: LineObserver | HostLog | None = None
     if is_twist(parent):
         observer = _observer_for_twist(parent, loaded.config.log, reactor)
     elif not daemon and not any(map(parent.get, ("logfile", "logger", "syslog"))):
         observer = _observer(sys.stdout, loaded.config.log, reactor)
+    else:
+        observer = HostLog(loaded.config.log.level)
     if parent.get("pidfile") == _DEFAULT_PIDFILE:
         parent["pidfile"] = ""
     node = build_node(loaded.config, reactor, reader(reactor, options.load_again), supervisor.sockets)
     return TwistdService(node, reactor, supervisor, observer=observer, daemon=daemon)
 
 
-def _observer_for_twist(parent: dict[str, Any], config: Log, reactor: Any) -> LineObserver | None:
+def _observer_for_twist(parent: dict[str, Any], config: Log, reactor: Any) -> LineObserver | HostLog:
     """Put an observer of ours in the place of twist's, unless its user asked for another file or form.
 
     twist asks nobody: it has options for the log, and makes an observer by what stands in them.
@@ -162,9 +170,12 @@ def _observer_for_twist(parent: dict[str, Any], config: Log, reactor: Any) -> Li
     if stream is None:
         # The process was started without a standard output; by now it has one that leads nowhere.
         stream = parent["logFile"] = sys.stdout
+    form, level = parent["logFormat"], parent["logLevel"]
     by_default = ("text" if stream.isatty() else "json", LogLevel.info)
-    if stream is not sys.stdout or (parent["logFormat"], parent["logLevel"]) != by_default:
-        return None
+    if stream is not sys.stdout or (form, level) != by_default:
+        if level is LogLevel.info:
+            parent["logLevel"] = LogLevel.debug  # nobody asked for it, so that the configured one holds
+        return HostLog(config.level, in_words=form != "json")
     observer = _observer(stream, config, reactor)
     parent["fileLogObserverFactory"] = lambda _stream: observer
     parent["logLevel"] = LogLevel.debug  # the observer has the configured one

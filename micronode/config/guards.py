@@ -74,7 +74,8 @@ class Amnesia:
     enabled: bool = not_built(
         key,
         Kind.BOOLEAN,
-        "Whether the node makes sure that it writes nothing.",
+        "Whether the node makes sure that it writes nothing. This release does not, either way: "
+        "config show prints what is set, /version (runtime.amnesia) that nothing is enforced.",
         True,
         reload="restart",
         flag="amnesia",

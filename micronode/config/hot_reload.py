@@ -41,6 +41,8 @@ class Outcome:
     changes: tuple[Change, ...] = ()
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+    #: What the files say in vain; see :attr:`micronode.config.sources.Loaded.hidden`.
+    hidden: tuple[str, ...] = ()
 
     @property
     def restart(self) -> tuple[str, ...]:
@@ -64,6 +66,7 @@ class Outcome:
             "restart_required": list(self.restart),
             "problems": [attrs.asdict(problem) for problem in self.problems],
             "warnings": list(self.warnings),
+            "hidden": list(self.hidden),
         }
 
 

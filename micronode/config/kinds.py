@@ -70,6 +70,8 @@ LISTS: Final = frozenset({Kind.URLS, Kind.HOSTS, Kind.NETWORKS, Kind.NAMES, Kind
 NUMBERS: Final = frozenset({Kind.DURATION, Kind.SIZE, Kind.INTEGER})
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
+#: A list as a file has it: an address in brackets holds neither quotes nor braces.
+_BRACKETED: Final = re.compile(r"""\s*\[\s*(?:["'{].*|[0-9, ]*)\]\s*""", re.DOTALL)
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 
@@ -165,6 +167,11 @@ class Key:
         if self.kind is Kind.INTEGER:
             return self.read(int(text) if _INTEGER.fullmatch(text) else text)
         if self.kind in LISTS:
+            if _BRACKETED.fullmatch(text):
+                raise RefusedError(
+                    f"{self.path} cannot be {shorten(text)}",
+                    "write the items by comma, without brackets and quotes",
+                )
             parts = [part.strip() for part in text.split(",")]
             return self.read([] if self.optional and parts == [""] else [self._item(part) for part in parts])
         return self.read(text.strip())

@@ -28,6 +28,12 @@ _DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)")
 _SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?(B|KiB|MiB|GiB)?", re.IGNORECASE)
 #: A number and whatever unit, to tell what was probably meant.
 _MEASURE: Final = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([A-Za-z]{0,12})\s*")
+#: One or several of them in a row, perhaps below nothing.
+_PART: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([A-Za-z]{0,12})")
+_MEASURES: Final = re.compile(r"\s*-?(?:\s*[0-9]{1,12}(?:\.[0-9]{1,9})?\s*[A-Za-z]{1,12})++\s*")
+_MAX_MEASURE: Final = 40
+#: What people write, and nothing that is configured lasts.
+_DAYS: Final = {"d": 86_400.0}
 #: More than this in one list is a mistake, not a cluster.
 MAX_URLS: Final = 16
 MAX_ITEMS: Final = 64
@@ -67,19 +73,46 @@ def read_duration(key: Key, value: Any) -> float:
             return 0.0
         if found := _DURATION.fullmatch(value):
             return round(float(found[1]) * SECONDS[found[2]], 9)
+        seconds = _seconds(value)
+        if seconds is not None and key.range and not (key.minimum or 0) <= seconds <= (key.maximum or 0):
+            raise RefusedError(f"{key.path} is {shorten(value)}, out of range", f"use {key.range}")
     raise key.mistyped(value, meant_duration(value))
 
 
 def meant_duration(value: Any) -> str | None:
-    """Return the duration that was probably meant: a number, or one with another word for its unit."""
-    found = _MEASURE.fullmatch(str(value)) if isinstance(value, str) or _is_number(value) else None
-    if found is None:
+    """Return the duration that was probably meant: a number, or one with other words for its units."""
+    if not isinstance(value, str) and not _is_number(value):
         return None
-    unit = found[2].lower()
-    if unit in ("", "sec", "secs", "second", "seconds", "s"):
-        return f'"{found[1]}s"'
-    known = {"ms": ("ms", "mil"), "m": ("m",), "h": ("h",)}
-    return next((f'"{found[1]}{name}"' for name, starts in known.items() if unit.startswith(starts)), None)
+    text = str(value)
+    if (found := _MEASURE.fullmatch(text)) and (unit := _unit(found[2])) in SECONDS:
+        return f'"{found[1]}{unit}"'
+    seconds = _seconds(text)
+    if seconds is None or seconds < 0:
+        return None
+    if not seconds:
+        return '"0s"'
+    unit = next(name for name in ("h", "m", "s", "ms") if name == "ms" or seconds % SECONDS[name] == 0)
+    return f'"{seconds / SECONDS[unit]:.12g}{unit}"'
+
+
+def _unit(word: str) -> str | None:
+    """Return the unit that a *word* is for; nothing is for seconds."""
+    plain = word.lower()
+    known = {"ms": ("ms", "mil"), "m": ("m",), "h": ("h",), "s": ("s",), "d": ("d",)}
+    return next((name for name, starts in known.items() if plain.startswith(starts)), None if word else "s")
+
+
+def _seconds(text: str) -> float | None:
+    """Return how long *text* would be if units had many names and could follow each other."""
+    if len(text) > _MAX_MEASURE or not _MEASURES.fullmatch(text):
+        return None
+    total = 0.0
+    for number, word in _PART.findall(text):
+        unit = _unit(word)
+        if unit is None:
+            return None
+        total += float(number) * (SECONDS | _DAYS)[unit]
+    return round(-total if text.lstrip().startswith("-") else total, 9)
 
 
 def read_size(key: Key, value: Any) -> int:

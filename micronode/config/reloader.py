@@ -186,6 +186,7 @@ class Reloader:
                 config_sha=planned.effective.sha(),
                 changes=planned.changes,
                 warnings=loaded.warnings,
+                hidden=loaded.hidden,
             )
             # Up to here nothing has changed; from here on nothing can fail.
             current.outcome = outcome
@@ -216,6 +217,7 @@ class Reloader:
                 config_sha=self._target.config.sha(),
                 changes=planned.changes,
                 warnings=loaded.warnings,
+                hidden=loaded.hidden,
             )
         except Exception as error:
             if self._stopped:

@@ -179,7 +179,12 @@ class Overload:
 class Drain:
     """Stopping."""
 
-    grace: float = duration("From not ready to closed listeners.", 10.0, minimum=0.0, maximum=3600.0)
+    grace: float = duration(
+        "From not ready to closed listeners; answers say Connection: close meanwhile.",
+        10.0,
+        minimum=0.0,
+        maximum=3600.0,
+    )
     deadline: float = duration("For calls in flight to finish after that.", 5.0, minimum=0.0, maximum=3600.0)
 
 

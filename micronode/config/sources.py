@@ -8,7 +8,7 @@ serves all and every refusal names file and line, variable or flag. Nothing is r
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -26,7 +26,7 @@ from micronode.config.problems import (
 )
 from micronode.config.readers import meant_duration
 from micronode.config.schema import FACET_NAMES, KEYS, Config, place, unbuilt
-from micronode.config.table import find_key, flatten, own_names, own_rows
+from micronode.config.table import find_key, flatten, keys_below, own_names, own_rows
 
 #: Names the file; not a key itself.
 CONFIG_VARIABLE: Final = "MICRONODE_CONFIG"
@@ -57,6 +57,8 @@ class Loaded:
 
     config: Config
     warnings: tuple[str, ...] = ()
+    #: A sentence for each value of a file in whose place another is in force, of a variable or flag.
+    hidden: tuple[str, ...] = ()
 
 
 @attrs.define
@@ -67,6 +69,17 @@ class _Layer:
     values: dict[str, Any] = attrs.field(factory=dict)
     sources: dict[str, str] = attrs.field(factory=dict)
     problems: list[Problem] = attrs.field(factory=list)
+
+    @classmethod
+    def merged(cls, layers: Iterable[_Layer]) -> _Layer:
+        """Return one layer of *layers*, the weakest first."""
+        whole = cls()
+        for layer in layers:
+            whole.rows |= layer.rows
+            whole.values |= layer.values
+            whole.sources |= layer.sources
+            whole.problems += layer.problems
+        return whole
 
     def take(self, origin: str, read: Callable[..., tuple[Key, Any]], *args: Any) -> None:
         """Add what *read* makes of *args*, or the problem it raises."""
@@ -122,31 +135,21 @@ def merge(
     flags, environ, documents = list(flags), environ or {}, list(documents)
     warnings: list[str] = []
     own = _own_names(flags, environ, documents)
-    layers = [
-        *(_from_document(document, own) for document in documents),
-        _from_environ(environ, own, warnings),
-        _from_flags(flags, own),
-    ]
-    rows: dict[str, Key] = {}
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for layer in layers:
-        rows |= layer.rows
-        values |= layer.values
-        sources |= layer.sources
-    problems = [problem for layer in layers for problem in layer.problems]
-    if to_run:
-        pairs = ((rows[path], value) for path, value in values.items())
-        problems += unbuilt(pairs, lambda path: place(path, sources))
+    files = _Layer.merged(_from_document(document, own) for document in documents)
+    whole = _Layer.merged([files, _from_environ(environ, own, warnings), _from_flags(flags, own)])
+    problems = list(whole.problems)
+    missing = dict(_not_built(whole)) if to_run else {}
+    problems += missing.values()
     try:
-        config = Config.from_values(values, sources)
+        config = Config.from_values(whole.values, whole.sources)
     except ConfigError as error:
-        raise ConfigError([*problems, *error.problems]) from None
+        problems += _left(error.problems, whole, missing) if missing else error.problems
+        raise ConfigError(_in_order(problems, documents)) from None
     if to_run and not problems:
         problems += _nothing_served(config)
     if problems:
-        raise ConfigError(problems)
-    return Loaded(config, tuple(warnings))
+        raise ConfigError(_in_order(problems, documents))
+    return Loaded(config, tuple(warnings), tuple(_hidden(files, whole)))
 
 
 def facet_flags(names: str) -> tuple[Flag, ...]:
@@ -159,11 +162,56 @@ def facet_flags(names: str) -> tuple[Flag, ...]:
     return tuple(Flag(f"facets.{name}.enabled", text, "flag --facets") for name, text in enabled.items())
 
 
+def _not_built(layer: _Layer) -> Iterator[tuple[str, Problem]]:
+    """Yield the path and the problem of each value that asks for what this release has not."""
+    for path, value in layer.values.items():
+        for problem in unbuilt([(layer.rows[path], value)], lambda path: place(path, layer.sources)):
+            yield path, problem
+
+
+def _left(problems: Iterable[Problem], layer: _Layer, missing: Collection[str]) -> Iterable[Problem]:
+    """Return which contradictions are there still when the values at the *missing* paths have gone.
+
+    They have to go, so advice about what else would make them fit could not be followed.
+    """
+    values = {path: value for path, value in layer.values.items() if path not in missing}
+    try:
+        Config.from_values(values, layer.sources)
+    except ConfigError as error:
+        return [problem for problem in problems if problem in error.problems]
+    return ()
+
+
+def _in_order(problems: Iterable[Problem], documents: Iterable[Document]) -> list[Problem]:
+    """Return *problems* as the files' lines stand, those of other places behind them as they came."""
+    files = {document.name: number for number, document in reversed(list(enumerate(documents)))}
+
+    def position(problem: Problem) -> tuple[int, int]:
+        name, _, line = problem.where.rpartition(":")
+        return (files[name], int(line)) if name in files and line.isdecimal() else (len(files), 0)
+
+    return sorted(problems, key=position)
+
+
+def _hidden(files: _Layer, whole: _Layer) -> Iterator[str]:
+    """Yield what the files say in vain; what says the same as is in force is not in vain."""
+    for path, value in files.values.items():
+        if whole.values[path] != value:
+            yield f"{path} of {files.sources[path]} is hidden by {whole.sources[path]}"
+
+
 def _nothing_served(config: Config) -> Iterable[Problem]:
-    """Refuse a node that would come up, say it is ready, and serve nothing.
+    """Refuse a node that would come up, say it is ready, and serve nothing, or nobody.
 
     Only where it is to be run by us: a program that embeds a node may have its reasons.
     """
+    if config.http.listen == config.oap.listen == "off":
+        origins = dict.fromkeys(config.place(f"{plane}.listen") for plane in ("http", "oap"))
+        yield Problem(
+            ", ".join(origins),
+            "http.listen and oap.listen are both off, so nobody could call",
+            f"let one of them listen (as in --http {KEYS['http.listen'].default})",
+        )
     if any(facet.enabled for facet in config.facets.values()):
         return
     served = [name for name in config.facets if KEYS[f"facets.{name}.enabled"].built]
@@ -223,7 +271,11 @@ def _from_environ(environ: Mapping[str, str], own: Collection[str], warnings: li
 def _variable(name: str, text: str, rows: Mapping[str, Key]) -> tuple[Key, Any]:
     row = rows.get(name)
     if row is None:
-        hint = meant(closest(name, (*rows, CONFIG_VARIABLE)))
+        # Without what all of them begin with, which would make any two of them alike.
+        found = closest(
+            name.removeprefix(_PREFIX), (each.removeprefix(_PREFIX) for each in (*rows, CONFIG_VARIABLE))
+        )
+        hint = meant(found and _PREFIX + found)
         raise RefusedError(f"unknown variable{hint}", "unset it; variables are MICRONODE_<SECTION>_<KEY>")
     return row, row.parse(text)
 
@@ -236,5 +288,9 @@ def _from_flags(flags: Iterable[Flag], own: Collection[str]) -> _Layer:
 
 
 def _flag(flag: Flag, own: Collection[str]) -> tuple[Key, Any]:
-    row = find_key(tuple(flag.path.split(".")), own)
+    path = tuple(flag.path.split("."))
+    if keys := keys_below(path, own):
+        what = f"{flag.path} is a section, not a value"
+        raise RefusedError(what, f"name a key of it, as in --set {keys[0]}=VALUE")
+    row = find_key(path, own)
     return row, row.parse(flag.text)

@@ -42,6 +42,8 @@ NAMED: Final[Mapping[str, tuple[Any, tuple[str, ...]]]] = {
     "owners": (Owner, OWNER_NAMES),
     "facets": (Facet, FACET_NAMES),
 }
+#: What stands at the top of a file and nowhere else; see :mod:`micronode.config.documents`.
+_INCLUDE: Final = "include"
 #: Name of a facet of the user's own: it stands in URLs, metrics and variables.
 _OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
@@ -85,6 +87,15 @@ def is_section(path: tuple[str, ...], own: Collection[str] = ()) -> bool:
     return len(path) == 2 and group is not None and (path[1] in group[1] or _is_own(path, own))
 
 
+def keys_below(path: tuple[str, ...], own: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the paths of the keys in the section at *path*; none where no section is."""
+    if not is_section(path, own):
+        return ()
+    prefix = ".".join(path) + "."
+    rows = (*KEYS.values(), *(row for name in own for row in own_rows(name)))
+    return tuple(row.path for row in rows if row.path.startswith(prefix))
+
+
 def _is_own(path: tuple[str, ...], own: Collection[str]) -> bool:
     return path[0] == "facets" and path[1] in own
 
@@ -121,6 +132,8 @@ def find_key(path: tuple[str, ...], own: Collection[str] = ()) -> Key:
     :raises RefusedError: there is none; it says which part is unknown and what was probably meant.
     """
     group, rest = path[0], path[1:]
+    if path[-1] == _INCLUDE:
+        raise _misplaced_include(".".join(path[:-1]))
     if group not in SECTIONS:
         raise _unknown_section(group, rest)
     member: str | None = None
@@ -149,6 +162,11 @@ def find_key(path: tuple[str, ...], own: Collection[str] = ()) -> Key:
 
 def _headers(group: str, names: Iterable[str]) -> str:
     return ", ".join(f"[{group}.{name}]" for name in names)
+
+
+def _misplaced_include(section: str) -> RefusedError:
+    what = f"include is no key of [{section}]" if section else "include is no key"
+    return RefusedError(what, "write it at the top of a file, before its first [section]")
 
 
 def _unknown_section(group: str, rest: tuple[str, ...]) -> RefusedError:

@@ -205,7 +205,7 @@ class HttpChannel(Protocol):
     def closes(self) -> bool:
         """Tell whether the connection ends with the answer being begun."""
         ended = self._input_ended and not self._buffer
-        return ended or self._site.draining or self._request is None or self._request.is_last
+        return ended or self._site.ending or self._request is None or self._request.is_last
 
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand *pieces* to the transport."""

@@ -67,7 +67,9 @@ class HttpSite(ServerFactory):
         self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
         self.date = DateField(wall)
-        #: True from close_idle() on: every answer is its connection's last.
+        #: True from last_answers() on: every answer that begins is its connection's last.
+        self.ending = False
+        #: True from close_idle() on: so are those that began before.
         self.draining = False
         self._metrics = metrics
         self._access = access
@@ -90,9 +92,16 @@ class HttpSite(ServerFactory):
         """How many connections are open, closing ones included."""
         return len(self._channels)
 
+    def last_answers(self) -> None:
+        """Say with every answer from now on that its connection ends; idle ones are still waited for.
+
+        Whoever asks again comes on a new connection, and notices in time when there are none any more.
+        """
+        self.ending = True
+
     def close_idle(self) -> None:
         """Drain: close idle connections now, each other one after the answer it is working on."""
-        self.draining = True
+        self.ending = self.draining = True
         for channel in list(self._channels):
             channel.drain()
 

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from micronode.observability.version import SERVICE
 from micronode.observability.writer import open_writer
 
-_LEVELS: Final = {
+LEVELS: Final = {
     "debug": LogLevel.debug,
     "info": LogLevel.info,
     "warning": LogLevel.warn,
@@ -98,7 +98,7 @@ class LineObserver:
 
     def set_level(self, level: str) -> None:
         """Write what is at least *level* from now on."""
-        self._least = _LEVELS[level]
+        self._least = LEVELS[level]
 
     def __call__(self, event: LogEvent) -> None:
         found = event.get("log_level", LogLevel.info)
@@ -128,6 +128,25 @@ def name_of(event: LogEvent) -> str:
     if isinstance(template, str) and template.isidentifier():
         return template
     return formatEvent(event) or "event"
+
+
+def in_words(event: LogEvent) -> LogEvent:
+    """Return *event* so that who prints its format, as Twisted's own observers do, prints its fields as well.
+
+    On one line, whatever is in them. The traceback of a failure is such an observer's own matter.
+    """
+    name = event.get("log_format")
+    if not isinstance(name, str) or not name.isidentifier():
+        return event
+    fields = {key: _plain(value) for key, value in fields_of(event).items() if key.isidentifier()}
+    fields.pop("traceback", None)
+    fields = {key: on_one_line(value) if isinstance(value, str) else value for key, value in fields.items()}
+    return event | fields | {"log_format": " ".join([name, *(f"{key}={{{key}}}" for key in fields)])}
+
+
+def on_one_line(text: str) -> str:
+    """Return *text* without what would end a line or act on a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _json_line(event: LogEvent, level: Any) -> str:
@@ -163,8 +182,7 @@ def _console_line(event: LogEvent, level: Any) -> str:
     words = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
     text = f"{moment:%H:%M:%S} {_NAMES[level]:<7} {name_of(event)} {words}".rstrip()
     # A value with a line feed in it must not look like a second event.
-    text = "".join(character if character.isprintable() else " " for character in text)
-    return f"{text}\n{trace}".rstrip()
+    return f"{on_one_line(text)}\n{trace}".rstrip()
 
 
 #: What twisted.python.log adds to every event it passes on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -160,11 +161,11 @@ class AskTests(CommandTestCase):
             (response(b"[]"), "no JSON object"),
             (response(b"x" * 1_100_000), "over 1 MiB"),
         ):
-            self.assertIn(why, self.refused(CannedPeer(self, answer).where, 1))
+            self.assertIn(why, self.refused(CannedPeer(self, answer).where, 69))
 
     def test_another_plane(self) -> None:
         peer = CannedPeer(self, response({"code": "not_found", "message": "x"}, 404))
-        self.assertIn("does not know /x: is it the admin.listen", self.refused(peer.where, 1))
+        self.assertIn("does not know /x: is it the admin.listen", self.refused(peer.where, 69))
 
     def test_who_asks_is_refused(self) -> None:
         for status in (401, 403):
@@ -188,10 +189,28 @@ class EveryCommandTests(CommandTestCase):
             for name in COMMANDS:
                 if (name, value) != ("drain", {"state": "x"}):
                     self.assertEqual(
-                        main([name, "--admin", CannedPeer(self, response(value)).where]), 1, name
+                        main([name, "--admin", CannedPeer(self, response(value)).where]), 69, name
                     )
         self.assertEqual(self.complained.count("another shape"), len(self.complained.splitlines()))
         self.assertEqual(self.printed, "")
+
+    def test_as_json_also_where_there_is_no_answer(self) -> None:
+        refusal = response({"code": "unauthorized", "message": "send SIGHUP"}, 401)
+        for name in COMMANDS:
+            for where, code, said in (
+                (nobody(), 69, "cannot connect"),
+                (CannedPeer(self, response(b"<html>")).where, 69, "is not JSON"),
+                (CannedPeer(self, refusal).where, 1, "refuses: send SIGHUP"),
+            ):
+                before = self.printed
+                self.assertEqual(main([name, "--json", "--admin", where]), code, name)
+                told = json.loads(self.printed.removeprefix(before))
+                self.assertEqual(list(told), ["error"])
+                self.assertIn(said, told["error"])
+                self.assertIn(f"micronode: {told['error']}\n", self.complained)
+        before = self.printed
+        self.assertEqual(main(["status", "--quiet", "--json", "--admin", nobody()]), 69)
+        self.assertEqual(self.printed, before)
 
     def test_they_start_fast(self) -> None:
         """No reactor, no Twisted, no schema: a probe asks every few seconds."""

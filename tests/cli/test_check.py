@@ -42,6 +42,17 @@ class CheckTests(CommandTestCase):
         whole = json.loads(self.printed)
         self.assertEqual((whole["ok"], whole["config_sha"]), (True, Config().sha()))
 
+    def test_what_is_hidden_is_said(self) -> None:
+        name = self.write("[drain]\ngrace = '2s'\n")
+        argv = ["check", name, "--set", "drain.grace=1s"]
+        hidden = f"drain.grace of {name}:2 is hidden by flag --set drain.grace"
+        self.assertEqual(main(argv), 0)
+        self.assertEqual(self.complained, f"micronode: {hidden}\n")
+        before = self.printed
+        self.assertEqual(main([*argv, "--json"]), 0)
+        whole = json.loads(self.printed.removeprefix(before))
+        self.assertEqual((whole["hidden"], whole["warnings"]), ([hidden], []))
+
     def test_refused_as_json(self) -> None:
         self.assertEqual(main(["check", "--json", "--set", "log.levle=error", "--http", "x"]), 78)
         whole = json.loads(self.printed)

@@ -109,6 +109,12 @@ class ShowTests(CommandTestCase):
         self.assertEqual(first["config_sha"], again["config_sha"])
         self.assertEqual(again["keys"]["facets.x.routes"]["value"][1]["path"], "/a")
 
+    def test_asks_no_owner(self) -> None:
+        self.assertEqual(main(["config", "show", "--deep"]), 64)
+        self.assertIn("option --deep not recognized", self.complained)
+        self.assertEqual(main(["config", "show", "--help"]), 0)
+        self.assertNotIn("--deep", self.printed)
+
     def test_refused(self) -> None:
         self.assertEqual(main(["config", "show", "--http", "x"]), 78)
         self.assertEqual(main(["config", "show", "--format", "jsn"]), 64)

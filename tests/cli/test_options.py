@@ -42,11 +42,19 @@ class NodeOptionsTests(CommandTestCase):
             if origin is not None:
                 self.assertEqual(config.sources[path], origin)
 
-    def test_order_decides(self) -> None:
-        config = parsed("--http", "127.0.0.1:1", "--set", "http.listen=127.0.0.1:2").load({}).config
-        self.assertEqual(config.http.listen, "127.0.0.1:2")
-        config = parsed("--set", "http.listen=127.0.0.1:2", "--http", "127.0.0.1:1").load({}).config
-        self.assertEqual(config.http.listen, "127.0.0.1:1")
+    def test_two_options_for_one_key_are_a_mistake(self) -> None:
+        for first, second in (
+            (["--http", "127.0.0.1:1"], ["--set", "http.listen=127.0.0.1:2"]),
+            (["--facets", "search"], ["--set", "facets.media.enabled=true"]),
+            (["--amnesia"], ["--set", "amnesia.enabled=false"]),
+        ):
+            for one, other in ((first, second), (second, first)):
+                error = self.assertRaises(CommandError, parsed, *one, *other)
+                self.assertEqual(error.code, 64)
+                for words in (one, other):
+                    word = " ".join(words).partition("=")[0] if words[0] == "--set" else words[0]
+                    self.assertIn(word, str(error.lines[0]))
+                self.assertIn(" both set ", str(error.lines[0]))
 
     def test_the_same_twice_is_a_mistake(self) -> None:
         for argv in (

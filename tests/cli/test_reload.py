@@ -68,6 +68,14 @@ class ReloadTests(ReloadTestCase):
         self.assertEqual(self.printed, "")
         self.assertIn("micronode: node.toml:1: x is unknown; remove it\nmicronode: 7 more; ", self.complained)
 
+    def test_what_is_hidden(self) -> None:
+        hidden = "drain.grace of e.toml:8 is hidden by env MICRONODE_DRAIN_GRACE"
+        self.assertEqual(self.reload(attrs.evolve(UNCHANGED, hidden=(hidden,))), 0)
+        self.assertEqual(self.complained, f"micronode: {hidden}\n")
+        of_before = UNCHANGED.as_dict()
+        del of_before["hidden"]
+        self.assertEqual(self.reload(of_before), 0)
+
     def test_json(self) -> None:
         self.assertEqual(self.reload(APPLIED, "--json"), 0)
         self.assertEqual(json.loads(self.printed), APPLIED.as_dict())
@@ -88,9 +96,9 @@ class ReloadTests(ReloadTestCase):
 
     def test_another_shape(self) -> None:
         whole = APPLIED.as_dict()
-        for name in ("config_sha", "changes", "problems", "warnings"):
+        for name in ("config_sha", "changes", "problems", "warnings", "hidden"):
             for value in (None, 7, [7], {"a": 1}):
-                self.assertIn(self.reload(whole | {name: value}), (0, 1))
+                self.assertIn(self.reload(whole | {name: value}), (0, 1, 69))
         self.assertNotIn("Traceback", self.complained)
 
 

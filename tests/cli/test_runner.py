@@ -4,8 +4,9 @@ import signal
 
 from twisted.internet.defer import Deferred
 
-from micronode.cli import runner as module
+from micronode.cli import hangup
 from micronode.cli.exits import CommandError, Exit
+from micronode.cli.hangup import hold_hangup
 from micronode.cli.runner import Runner, run_to_end
 from tests.cli.support import CommandTestCase, ScriptReactor, send
 
@@ -103,12 +104,32 @@ class RunnerTests(CommandTestCase):
         self.assertEqual(subject.seen.count("stop"), 1)
 
     def test_hangup_reloads(self) -> None:
-        self.patch(module, "terminal_is_there", lambda: True)
+        self.patch(hangup, "terminal_is_there", lambda: True)
         subject = Subject()
-        hangup, end = send(signal.SIGHUP), send(signal.SIGTERM)
-        code = subject.run(hangup, subject.ready, hangup, end, hangup, subject.drained)
-        seen = ["start", "reload", "started", "reload", "stop", "reload"]
+        hup, end = send(signal.SIGHUP), send(signal.SIGTERM)
+        code = subject.run(subject.ready, hup, end, hup, subject.drained)
+        seen = ["start", "started", "reload", "stop", "reload"]
         self.assertEqual((code, subject.seen), (0, seen))
+
+    def test_hangups_before_it_has_started_reload_once(self) -> None:
+        self.patch(hangup, "terminal_is_there", lambda: True)
+        for early in (False, True):
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            if early:
+                hold_hangup()
+                send(signal.SIGHUP)()
+                send(signal.SIGHUP)()
+            subject = Subject()
+            hups = () if early else (send(signal.SIGHUP), send(signal.SIGHUP))
+            code = subject.run(*hups, subject.ready, send(signal.SIGTERM), subject.drained)
+            self.assertEqual((code, subject.seen), (0, ["start", "started", "reload", "stop"]))
+
+    def test_a_hangup_before_a_start_that_fails(self) -> None:
+        subject = Subject()
+        self.patch(hangup, "terminal_is_there", lambda: True)
+        error = CommandError(Exit.UNAVAILABLE, "no")
+        code = subject.run(send(signal.SIGHUP), lambda: subject.started.errback(error), subject.drained)
+        self.assertEqual((code, subject.seen), (69, ["start", "stop"]))
 
     def test_what_stops_by_itself(self) -> None:
         """It ends; and the first signal after that is a first one, which asks for no hurry."""
@@ -138,14 +159,14 @@ class RunnerTests(CommandTestCase):
 
     def test_hangup_of_the_terminal_ends_it(self) -> None:
         there = iter([True, False])
-        self.patch(module, "terminal_is_there", lambda: next(there))
+        self.patch(hangup, "terminal_is_there", lambda: next(there))
         subject = Subject()
         self.assertEqual(subject.run(subject.ready, send(signal.SIGHUP), subject.drained), 0)
         self.assertEqual(subject.seen[-1], "stop")
 
     def test_hangup_of_the_terminal_below_nohup(self) -> None:
         there = iter([True])
-        self.patch(module, "terminal_is_there", lambda: next(there))
+        self.patch(hangup, "terminal_is_there", lambda: next(there))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         subject = Subject()
         subject.run(subject.ready, send(signal.SIGHUP), send(signal.SIGTERM), subject.drained)

@@ -6,11 +6,11 @@ import signal
 import sys
 
 from twisted.application.service import Application, IService
-from twisted.logger import ILogObserver, LogLevel, textFileLogObserver
+from twisted.logger import ILogObserver, LogLevel, globalLogBeginner, textFileLogObserver
 from zope.interface.verify import verifyObject
 
 from micronode.bus import ConfigUpdated, StateChanged
-from micronode.cli import runner, tap
+from micronode.cli import hangup, tap
 from micronode.cli.tap import TwistdService, makeService
 from micronode.concurrency.listening import ListenError
 from micronode.config.schema import Config
@@ -44,6 +44,8 @@ class MakeServiceTests(CommandTestCase):
         self.assertEqual(options.parent["pidfile"], "/run/mine.pid")
 
     def test_our_log_unless_twistd_was_given_one(self) -> None:
+        begin = globalLogBeginner.beginLoggingTo
+        self.addCleanup(setattr, globalLogBeginner, "beginLoggingTo", begin)
         for parent, ours in [
             ({}, True),
             ({"logfile": "x.log"}, False),
@@ -54,6 +56,8 @@ class MakeServiceTests(CommandTestCase):
             application = Application("micronode")
             makeService(self.options(**parent)).setServiceParent(application)
             self.assertEqual(application.getComponent(ILogObserver, None) is not None, ours, parent)
+            self.assertEqual(globalLogBeginner.beginLoggingTo == begin, ours, parent)
+            globalLogBeginner.beginLoggingTo = begin
 
     def test_our_log_below_twist_unless_it_was_given_one(self) -> None:
         """twist makes an observer by what stands in its options, and knows what its user said."""
@@ -70,8 +74,10 @@ class MakeServiceTests(CommandTestCase):
             makeService(options)
             factory = options.parent["fileLogObserverFactory"]
             self.assertEqual(factory is not textFileLogObserver, ours, given)
+            # What is to be written is decided by the configured level, unless twist was told another.
+            level = given.get("logLevel", LogLevel.debug)
+            self.assertIs(options.parent["logLevel"], level)
             if ours:
-                self.assertIs(options.parent["logLevel"], LogLevel.debug)
                 for level in (LogLevel.warn, LogLevel.error):
                     factory(sys.stdout)({"log_level": level, "log_format": level.name, "log_time": 0.0})
         (line,) = self.printed.splitlines()
@@ -171,10 +177,22 @@ class TwistdServiceTests(CommandTestCase):
         send(signal.SIGHUP)()
         self.assertEqual((node.steps[-1], service.running), ("reload", True))
 
+    def test_a_hangup_that_waited_reloads_once_the_reactor_runs(self) -> None:
+        self.patch(hangup, "terminal_is_there", lambda: True)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        hangup.hold_hangup()
+        send(signal.SIGHUP)()
+        node, reactor = SpyService(), ScriptReactor()
+        _start(TwistdService(node, reactor, SpySupervisor()))  # type: ignore[arg-type]
+        self.assertEqual(node.steps[-1], "start")
+        for hook in reactor.hooks:
+            hook()
+        self.assertEqual(node.steps[-1], "reload")
+
     def test_hangup_of_the_terminal_stops(self) -> None:
         for nohup in (False, True):
             there = iter([True, False])
-            self.patch(runner, "terminal_is_there", lambda there=there: next(there))
+            self.patch(hangup, "terminal_is_there", lambda there=there: next(there))
             signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
             node, reactor = SpyService(), ScriptReactor()
             _start(TwistdService(node, reactor, SpySupervisor()))  # type: ignore[arg-type]

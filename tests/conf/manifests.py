@@ -20,6 +20,8 @@ OLDEST = "1.29"
 NEWEST = kubernetes_validate.latest_version()
 #: What is no manifest: it is read by kubectl and never sent to a cluster.
 KUSTOMIZATION = "kustomization.yaml"
+#: The node's configuration, of which the kustomization makes a ConfigMap.
+TOML = FOLDER / "micronode.toml"
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -93,11 +95,9 @@ class MountedFile:
             os.symlink(f"..data/{self.path.name}", self.path)
 
 
-def seconds(toml_folder: Path, name: str = "micronode.toml") -> tuple[float, float]:
-    """Return ``drain.grace`` and ``drain.deadline`` of the ConfigMap, whose file goes to *toml_folder*."""
+def seconds() -> tuple[float, float]:
+    """Return ``drain.grace`` and ``drain.deadline`` of the pod's configuration."""
     from micronode.config.sources import load
 
-    path = toml_folder / name
-    path.write_text(read("configmap.yaml")["data"][name], "utf-8")
-    drain = load(environ={}, path=str(path), to_run=True).config.drain
+    drain = load(environ={}, path=str(TOML), to_run=True).config.drain
     return drain.grace, drain.deadline

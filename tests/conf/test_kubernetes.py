@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from tests.conf.manifests import (
     KUSTOMIZATION,
     NEWEST,
     OLDEST,
+    TOML,
     MountedFile,
+    StrictLoader,
     names,
     parse,
     places,
@@ -29,19 +32,22 @@ from tests.conf.manifests import (
     seconds,
     validate,
 )
+from tests.support.tools import require_tool
 
 #: Maps whose keys are the writer's own, which no schema can know.
 _FREE = frozenset({"annotations", "data", "labels", "limits", "matchLabels", "requests"})
 #: What cancelled calls get, and what the log's last lines get, beside grace and deadline.
 _REST_S = 1 + 1
 _SLACK_S = 10
+#: Of a kustomization.
+_FIELDS = {"apiVersion", "kind", "resources", "configMapGenerator", "labels", "images"}
 
 
 class SchemaTests(SynchronousTestCase):
     def test_each_is_in_order(self) -> None:
         self.assertGreaterEqual(
             set(names()),
-            {"configmap.yaml", "deployment.yaml", "poddisruptionbudget.yaml", "networkpolicy.yaml"},
+            {"deployment.yaml", "poddisruptionbudget.yaml", "networkpolicy.yaml"},
         )
         for name in names():
             for version in (OLDEST, NEWEST):
@@ -92,10 +98,33 @@ class KustomizationTests(SynchronousTestCase):
 
     def test_its_fields(self) -> None:
         """No schema of it is to be had offline: the fields it uses are these."""
-        self.assertLessEqual(set(self.kustomization), {"apiVersion", "kind", "resources", "labels", "images"})
+        self.assertLessEqual(set(self.kustomization), _FIELDS)
         self.assertEqual(self.kustomization["kind"], "Kustomization")
         for image in self.kustomization["images"]:
             self.assertLessEqual(set(image), {"name", "newName", "newTag", "digest"})
+
+    def test_it_makes_the_configuration_of_the_file(self) -> None:
+        """Under a name that stays: a pod that runs sees a file change only if it is the same ConfigMap's."""
+        (generator,) = self.kustomization["configMapGenerator"]
+        self.assertEqual(set(generator), {"name", "files", "options"})
+        self.assertEqual(generator["files"], [TOML.name])
+        self.assertEqual(set(generator["options"]), {"disableNameSuffixHash", "labels"})
+        self.assertIs(generator["options"]["disableNameSuffixHash"], True)
+
+    def test_kubectl_makes_the_manifests_of_it(self) -> None:
+        done = subprocess.run(
+            [require_tool("kubectl"), "kustomize", str(FOLDER)], capture_output=True, timeout=60, check=True
+        )
+        made = {each["kind"]: each for each in yaml.load_all(done.stdout, StrictLoader)}
+        self.assertEqual(len(made), len(names()) + 1)
+        for document in made.values():
+            validate(document)
+        config_map = made["ConfigMap"]
+        self.assertEqual(config_map["data"], {TOML.name: TOML.read_text("utf-8")})
+        volumes = made["Deployment"]["spec"]["template"]["spec"]["volumes"]
+        self.assertIn(
+            config_map["metadata"]["name"], [each.get("configMap", {}).get("name") for each in volumes]
+        )
 
     def test_it_has_every_manifest(self) -> None:
         self.assertEqual(sorted(self.kustomization["resources"]), names())
@@ -114,13 +143,10 @@ class PodTests(SynchronousTestCase):
         self.pod = self.deployment["template"]["spec"]
         (self.node,) = self.pod["initContainers"]
         (self.app,) = self.pod["containers"]
-        self.config_map = read("configmap.yaml")
-        self.toml = self.config_map["data"]["micronode.toml"]
+        (self.config_map,) = read(KUSTOMIZATION)["configMapGenerator"]
 
     def config(self) -> Any:
-        path = self.mktemp()
-        Path(path).write_text(self.toml, "utf-8")
-        return load(environ={}, path=path, to_run=True).config
+        return load(environ={}, path=str(TOML), to_run=True).config
 
     def test_two_pods_that_replace_each_other_one_by_one(self) -> None:
         self.assertEqual(self.deployment["replicas"], 2)
@@ -194,7 +220,7 @@ class PodTests(SynchronousTestCase):
         self.assertEqual([each["name"] for each in writable], ["sockets"])
         self.assertEqual(volumes["sockets"]["emptyDir"]["medium"], "Memory")
         self.assertIn("sizeLimit", volumes["sockets"]["emptyDir"])
-        self.assertEqual(volumes["config"]["configMap"]["name"], self.config_map["metadata"]["name"])
+        self.assertEqual(volumes["config"]["configMap"]["name"], self.config_map["name"])
 
     def test_the_file_is_where_the_node_looks(self) -> None:
         (variable,) = self.node["env"]
@@ -202,7 +228,7 @@ class PodTests(SynchronousTestCase):
         self.assertEqual(variable["name"], "MICRONODE_CONFIG")
         folder, _, name = variable["value"].rpartition("/")
         self.assertEqual(folder, mount["mountPath"])
-        self.assertIn(name, self.config_map["data"])
+        self.assertIn(name, self.config_map["files"])
         self.assertEqual(self.node["args"], ["run"])
         self.assertNotIn("command", self.node)
 
@@ -231,9 +257,7 @@ class PodTests(SynchronousTestCase):
         self.assertEqual(self.config().admin.listen, KEYS["admin.listen"].default)
 
     def test_there_is_time_for_the_drain(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        grace, deadline = seconds(folder)
+        grace, deadline = seconds()
         needed = grace + deadline + _REST_S
         self.assertGreaterEqual(self.pod["terminationGracePeriodSeconds"], needed + _SLACK_S)
         # The sum in the comment is the sum.
@@ -252,7 +276,7 @@ class PodTests(SynchronousTestCase):
 class MountedFileTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.mounted = MountedFile(Path(self.mktemp()).absolute())
-        self.text = read("configmap.yaml")["data"]["micronode.toml"]
+        self.text = TOML.read_text("utf-8")
         self.mounted.publish(self.text)
 
     def test_check_takes_it(self) -> None:

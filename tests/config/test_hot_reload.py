@@ -170,6 +170,7 @@ class OutcomeTests(SynchronousTestCase):
                 Change(path="http.listen", source="f:3", live=False),
             ),
             warnings=("odd",),
+            hidden=("drain.grace of f:9 is hidden by env X",),
         )
         self.assertEqual(
             json.loads(json.dumps(outcome.as_dict())),
@@ -183,6 +184,7 @@ class OutcomeTests(SynchronousTestCase):
                 "restart_required": ["http.listen"],
                 "problems": [],
                 "warnings": ["odd"],
+                "hidden": ["drain.grace of f:9 is hidden by env X"],
             },
         )
         self.assertEqual(outcome.reason, "")

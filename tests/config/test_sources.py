@@ -4,9 +4,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.config.documents import Document
 from micronode.config.kinds import ConfigError
 from micronode.config.schema import KEYS, Config
-from micronode.config.sources import MAX_PROBLEMS, Flag, Loaded, facet_flags, load
+from micronode.config.sources import MAX_PROBLEMS, Flag, Loaded, facet_flags, load, merge
 from tests.config.samples import ROWS, document, merged, mistyped, other
 
 
@@ -130,6 +131,126 @@ class FileTests(SynchronousTestCase):
             file=("f", "[http]\nlisten = 3\n"), flags=[Flag("http.listen", "127.0.0.1:1", "flag --http")]
         )
         self.assertTrue(line.startswith("f:2"), line)
+
+
+class HiddenTests(SynchronousTestCase):
+    """What a file says in vain, since a variable or flag wins."""
+
+    FILE = ("e.toml", "[drain]\ngrace = '2s'\n[facets.search]\nlimit = 7\n")
+
+    def test_is_told(self) -> None:
+        environ = {"MICRONODE_FACETS_SEARCH_LIMIT": "9", "MICRONODE_HTTP_IDLE": "9s"}
+        loaded = merged(file=self.FILE, environ=environ, flags=[Flag("drain.grace", "1s", "flag --set x")])
+        self.assertEqual(
+            loaded.hidden,
+            (
+                "drain.grace of e.toml:2 is hidden by flag --set x",
+                "facets.search.limit of e.toml:4 is hidden by env MICRONODE_FACETS_SEARCH_LIMIT",
+            ),
+        )
+
+    def test_nothing_is_hidden(self) -> None:
+        self.assertEqual(merged(file=self.FILE).hidden, ())
+        self.assertEqual(merged(file=self.FILE, environ={"MICRONODE_DRAIN_GRACE": "2000ms"}).hidden, ())
+
+    def test_by_another_file_is_what_including_is_for(self) -> None:
+        documents = [Document.parse("base", "http.idle = '1s'"), Document.parse("top", "http.idle = '2s'")]
+        self.assertEqual(merge(documents=documents).hidden, ())
+        (line,) = merge(documents=documents, environ={"MICRONODE_HTTP_IDLE": "3s"}).hidden
+        self.assertEqual(line, "http.idle of top:1 is hidden by env MICRONODE_HTTP_IDLE")
+
+
+class OrderTests(SynchronousTestCase):
+    def test_as_the_lines_stand(self) -> None:
+        text = (
+            '[http]\nlisten = "0.0.0.0:1"\ntls = true\nidel = "1s"\n[drain]\ngrace = "9"\n'
+            '[oap]\nlisten = "0.0.0.0:2"\n'
+        )
+        sources: dict[str, object] = {
+            "environ": {"MICRONODE_HTTP_X": "1"},
+            "flags": [Flag("a.b", "1", "flag --set a.b")],
+        }
+        lines = refusals(file=("f", text), to_run=True, **sources)
+        places = [line.split(": ")[0] for line in lines]
+        self.assertEqual(
+            places, ["f:2", "f:3", "f:4", "f:6", "f:8", "env MICRONODE_HTTP_X", "flag --set a.b"], lines
+        )
+
+
+class NotAvailableTests(SynchronousTestCase):
+    def test_no_advice_that_cannot_be_followed(self) -> None:
+        for text in (
+            'auth.mode = "required"',
+            "http.tls = true",
+            'tls.certificate = "/c"',
+            'amnesia.enabled = true\npersistence.dir = "/x"',
+            '[facets.own]\nkind = "proxy"',
+            'auth.mode = "required"\nhttp.listen = "0.0.0.0:1"',
+        ):
+            (line,) = refusals(file=("f", text), to_run=True)
+            self.assertIn("is not available yet", line)
+
+    def test_others_are_told_as_well(self) -> None:
+        text = 'http.tls = true\nadmin.listen = "0.0.0.0:1"\noap.listen = "127.0.0.1:5310"'
+        lines = refusals(file=("f", text), to_run=True)
+        self.assertEqual([line.split(": ")[0] for line in lines], ["f:1", "f:2", "f:3"])
+
+
+class NobodyServedTests(SynchronousTestCase):
+    def test_both_doors_off(self) -> None:
+        file = ("f", "http.listen = 'off'")
+        (line,) = refusals(file=file, environ={"MICRONODE_OAP_LISTEN": "off"}, to_run=True)
+        self.assertIn("f:1, env MICRONODE_OAP_LISTEN: http.listen and oap.listen are both off", line)
+        self.assertIn("--http 127.0.0.1:5310", line)
+        merged(file=file, to_run=True)
+        merged(file=file, environ={"MICRONODE_OAP_LISTEN": "off"})
+
+
+class HintTests(SynchronousTestCase):
+    def test_include_below_a_section(self) -> None:
+        for section in ("http", "owners", "owners.index"):
+            (line,) = refusals(file=("f", f'[{section}]\ninclude = ["a.toml"]'))
+            self.assertIn(f"f:2: include is no key of [{section}]; write it at the top", line)
+
+    def test_variables_that_resemble_nothing(self) -> None:
+        for name in ("INCLUDE", "HOME", "DATA_DIR", "DEBUG", "USER", "TOKEN"):
+            (line,) = refusals(environ={f"MICRONODE_{name}": "x"})
+            self.assertNotIn("did you mean", line)
+        for name, key in (("LOG_LEVL", "LOG_LEVEL"), ("CONFG", "CONFIG"), ("LISTEN", "OAP_LISTEN")):
+            (line,) = refusals(environ={f"MICRONODE_{name}": "x"})
+            self.assertIn(f"did you mean MICRONODE_{key}?", line)
+
+    def test_a_flag_that_names_a_section(self) -> None:
+        for path, key in (
+            ("http", "http.listen"),
+            ("owners", "owners.index.url"),
+            ("facets.search", "facets.search.enabled"),
+        ):
+            (line,) = refusals(flags=[Flag(path, "off", f"flag --set {path}")])
+            self.assertIn(f"{path} is a section, not a value; ", line)
+            self.assertIn(f"name a key of it, as in --set {key}=VALUE", line)
+
+    def test_a_list_as_a_file_has_it(self) -> None:
+        for path, text in (("owners.index.url", '["http://a"]'), ("uds.uids", "[1000, 1]")):
+            if path in KEYS:
+                (line,) = refusals(flags=[Flag(path, text, "flag")])
+                self.assertIn("write the items by comma, without brackets and quotes", line)
+        hosts = merged(flags=[Flag("http.hosts", "[::1],a", "flag")]).config.http.hosts
+        self.assertEqual(hosts, ("::1", "a"))
+
+    def test_durations_in_other_words(self) -> None:
+        for text, said in (
+            ("1h30m", 'did you mean "90m"?'),
+            ("2m 500ms", 'did you mean "120500ms"?'),
+            ("1d", 'did you mean "24h"?'),
+            ("2d", "out of range; use 1ms to 86400s"),
+            ("-1s", "out of range; use 1ms to 86400s"),
+            ("10min", 'did you mean "10m"?'),
+            ("1w", "it takes a duration"),
+            ("1h" * 30, "it takes a duration"),
+        ):
+            (line,) = refusals(flags=[Flag("http.idle", text, "flag")])
+            self.assertIn(said, line)
 
 
 class NamedFileTests(SynchronousTestCase):

@@ -47,6 +47,31 @@ class DrainTests(SynchronousTestCase):
         self.assertTrue(fresh.closing)
         self.assertTrue(kept.closing)
 
+    def test_answers_are_the_last_while_connections_are_still_waited_for(self) -> None:
+        dispatcher = StubDispatcher()
+        plane = Plane(dispatcher)
+        idle, begun, waiting = plane.connect(), plane.connect().send(get()), plane.connect().send(get())
+        sinks = dispatcher.sinks
+        sinks[0].start(ResponseHead(length=2))
+        plane.site.last_answers()
+        for connection in (idle, begun, waiting):
+            self.assertFalse(connection.closing)
+        for sink in sinks:
+            sink.start(ResponseHead(length=2))
+            sink.write(b"ok")
+            sink.finish()
+        # One that was told that it may ask again may.
+        self.assertEqual((begun.closing, waiting.closing), (False, True))
+        self.assertNotIn("connection", begun.answer().fields)
+        self.assertEqual(waiting.answer().fields["connection"], "close")
+        for connection, count in ((idle, 3), (plane.connect(), 4)):
+            connection.send(get())
+            self.assertEqual(len(sinks), count)
+            sinks[-1].start(ResponseHead(length=0))
+            sinks[-1].finish()
+            self.assertEqual(connection.answer().fields["connection"], "close")
+            self.assertTrue(connection.closing)
+
     def test_running_answer_is_the_last(self) -> None:
         dispatcher = StubDispatcher()
         plane = Plane(dispatcher)

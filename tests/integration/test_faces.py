@@ -160,6 +160,15 @@ class FacesTests(SynchronousTestCase):
         program.kill(signal.SIGHUP)
         eventually(lambda: sha() == before, lambda: f"{face.name} did not reload back")
 
+    def test_the_example_tells_what_needs_a_restart(self) -> None:
+        face = FACES[-1]
+        program = self.start(face)
+        self.said(face, program, face.state.format("running"))
+        with open(self.file, "a", encoding="utf-8") as file:
+            file.write('[log]\nformat = "console"\n')
+        program.kill(signal.SIGHUP)
+        self.said(face, program, "(?m)^reload unchanged\nafter a restart: log.format$")
+
     def check_drain(self, face: Face, program: Program, http: str, admin: str) -> None:
         """SIGTERM: not ready, closed after drain.grace, what runs is finished, then the end."""
         answers: list[tuple[int, bytes]] = []

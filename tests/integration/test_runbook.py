@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -22,7 +24,7 @@ SOURCES = "".join(
     path.read_text("utf-8") for path in (ROOT / "micronode").rglob("*.py") if "devowners" not in path.parts
 )
 #: How many blocks are not run, by the beginning of the reason. One more is one to be thought about.
-NOT_RUN = {"needs a service manager": 4}
+NOT_RUN = {"needs a service manager": 7}
 
 
 class CommandsTests(SynchronousTestCase):
@@ -117,6 +119,50 @@ class PageTests(SynchronousTestCase):
         [(inter, fall)] = re.findall(r"default-server inter (\w+) fall (\d+)", balancer)
         read = KEYS["drain.grace"].read
         self.assertLess(read(inter) * int(fall) + read(check), read(config["drain"]["grace"]))
+
+    def test_callers_that_keep_connections_are_given_time(self) -> None:
+        texts = [block.text for block in BLOCKS if block.kind == "file" and block.word.endswith(".toml")]
+        texts += [
+            (ROOT / "conf" / name).read_text("utf-8")
+            for name in ("micronode.toml", "kubernetes/micronode.toml")
+        ]
+        default = KEYS["drain.grace"].default
+        for text in texts:
+            grace = tomllib.loads(text).get("drain", {}).get("grace", default)
+            self.assertGreaterEqual(KEYS["drain.grace"].read(grace), 1.0, text)
+
+    def test_the_unit_is_installed_as_the_page_says(self) -> None:
+        header = (ROOT / "conf" / "micronode.service").read_text("utf-8").partition("[Unit]")[0]
+        commands = re.findall(r"(?m)^#     (.+)$", header)
+        self.assertGreater(len(commands), 5)
+        (page,) = (block for block in BLOCKS if "systemctl enable --now micronode.service" in block.text)
+        said = [command for command, _ in page.steps()]
+        self.assertEqual(commands, said[: len(commands)])
+
+    def test_the_link_is_replaced_any_number_of_times(self) -> None:
+        """In one step, so that the path of the units is never missing."""
+        links = re.findall(r"(?m)^   \$ (ln -s.*)$", TEXT)
+        self.assertEqual(len(links), 2)
+        folder = Path(self.mktemp()).absolute()
+        for number, name in enumerate("abab"):
+            (folder / f"micronode-{name}").mkdir(parents=True, exist_ok=True)
+            for link in links:
+                command = re.sub(r"micronode-[0-9A-Z.]+", f"micronode-{name}", link)
+                ln, mv = command.replace("/opt/", f"{folder}/").split(" && ")
+                subprocess.run(ln.split(), check=True)
+                self.assertEqual((folder / "micronode").exists(), (number, link) != (0, links[0]))
+                # The one step: a rename.
+                self.assertEqual(mv.split()[:2], ["mv", "-T"])
+                subprocess.run(mv.split(), check=True)
+                self.assertEqual((folder / "micronode").resolve(), folder / f"micronode-{name}")
+        self.assertEqual(sorted(os.listdir(folder)), ["micronode", "micronode-a", "micronode-b"])
+
+    def test_nothing_is_taken_from_an_index_under_the_project_s_name(self) -> None:
+        """There is none of it there, and who registered the name would be installed."""
+        for path in (*ROOT.glob("*.rst"), *(ROOT / "docs").rglob("*.rst"), *(ROOT / "conf").rglob("*")):
+            if path.is_file():
+                found = re.findall(r"pip3? install .*\bmicronode\b(?![/-]).*", path.read_text("utf-8"))
+                self.assertEqual(found, [], path)
 
     def test_incidents_have_one_form(self) -> None:
         incidents = re.split(r"(?m)^~~~+$", TEXT.partition("\nIncidents\n")[2])[1:]

@@ -58,7 +58,8 @@ class NotifyTests(SynchronousTestCase):
         manager = NotifySocket(self)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
-            node = self.run_node(manager, "--set", f"http.listen={address}")
+            environ = {"NOTIFY_SOCKET": manager.name}
+            node = Program(self, "run", *FREE[2:], "--http", address, *NO_OWNERS, environ=environ)
             self.assertEqual(node.end(), 69)
         self.assertTrue(manager.silent_for("READY=1", 0.1))
 

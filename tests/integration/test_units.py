@@ -14,6 +14,7 @@ from micronode.cli.exits import Exit
 from micronode.config.schema import Config
 from tests.cli.processes import PATIENCE_S, ROOT, eventually
 from tests.support.manager import HOME, Manager, program
+from tests.support.runbook import PAGE
 from tests.support.tools import require_tool
 
 CONF = ROOT / "conf"
@@ -111,6 +112,7 @@ class UnitFileTests(SynchronousTestCase):
         for unit, plane in (("micronode.socket", "http"), ("micronode-oap.socket", "oap")):
             self.assertEqual(value(unit, "FileDescriptorName"), plane)
             self.assertEqual(value(unit, "Service"), "micronode.service")
+            self.assertEqual(value(unit, "TriggerLimitBurst"), value(UNITS[2], "TriggerLimitBurst"))
             self.assertEqual(value(unit, "ListenStream"), getattr(Config(), plane).listen)
 
 
@@ -146,6 +148,25 @@ while not os.path.exists("/run/enough"):
         else:
             closed += 1
 print(f"answered {answered}, refused {refused}, closed {closed}, others {others}")
+"""
+#: Calls ten times a second on a connection that it keeps as long as the node lets it, and prints how many
+#: calls were lost on one that had served before.
+_KEEPER = """
+import http.client, os, time
+caller, kept, served, lost = http.client.HTTPConnection("127.0.0.1", 5310, timeout=20), False, 0, 0
+while not os.path.exists("/run/enough"):
+    try:
+        caller.request("GET", "/app/search?q=x")
+        answer = caller.getresponse()
+        answer.read()
+        served += answer.status == 503
+        kept = not answer.will_close
+    except (ConnectionError, http.client.HTTPException):
+        lost += kept
+        caller.close()
+        kept = False
+    time.sleep(0.1)
+print(f"served {served}, lost {lost}")
 """
 #: Prints how the first caller begins.
 _TLS_OWNER = """
@@ -263,6 +284,13 @@ class ServiceUnitTests(UnitTestCase):
         self.assertEqual(manager.show(self.SERVICE, "NRestarts"), "0")
         self.assertIn("/etc/micronode/micronode.toml:11: http.listen", self.log(manager))
 
+    def test_a_configuration_that_only_root_can_read(self) -> None:
+        manager = self.boot()
+        manager.run("chmod", "600", "/etc/micronode/micronode.toml")
+        manager.ask("start", self.SERVICE)
+        self.assertEqual(manager.show(self.SERVICE, "ExecMainStatus"), "78")
+        self.assertRegex(self.log(manager), "/etc/micronode/micronode.toml.*[Pp]ermission")
+
     def test_a_blocked_reactor_is_restarted(self) -> None:
         manager = self.boot(drop_in="[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\nRestartSec=1s\n")
         manager.run("systemctl", "start", self.SERVICE)
@@ -360,6 +388,42 @@ class SocketUnitTests(UnitTestCase):
         self.assertGreater(int(found[1]), 10)
         # An idle connection that is closed may be tried again; each time the one that was just accepted.
         self.assertLessEqual(int(found[2]), 3)
+
+    def test_no_call_on_a_kept_connection_is_lost(self) -> None:
+        manager = self.boot(grace="1s")
+        manager.run("systemctl", "start", *self.SOCKETS, self.SERVICE)
+        caller = manager.start(PYTHON, "-c", _KEEPER)
+        for _ in range(2):
+            manager.run("sleep", "0.5")
+            manager.run("systemctl", "restart", self.SERVICE)
+        manager.run("touch", "/run/enough")
+        told, _ = caller.communicate(timeout=PATIENCE_S)
+        found = re.fullmatch(r"served (\d+), lost 0\n", told)
+        assert found is not None, told
+        self.assertGreater(int(found[1]), 10)
+
+    def test_a_caller_does_not_start_what_cannot_start_for_ever(self) -> None:
+        """Who is not served stays in the backlog, and would be one more reason to start it each time."""
+        # However slow this machine is in starting it.
+        slowly = {
+            f"/etc/systemd/system/{name}.d/slowly.conf": "[Socket]\nTriggerLimitIntervalSec=1h\n"
+            for name in self.SOCKETS
+        }
+        manager = self.boot("typo = 1\n", **slowly)
+        manager.run("systemctl", "start", *self.SOCKETS)
+        manager.start("curl", "-s", "--max-time", "60", "http://127.0.0.1:5310/app/search?q=x")
+        eventually(lambda: manager.show(self.SOCKETS[0], "Result") == "trigger-limit-hit")
+        starts = self.log(manager).count("unknown key 'typo'")
+        self.assertEqual(starts, int(value(self.SOCKETS[0], "TriggerLimitBurst")))
+        # Longer than RestartSec.
+        manager.run("sleep", "3")
+        self.assertEqual(self.log(manager).count("unknown key 'typo'"), starts)
+        self.assertEqual(manager.show(self.SERVICE, "ActiveState"), "failed")
+        # By the commands of the page.
+        manager.run("sed", "-i", "/^typo/d", "/etc/micronode/micronode.toml")
+        (again,) = re.findall(r"(?m)^   \$ (systemctl reset-failed .+)$", PAGE.read_text("utf-8"))
+        manager.run("sh", "-c", again)
+        self.assertIn("owner_unavailable", self.get(manager, "/app/search?q=x", 5310))
 
     def test_a_unix_socket_stays_as_systemd_made_it(self) -> None:
         listen = "[Socket]\nListenStream=\nListenStream=/run/micronode-http.sock\nSocketMode=0666\n"

@@ -30,7 +30,8 @@ Flag > environment > file > profile > default. No file is read unless ``--config
 - **Environment**: ``MICRONODE_<SECTION>_<KEY>``, lists by comma, an empty text for an empty list.
   ``MICRONODE_PORT*`` and ``MICRONODE_SERVICE_*`` are ignored with a warning: Kubernetes sets them for a
   Service called micronode.
-- **Flags**: those named below, and ``--set section.key=value`` for every key. The same one twice is refused.
+- **Flags**: those named below, and ``--set section.key=value`` for every key. The same one twice is
+  refused, and so are two that set the same key.
 
 ``include = ["base.toml", "conf.d/owners.toml"]`` at the top of a file takes the settings of other
 files. They lie below the folder of the file that includes them: no absolute path, no ``..``, no link that
