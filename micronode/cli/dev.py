@@ -26,7 +26,7 @@ from micronode.cli.run import begin_logging, build_node, start_node, stop_node
 from micronode.cli.runner import Runner
 from micronode.cli.streams import show
 from micronode.cli.supervisor import Supervisor
-from micronode.config.schema import Config
+from micronode.config.schema import BUILT_OWNERS, Config
 from micronode.config.sources import Flag, Loaded
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _LOAD_S: Final = 120.0
 #: From the report to both /readyz, and the pause between two looks.
 _READY_S: Final = 10.0
 _LOOK_S: Final = 0.05
+#: Options of ours that are the owners'.
+_FOR_OWNERS: Final = ("corpus", "data", "fault")
 
 
 class DevOptions(NodeOptions):
@@ -51,6 +53,12 @@ class DevOptions(NodeOptions):
     optParameters: OptParameters = (
         ("corpus", None, None, "Folder to index instead of the Python environment's packages."),
         ("data", None, None, "Folder in which the owner services keep their data (default: in memory)."),
+        (
+            "fault",
+            None,
+            None,
+            "What goes wrong at the owner services, as in storage=stall:2s@0.1,index=500@0.2.",
+        ),
     )
 
     def postOptions(self) -> None:
@@ -60,7 +68,7 @@ class DevOptions(NodeOptions):
 
     def for_owners(self) -> list[str]:
         """Return the arguments that are passed on to the owners."""
-        return [word for name in ("corpus", "data") if self[name] for word in (f"--{name}", self[name])]
+        return [word for name in _FOR_OWNERS if self[name] for word in (f"--{name}", self[name])]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -120,8 +128,9 @@ class _Dev:
         start_node(self._node)
         facets = [name for name, facet in config.facets.items() if facet.enabled]
         known = {name: owner.url[0] for name, owner in config.owners.items() if owner.url}
+        unused = {name: url for name, url in urls.items() if name not in known}
         own_corpus = self._options["corpus"] is not None
-        for line in hints(self._node.addresses, known, facets, own_corpus=own_corpus):
+        for line in hints(self._node.addresses, known, facets, unused=unused, own_corpus=own_corpus):
             emit(line)
 
     def _load_again(self) -> Loaded:
@@ -177,8 +186,15 @@ def _never_loaded(result: Any, timeout: float) -> Any:
 
 
 def with_owners(config: Config, urls: Mapping[str, str]) -> Config:
-    """Return *config* with the owners at *urls*, except those whose URL the user has set."""
-    unset = {name: url for name, url in urls.items() if f"owners.{name}.url" not in config.sources}
+    """Return *config* with the owners at *urls*, except those whose URL the user has set.
+
+    Owners that the node has no use for yet are left out.
+    """
+    unset = {
+        name: url
+        for name, url in urls.items()
+        if name in BUILT_OWNERS and f"owners.{name}.url" not in config.sources
+    }
     owners = {name: attrs.evolve(config.owners[name], url=(url,)) for name, url in unset.items()}
     sources = {f"owners.{name}.url": "profile dev" for name in unset}
     return attrs.evolve(config, owners={**config.owners, **owners}, sources={**config.sources, **sources})

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 
 #: A package that is always installed, so that the default corpus knows it.
 _NODE = "klein"
@@ -24,12 +25,18 @@ def program() -> str:
 
 
 def hints(
-    addresses: Mapping[str, str], owners: Mapping[str, str], facets: Collection[str], *, own_corpus: bool
+    addresses: Mapping[str, str],
+    owners: Mapping[str, str],
+    facets: Collection[str],
+    *,
+    unused: Mapping[str, str] = MappingProxyType({}),
+    own_corpus: bool,
 ) -> Iterator[str]:
     """Yield the lines.
 
     :param addresses: of the listeners that are bound, by ``http``, ``admin``, ``oap``.
     :param owners: URLs by name.
+    :param unused: URLs of owners that the node does not ask.
     :param facets: those enabled.
     :param own_corpus: the owners serve a folder of the user's, of which no document is known here.
     """
@@ -42,6 +49,8 @@ def hints(
         yield f"  {name:<8}{url}"
     for name, url in owners.items():
         yield f"  {name:<8}{url}  (owner)"
+    for name, url in unused.items():
+        yield f"  {name:<8}{url}  (owner, which this node does not ask)"
     yield ""
     yield "Try, in another shell:"
     if "http" in addresses:

@@ -20,6 +20,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from micronode.cli.exits import CommandError, Exit
+from micronode.config.schema import OWNER_NAMES
 
 #: Descriptors in the child.
 _REPORT_FD: Final = 3
@@ -51,7 +52,7 @@ class OwnersChild(ProcessProtocol):
             CommandError when it ends before that.
         """
         command = [sys.executable, "-m", "micronode", "owners"]
-        command += ["--index", "127.0.0.1:0", "--storage", "127.0.0.1:0"]
+        # Who reports where it is takes free ports.
         command += ["--report-fd", str(_REPORT_FD), "--parent-fd", str(_PARENT_FD), *arguments]
         nothing = os.open(os.devnull, os.O_RDONLY)
         # A terminal's Ctrl-C and hang-up go to every process on it. They are meant for the node, which
@@ -79,7 +80,7 @@ class OwnersChild(ProcessProtocol):
             return
         try:
             urls = json.loads(line)
-            self._ready.callback({name: str(urls[name]) for name in ("index", "storage")})
+            self._ready.callback({name: str(urls[name]) for name in OWNER_NAMES})
         except (ValueError, KeyError, TypeError):
             self._ready.errback(CommandError(Exit.DEFECT, f"the owner services reported {line[:80]!r}"))
 

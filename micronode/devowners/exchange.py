@@ -61,7 +61,6 @@ class Owner:
             request.allow(b"GET", b"HEAD")
             return _Health(request, self.is_ready if name == "readyz" else None)
         if not self.is_ready:
-            request.set_header(b"Retry-After", b"1")
             raise NodeError(
                 ErrorCode.NOT_READY, f"the {self.name} owner is still loading; ask again in a second"
             )
@@ -73,6 +72,10 @@ class Owner:
         :raises NodeError: as :meth:`route`.
         """
         raise NotImplementedError
+
+    def stop(self) -> bool:
+        """The process is about to stop: answer whoever waits. :return: whether anybody did."""
+        return False
 
 
 class _Health(Exchange):

@@ -9,7 +9,8 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.address import IPv4Address, IPv6Address
+import attrs
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorUNIX
 
@@ -43,7 +44,50 @@ def listen(
         raise _cannot(flag, address, error) from None
 
 
-def url(address: ListenAddress, port: IListeningPort) -> str:
+@attrs.frozen
+class Refusing:
+    """A place that is taken but where nobody listens: whoever connects is refused by the kernel."""
+
+    place: socket.socket
+    path: str = ""
+
+    def getHost(self) -> IPv4Address | IPv6Address | UNIXAddress:
+        """Return where it is, as a port does."""
+        if self.path:
+            return UNIXAddress(self.path)
+        host, port, *_rest = self.place.getsockname()
+        kind = IPv6Address if self.place.family == socket.AF_INET6 else IPv4Address
+        return kind("TCP", host, port)
+
+    def stopListening(self) -> None:
+        """Leave the place."""
+        self.place.close()
+        if self.path:
+            os.unlink(self.path)
+
+
+def refuse(flag: str, address: ListenAddress) -> Refusing:
+    """Take *address* without listening there.
+
+    :raises StartError: as :func:`listen`.
+    """
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in host else socket.AF_INET
+    place = socket.socket(family)
+    try:
+        if address.path:
+            _make_way(Path(address.path))
+            place.bind(address.path)
+        else:
+            place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            place.bind((host, address.port))
+    except OSError as error:
+        place.close()
+        raise _cannot(flag, address, error) from None
+    return Refusing(place, address.path)
+
+
+def url(address: ListenAddress, port: IListeningPort | Refusing) -> str:
     """Return what the node's ``owners.NAME.url`` takes to reach *port*."""
     if address.path:
         return str(address)

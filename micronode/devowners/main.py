@@ -9,33 +9,34 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import attrs
-from twisted.internet.task import Cooperator, SchedulerStopped
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import Cooperator, SchedulerStopped, deferLater
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from micronode.config.address import ListenAddress
 from micronode.devowners.channel import OwnerFactory
 from micronode.devowners.corpus import Corpus, Loaded, load
-from micronode.devowners.database import prepare_directory
 from micronode.devowners.exchange import Owner
+from micronode.devowners.faultspec import Faults
+from micronode.devowners.faulty import FaultyFactory
 from micronode.devowners.files import FileCorpus
-from micronode.devowners.index import Index
-from micronode.devowners.index_web import IndexOwner, Provider
-from micronode.devowners.listeners import listen, url
+from micronode.devowners.listeners import Refusing, listen, refuse, url
 from micronode.devowners.log import JSONLog
 from micronode.devowners.options import Options, StartError, parse_options
 from micronode.devowners.packages import PackageCorpus
 from micronode.devowners.parent import ParentWatch
-from micronode.devowners.storage import ObjectStore
-from micronode.devowners.storage_web import StorageOwner
+from micronode.devowners.services import Services
+
+#: What is answered at the very end gets so long to be sent.
+_LEAVE_S: Final = 0.1
 
 
 def main(argv: Sequence[str]) -> int:
@@ -99,27 +100,11 @@ class OwnersProcess:
         """Open, bind, and begin to load."""
         options = self._options
         corpus: Corpus = FileCorpus(options.corpus) if options.corpus is not None else PackageCorpus()
-        if options.data is not None:
-            prepare_directory(options.data)
-        index = Index(options.data)
-        self._closers.append(index.close)
-        store = ObjectStore(options.data, in_steps=self._in_steps)
-        self._closers += [store.close, self._cooperator.stop]
-        pool = ThreadPool(1, 1, "index")
-        self._reactor.callWhenRunning(pool.start)
-        self._closers.append(pool.stop)
-        owners = (
-            IndexOwner(
-                index,
-                partial(deferToThreadPool, self._reactor, pool),
-                [Provider("storage", "local", 1.0, store)],
-            ),
-            StorageOwner(store, options.max_object_bytes),
-        )
-        urls = {
-            owner.name: self._bind(owner, address)
-            for owner, address in zip(owners, (options.index, options.storage), strict=True)
-        }
+        services = Services(options, self._reactor, self._log, self._in_steps)
+        self._closers += [services.close, self._cooperator.stop]
+        owners = services.owners
+        urls = {name: self._bind(owners[name], address) for name, address in options.addresses.items()}
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._take_leave, owners.values())
         result = Loaded()
         began_s = self._reactor.seconds()
 
@@ -129,8 +114,10 @@ class OwnersProcess:
                 raise StartError(
                     os.EX_CONFIG, f"no document in the corpus ({corpus.name}) could be used: {left_out}"
                 )
-            for owner in owners:
+            for owner in owners.values():
                 owner.is_ready = True
+            if options.faults:
+                self._log.warn("faults", owners=list(options.faults), seed=options.fault_seed)
             self._log.info(
                 "ready",
                 **urls,
@@ -141,13 +128,23 @@ class OwnersProcess:
             )
             self._report(urls)
 
-        loading = self._cooperator.coiterate(load(corpus, index, store, result))
+        loading = self._cooperator.coiterate(load(corpus, services.index, services.store, result))
         loading.addCallback(loaded).addErrback(self._failed)
 
     def _bind(self, owner: Owner, address: ListenAddress) -> str:
         """Listen for *owner* until the process stops; return its URL."""
-        factory = OwnerFactory(owner, self._log, self._reactor)
-        port = listen(self._reactor, f"--{owner.name}", address, factory)
+        options, flag = self._options, f"--{owner.name}"
+        faults = Faults(options.faults.get(owner.name, ()), f"{options.fault_seed}/{owner.name}")
+        port: IListeningPort | Refusing
+        if faults.refuses_all:
+            port = refuse(flag, address)
+        elif faults.faults:
+            factory = FaultyFactory(
+                owner, self._log, self._reactor, faults, befalls_health=options.fault_health
+            )
+            port = listen(self._reactor, flag, address, factory)
+        else:
+            port = listen(self._reactor, flag, address, OwnerFactory(owner, self._log, self._reactor))
         self._reactor.addSystemEventTrigger("before", "shutdown", port.stopListening)
         return url(address, port)
 
@@ -187,6 +184,12 @@ class OwnersProcess:
         if not self._is_stopping:
             self._is_stopping = True
             self._reactor.callWhenRunning(self._reactor.stop)
+
+    def _take_leave(self, owners: Iterable[Owner]) -> Deferred[None] | None:
+        """Answer those who wait, and give the answers time to leave."""
+        if any([owner.stop() for owner in owners]):
+            return deferLater(self._reactor, _LEAVE_S)
+        return None
 
     def _note_stop(self) -> None:
         self._is_stopping = True

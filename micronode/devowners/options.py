@@ -8,18 +8,30 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
 import attrs
 
 from micronode.config.address import ListenAddress
+from micronode.config.problems import shorten
 from micronode.config.schema import KEYS
+from micronode.config.url import OwnerUrl
+from micronode.devowners.faultspec import KINDS, Fault, FaultError, parse_faults
 
-DEFAULT_INDEX: Final = "127.0.0.1:5321"
-DEFAULT_STORAGE: Final = "127.0.0.1:5323"
+#: Where each owner listens.
+DEFAULTS: Final = {
+    "index": "127.0.0.1:5321",
+    "mailbox": "127.0.0.1:5322",
+    "storage": "127.0.0.1:5323",
+    "overlay": "127.0.0.1:5324",
+    "policy": "127.0.0.1:5325",
+}
+#: And where, if its address is reported.
+_ANY: Final = "127.0.0.1:0"
 #: The node's own default for ``limits.max_object``.
 DEFAULT_MAX_OBJECT: Final = "1GiB"
 #: The node's own words, from the least severe up.
@@ -49,11 +61,17 @@ class StartError(Exception):
 class Options:
     """What the command line asked for, checked."""
 
-    index: ListenAddress
-    storage: ListenAddress
+    #: By the owner's name, in the order of the ports.
+    addresses: Mapping[str, ListenAddress]
     corpus: Path | None
     data: Path | None
     max_object_bytes: int
+    peers: tuple[OwnerUrl, ...]
+    rules: Path | None
+    #: By the owner's name; an owner without faults is not in it.
+    faults: Mapping[str, tuple[Fault, ...]]
+    fault_seed: str
+    fault_health: bool
     report_fd: int | None
     parent_fd: int | None
     log_level: str
@@ -66,12 +84,21 @@ def parse_options(argv: Sequence[str]) -> Options:
     :raises SystemExit: after ``--help`` was printed.
     """
     given = _parser().parse_args(list(argv))
+    defaults = DEFAULTS if given.report_fd is None else dict.fromkeys(DEFAULTS, _ANY)
     return Options(
-        index=_parse_address("--index", given.index),
-        storage=_parse_address("--storage", given.storage),
+        addresses={
+            name: _parse_address(f"--{name}", default if (text := getattr(given, name)) is None else text)
+            for name, default in defaults.items()
+        },
         corpus=Path(given.corpus) if given.corpus is not None else None,
         data=Path(given.data) if given.data is not None else None,
         max_object_bytes=_parse_size("--max-object", given.max_object),
+        peers=tuple(map(_parse_peer, given.peer)),
+        rules=Path(given.rules) if given.rules is not None else None,
+        faults=_parse_faults(given.fault),
+        # Anything may be repeated once it is known; the log says it.
+        fault_seed=secrets.token_hex(4) if given.fault_seed is None else given.fault_seed,
+        fault_health=given.fault_health,
         report_fd=_parse_pipe("--report-fd", given.report_fd),
         parent_fd=_parse_pipe("--parent-fd", given.parent_fd),
         log_level=given.log_level,
@@ -87,7 +114,9 @@ def _parse_address(flag: str, text: str) -> ListenAddress:
     try:
         address = ListenAddress.parse(text)
     except ValueError as error:
-        raise _usage(f"{flag} {text}: {error}; use HOST:PORT or unix:/path, as in {DEFAULT_INDEX}") from None
+        raise _usage(
+            f"{flag} {text}: {error}; use HOST:PORT or unix:/path, as in {DEFAULTS['index']}"
+        ) from None
     if not address.is_local:
         raise _usage(
             f"{flag} {text}: the reference owners have no authentication and listen on loopback only;"
@@ -105,21 +134,24 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="micronode owners",
         description="Reference owner services for development, demonstrations and tests: an index (full-text"
-        " search and a graph) and a content-addressed object store. Without --corpus they hold the"
-        " packages installed in this Python environment.",
+        " search and a graph), a mailbox, a content-addressed object store, an overlay that fetches objects"
+        " from other stores, and a policy. Without --corpus index and storage hold the packages installed in"
+        " this Python environment.",
         allow_abbrev=False,
     )
-    where = "loopback HOST:PORT (0: any free port) or unix:/path (default %(default)s)"
-    parser.add_argument(
-        "--index", metavar="ADDRESS", default=DEFAULT_INDEX, help=f"where the index listens: {where}"
-    )
-    parser.add_argument(
-        "--storage", metavar="ADDRESS", default=DEFAULT_STORAGE, help=f"the same for storage: {where}"
-    )
+    for name, address in DEFAULTS.items():
+        parser.add_argument(
+            f"--{name}",
+            metavar="ADDRESS",
+            help=f"where the {name} owner listens: loopback HOST:PORT (0: any free port) or unix:/path"
+            f" (default {address}; with --report-fd a free port)",
+        )
     parser.add_argument(
         "--corpus", metavar="DIR", help="index the .md .rst .txt .html .py files below DIR instead"
     )
-    parser.add_argument("--data", metavar="DIR", help="keep index and objects in DIR (default: in memory)")
+    parser.add_argument(
+        "--data", metavar="DIR", help="keep index, messages and objects in DIR (default: in memory)"
+    )
     parser.add_argument(
         "--max-object",
         metavar="SIZE",
@@ -127,11 +159,50 @@ def _parser() -> _Parser:
         help="largest object (default %(default)s)",
     )
     parser.add_argument(
+        "--peer",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="a storage owner elsewhere that the overlay asks: http://HOST:PORT or unix:/path (repeatable)",
+    )
+    parser.add_argument(
+        "--rules", metavar="FILE", help="TOML file of the policy's rules (default: everything is allowed)"
+    )
+    parser.add_argument(
+        "--fault",
+        metavar="OWNER=KIND[:ARG][@SHARE]",
+        action="append",
+        default=[],
+        help="let a share of an owner's requests go wrong (several by comma, or repeat): " + ", ".join(KINDS),
+    )
+    parser.add_argument(
+        "--fault-seed", metavar="TEXT", help="the same text gives the same requests the same faults"
+    )
+    parser.add_argument("--fault-health", action="store_true", help="faults also befall /healthz and /readyz")
+    parser.add_argument(
         "--report-fd", metavar="N", help="when ready, write one JSON line with the addresses to descriptor N"
     )
     parser.add_argument("--parent-fd", metavar="N", help="stop when the pipe on descriptor N is closed")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(default %(default)s)")
     return parser
+
+
+def _parse_peer(text: str) -> OwnerUrl:
+    try:
+        url = OwnerUrl.parse(text)
+        if url.tls:
+            raise ValueError("peers are asked over plain HTTP")
+    except ValueError as error:
+        raise _usage(f"--peer {shorten(text)}: {error}; use http://HOST:PORT or unix:/path") from None
+    return url
+
+
+def _parse_faults(texts: Sequence[str]) -> dict[str, tuple[Fault, ...]]:
+    try:
+        found = parse_faults(texts, tuple(DEFAULTS))
+    except FaultError as error:
+        raise _usage(f"--fault: {error}") from None
+    return {owner: tuple(faults) for owner, faults in found.items()}
 
 
 def _parse_size(flag: str, text: str) -> int:

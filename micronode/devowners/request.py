@@ -7,6 +7,7 @@ way that lets the refusal arrive.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +50,11 @@ class OwnerRequest(http.Request):
         """The name of its route, for the log."""
         return self._exchange.route if self._exchange is not None else "other"
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the head of the answer has left, so that another answer is impossible."""
+        return bool(self.startedWriting)
+
     def head_received(self, method: bytes, uri: bytes, version: bytes) -> None:
         """Take the request line: called when the whole head is there, before :meth:`gotLength`."""
         self.method, self.uri, self.clientproto = method, uri, version
@@ -69,8 +75,15 @@ class OwnerRequest(http.Request):
                 self.segments = [unquote_to_bytes(part).decode() for part in self.path[1:].split(b"/")]
             except UnicodeDecodeError:
                 raise NodeError(ErrorCode.BAD_REQUEST, "the path is not UTF-8") from None
-            self._exchange = self.channel.owner.route(self)
+            self._exchange = self.find_exchange()
             self._check_size(self._exchange, length or 0)
+
+    def find_exchange(self) -> Exchange:
+        """Return what answers.
+
+        :raises NodeError: nothing does.
+        """
+        return self.channel.owner.route(self)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Pass a piece of the body on; after a refusal drop it."""
@@ -152,6 +165,11 @@ class OwnerRequest(http.Request):
         self._write_json(content, status)
         self.end()
 
+    def reply_nothing(self) -> None:
+        """Answer that it is done, with 204, and end the request."""
+        self.setResponseCode(204)
+        self.end()
+
     def fail(self, error: Exception) -> None:
         """Answer with *error*; where the answer has begun, cut the connection."""
         self._failed(Failure(error))
@@ -195,12 +213,14 @@ class OwnerRequest(http.Request):
         self._is_refused = True
         if self._exchange is not None:
             self._exchange.lost()
-        if self.startedWriting:
+        if self.has_begun:
             # Too late for words: only a cut connection tells.
             self.channel.abort()
             return
         if self._has_body and not self._is_whole:
             self._stop_input()
+        if error.retry_after_ms is not None:
+            self.set_header(b"Retry-After", b"%d" % math.ceil(error.retry_after_ms / 1000))
         self._write_json({"code": error.code.value, "message": error.message}, http_status(error.code))
         if self._is_whole:
             self.end()

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from micronode.cli.dev import DevOptions, emit, until_ready, with_owners
 from micronode.cli.exits import CommandError
-from micronode.config.schema import Config
+from micronode.config.schema import BUILT_OWNERS, OWNER_NAMES, Config
 from tests.cli.support import CommandTestCase
 
 URLS = {"index": "http://127.0.0.1:1", "storage": "http://127.0.0.1:2"}
@@ -42,7 +42,8 @@ class DevOptionsTests(CommandTestCase):
     def test_passes_on_what_is_the_owners(self) -> None:
         self.assertEqual(parsed().for_owners(), [])
         self.assertEqual(
-            parsed("--data", "/d", "--corpus", "c").for_owners(), ["--corpus", "c", "--data", "/d"]
+            parsed("--data", "/d", "--fault", "index=500", "--corpus", "c").for_owners(),
+            ["--corpus", "c", "--data", "/d", "--fault", "index=500"],
         )
 
 
@@ -54,6 +55,12 @@ class WithOwnersTests(CommandTestCase):
             {n: (u,) for n, u in URLS.items()},
         )
         self.assertEqual(config.sources["owners.index.url"], "profile dev")
+
+    def test_those_that_the_node_has_no_use_for(self) -> None:
+        urls = {name: "http://127.0.0.1:1" for name in OWNER_NAMES}
+        config = with_owners(Config(), urls)
+        for name in OWNER_NAMES:
+            self.assertEqual(config.owners[name].url, (urls[name],) if name in BUILT_OWNERS else (), name)
 
     def test_the_users_own_are_kept(self) -> None:
         own = Config.from_mapping({"owners": {"index": {"url": "http://127.0.0.1:9", "concurrency": 3}}})

@@ -37,6 +37,14 @@ class HintsTests(CommandTestCase):
         ):
             self.assertIn(words, found)
 
+    def test_owners_that_the_node_does_not_ask(self) -> None:
+        found = list(
+            hints(ADDRESSES, OWNERS, FACETS, unused={"policy": "http://127.0.0.1:5"}, own_corpus=False)
+        )
+        (line,) = [line for line in found if "policy" in line]
+        self.assertEqual(line.split()[:2], ["policy", "http://127.0.0.1:5"])
+        self.assertIn("does not ask", line)
+
     def test_no_line_begins_like_json(self) -> None:
         self.assertFalse([line for line in text().splitlines() if line.lstrip().startswith("{")])
 

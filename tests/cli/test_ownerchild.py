@@ -10,9 +10,10 @@ from twisted.python.failure import Failure
 
 from micronode.cli.exits import CommandError
 from micronode.cli.ownerchild import OwnersChild
+from micronode.config.schema import OWNER_NAMES
 from tests.cli.support import CommandTestCase, ScriptReactor, SpyProcess
 
-URLS = {"index": "http://127.0.0.1:1", "storage": "http://127.0.0.1:2"}
+URLS = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(OWNER_NAMES, 1)}
 
 
 def report(urls: object) -> bytes:
@@ -38,8 +39,6 @@ class OwnersChildTests(CommandTestCase):
         args = self.spawned["args"]
         self.assertEqual(args[:4], [sys.executable, "-m", "micronode", "owners"])
         self.assertEqual(args[-2:], ["--corpus", "docs"])
-        for pair in (["--index", "127.0.0.1:0"], ["--storage", "127.0.0.1:0"]):
-            self.assertEqual(args[args.index(pair[0]) + 1], pair[1])
         descriptors = self.spawned["childFDs"]
         self.assertEqual(descriptors[int(args[args.index("--report-fd") + 1])], "r")
         self.assertEqual(descriptors[int(args[args.index("--parent-fd") + 1])], "w")
@@ -52,7 +51,7 @@ class OwnersChildTests(CommandTestCase):
         self.assertNotIn(signal.SIGINT, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
     def test_report_in_pieces(self) -> None:
-        line = report({**URLS, "policy": "http://127.0.0.1:3"})
+        line = report({**URLS, "other": "http://127.0.0.1:9"})
         for position in range(len(line)):
             self.assertNoResult(self.ready)
             self.child.childDataReceived(3, line[position : position + 1])
@@ -64,7 +63,7 @@ class OwnersChildTests(CommandTestCase):
         self.assertNoResult(self.ready)
 
     def test_bad_reports(self) -> None:
-        for data in (b"\n", b"[]\n", b'{"index": "x"}\n', b"\xff\n", b"x" * 5000):
+        for data in (b"\n", b"[]\n", report({"index": "x", "storage": "y"}), b"\xff\n", b"x" * 5000):
             child = OwnersChild(self.reactor, self.lost.append)
             ready = child.spawn([])
             child.childDataReceived(3, data)

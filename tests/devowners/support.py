@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
-import attrs
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -16,6 +16,7 @@ from micronode.devowners.channel import OwnerFactory
 from micronode.devowners.corpus import Document, Edge
 from micronode.devowners.exchange import Owner
 from micronode.devowners.log import JSONLog
+from tests.contracts.owner import Answer
 
 
 def make_document(
@@ -32,26 +33,18 @@ def make_document(
     )
 
 
-@attrs.frozen
-class Answer:
-    """A response as it was on the wire."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
 class MemoryCaller:
     """A caller of *owner* over a :class:`StringTransport`."""
 
-    def __init__(self, owner: Owner) -> None:
-        self.clock = Clock()
+    def __init__(
+        self,
+        owner: Owner,
+        clock: Clock | None = None,
+        make_factory: Callable[[Owner, JSONLog, Any], OwnerFactory] = OwnerFactory,
+    ) -> None:
+        self.clock = Clock() if clock is None else clock
         self.log = io.StringIO()
-        factory = OwnerFactory(owner, JSONLog(self.log, "debug"), self.clock)
+        factory = make_factory(owner, JSONLog(self.log, "debug"), self.clock)
         channel = factory.buildProtocol(None)
         assert channel is not None
         self.channel = channel
@@ -70,6 +63,21 @@ class MemoryCaller:
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         return self.answer()
 
+    def ask_patiently(self, method: str, path: str, body: bytes = b"", **fields: str) -> Answer:
+        """Make a request, let time pass until its answer begins, and return it."""
+        lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+        self.send(
+            "\r\n".join(
+                [f"{method} {path} HTTP/1.1", "Host: owner", f"Content-Length: {len(body)}", *lines, "", ""]
+            ).encode("latin-1")
+            + body
+        )
+        for _ in range(10_000):
+            if self.transport.value():
+                return self.answer()
+            self.clock.advance(0.01)
+        raise AssertionError("no answer")
+
     def answer(self) -> Answer:
         """Return the answer on the wire, and forget it."""
         data = self.transport.value()
@@ -86,3 +94,17 @@ class MemoryCaller:
     def log_lines(self) -> list[dict[str, Any]]:
         """Return what was logged."""
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+class InMemory:
+    """Asks as a contract does: :attr:`owner`, on a new connection each time."""
+
+    owner: Owner
+    clock: Clock
+
+    def ask(self, method: str, path: str, body: bytes = b"", **fields: str) -> Answer:
+        caller = MemoryCaller(self.owner, self.clock)
+        try:
+            return caller.ask_patiently(method, path, body, **fields)
+        finally:
+            caller.hang_up()

@@ -5,12 +5,15 @@ from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.devowners.index import Index
 from micronode.devowners.index_web import IndexOwner, Provider
 from micronode.devowners.storage import ObjectStore
-from tests.devowners.support import Answer, MemoryCaller, make_document
+from tests.contracts.owner import Answer
+from tests.contracts.owner_index import IndexOwnerContract
+from tests.devowners.support import InMemory, MemoryCaller, make_document
 from tests.devowners.test_query import NASTY
 
 NOWHERE = "b3:" + "0" * 64
@@ -26,13 +29,27 @@ class IndexOwnerCase(SynchronousTestCase):
         self.index.put(make_document("c", "gamma text", requires=("e",)), NOWHERE)
         far = Provider("far", "elsewhere", 0.5, self.store)
         near = Provider("near", "local", 1.0, self.store)
-        owner = IndexOwner(self.index, execute, [far, near])
+        self.owner = owner = IndexOwner(self.index, execute, [far, near])
         owner.is_ready = True
         self.caller = MemoryCaller(owner)
         self.addCleanup(self.caller.hang_up)
 
     def ask(self, path: str) -> Answer:
         return self.caller.ask("GET", path)
+
+
+class ContractTests(InMemory, IndexOwnerContract, IndexOwnerCase):
+    """The index keeps the contract of all indexes."""
+
+    known = "a/b"
+    word = "text"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+
+    def ask(self, method: str, path: str, body: bytes = b"", **fields: str) -> Answer:  # type: ignore[override]
+        return InMemory.ask(self, method, path, body, **fields)
 
 
 class RouteTests(IndexOwnerCase):

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from micronode.config.address import ListenAddress
 from micronode.devowners.channel import OwnerFactory
 from micronode.devowners.exchange import Owner
-from micronode.devowners.listeners import listen, url
+from micronode.devowners.listeners import Refusing, listen, refuse, url
 from micronode.devowners.log import JSONLog
 from micronode.devowners.options import StartError
 
@@ -50,6 +50,44 @@ class TCPTests(ListenersCase):
 
     def test_in_use(self) -> None:
         self.assertIn("in use", self.refusal(ListenAddress("127.0.0.1", 5321), BusyReactor()))
+
+
+class RefusingTests(SynchronousTestCase):
+    """A place that is taken and where nobody listens."""
+
+    def check(self, family: int, where: object, refusing: Refusing) -> None:
+        with socket.socket(family) as caller:
+            caller.settimeout(10)
+            self.assertRaises(ConnectionRefusedError, caller.connect, where)
+        with socket.socket(family) as other:
+            self.assertRaises(OSError, other.bind, where)
+        refusing.stopListening()
+
+    def test_tcp(self) -> None:
+        for host, family in (("127.0.0.1", socket.AF_INET), ("localhost", socket.AF_INET)):
+            refusing = refuse("--index", ListenAddress(host, 0))
+            place = url(ListenAddress(host, 0), refusing)
+            self.assertRegex(place, r"\Ahttp://127\.0\.0\.1:[1-9][0-9]*\Z")
+            port = int(place.rpartition(":")[2])
+            self.check(family, ("127.0.0.1", port), refusing)
+
+    def test_unix(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        address = ListenAddress(path=f"{folder.name}/index")
+        refusing = refuse("--index", address)
+        self.assertEqual(url(address, refusing), f"unix:{folder.name}/index")
+        with socket.socket(socket.AF_UNIX) as caller:
+            self.assertRaises(ConnectionRefusedError, caller.connect, address.path)
+        refusing.stopListening()
+        self.assertFalse(Path(address.path).exists())
+
+    def test_in_use(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = ListenAddress("127.0.0.1", taken.getsockname()[1])
+            error = self.assertRaises(StartError, refuse, "--index", address)
+        self.assertEqual(error.exit_code, 69)
+        self.assertIn(f"--index {address}", error.message)
 
 
 class UnixTests(ListenersCase):

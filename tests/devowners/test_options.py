@@ -5,8 +5,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.config.schema import KEYS
-from micronode.devowners.options import Options, StartError, parse_options
+from micronode.config.schema import BUILT_OWNERS, KEYS, OWNER_NAMES, Config
+from micronode.devowners.options import DEFAULTS, Options, StartError, parse_options
 
 
 class OptionsTests(SynchronousTestCase):
@@ -17,7 +17,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         options = parse_options([])
-        self.assertEqual((str(options.index), str(options.storage)), ("127.0.0.1:5321", "127.0.0.1:5323"))
+        self.assertEqual({name: str(address) for name, address in options.addresses.items()}, DEFAULTS)
         self.assertEqual(options.max_object_bytes, 2**30)
         self.assertIsNone(options.corpus)
         self.assertIsNone(options.data)
@@ -31,10 +31,47 @@ class OptionsTests(SynchronousTestCase):
             f" --log-level warning --report-fd {writing} --parent-fd {reading}".split()
         )
         self.assertIsInstance(options, Options)
-        self.assertEqual((str(options.index), str(options.storage)), ("[::1]:0", "unix:/tmp/s"))
+        self.assertEqual(
+            (str(options.addresses["index"]), str(options.addresses["storage"])), ("[::1]:0", "unix:/tmp/s")
+        )
         self.assertEqual((options.corpus, options.data), (Path("docs"), Path("kept")))
         self.assertEqual(options.max_object_bytes, 65536)
         self.assertEqual((options.report_fd, options.parent_fd), (writing, reading))
+
+    def test_who_reports_takes_free_ports(self) -> None:
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        options = parse_options(["--report-fd", str(writing), "--policy", "127.0.0.1:9"])
+        self.assertEqual(
+            {str(options.addresses[name]) for name in DEFAULTS if name != "policy"}, {"127.0.0.1:0"}
+        )
+        self.assertEqual(str(options.addresses["policy"]), "127.0.0.1:9")
+
+    def test_they_are_the_nodes_owners(self) -> None:
+        self.assertEqual(set(DEFAULTS), set(OWNER_NAMES))
+        for name in BUILT_OWNERS:
+            self.assertEqual(Config().owners[name].url, (f"http://{DEFAULTS[name]}",))
+
+    def test_peers(self) -> None:
+        options = parse_options(["--peer", "http://127.0.0.1:1/x", "--peer=unix:/run/s"])
+        self.assertEqual(list(map(str, options.peers)), ["http://127.0.0.1:1/x", "unix:/run/s"])
+        for peer in ("", "127.0.0.1:1", "https://a", "http://a:b@c", "ftp://a"):
+            self.assertIn("--peer", self.refusal("--peer", peer))
+        self.assertNotIn("b@c", self.refusal("--peer", "http://a:b@c"))
+
+    def test_faults(self) -> None:
+        options = parse_options(
+            ["--fault", "index=500@0.5,policy=drip", "--fault=index=reset@0.5", "--fault-seed", ""]
+        )
+        self.assertEqual(
+            {name: len(faults) for name, faults in options.faults.items()}, {"index": 2, "policy": 1}
+        )
+        self.assertEqual((options.fault_seed, options.fault_health), ("", False))
+        self.assertTrue(parse_options(["--fault-health"]).fault_health)
+        self.assertNotEqual(parse_options([]).fault_seed, parse_options([]).fault_seed)
+        self.assertIn("did you mean stall?", self.refusal("--fault", "index=stal"))
+        self.assertIn("did you mean storage?", self.refusal("--fault", "stoarge=500"))
 
     def test_only_loopback(self) -> None:
         for address in ("0.0.0.0:5321", "192.0.2.1:5321", "[::]:5321", "example.com:80"):

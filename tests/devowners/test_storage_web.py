@@ -4,12 +4,15 @@ import sqlite3
 
 from blake3 import blake3
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass
 
 from micronode.devowners.storage import CHUNK_BYTES, ObjectStore
 from micronode.devowners.storage_web import ObjectSender, StorageOwner
-from tests.devowners.support import Answer, MemoryCaller
+from tests.contracts.owner import Answer
+from tests.contracts.owner_storage import StorageOwnerContract
+from tests.devowners.support import InMemory, MemoryCaller
 
 HELLO = "b3:d74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24"
 LIMIT = 10 * CHUNK_BYTES
@@ -19,7 +22,7 @@ class StorageOwnerCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.store = ObjectStore()
         self.addCleanup(self.store.close)
-        owner = StorageOwner(self.store, LIMIT)
+        self.owner = owner = StorageOwner(self.store, LIMIT)
         owner.is_ready = True
         self.caller = MemoryCaller(owner)
         self.addCleanup(self.caller.hang_up)
@@ -28,6 +31,14 @@ class StorageOwnerCase(SynchronousTestCase):
         (number,) = self.store._database.execute(f"SELECT count(*) FROM {table}").fetchone()
         assert isinstance(number, int)
         return number
+
+
+class ContractTests(InMemory, StorageOwnerContract, StorageOwnerCase):
+    """Storage keeps the contract of all storages."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
 
 
 class PutTests(StorageOwnerCase):

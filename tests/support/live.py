@@ -21,6 +21,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.config.schema import OWNER_NAMES
 from micronode.oap.wire.decoder import FrameDecoder
 from micronode.oap.wire.frames import EVENT, Control, encode_frame
 from tests.cli.processes import PATIENCE_S, Program, ask, eventually
@@ -185,7 +186,7 @@ class LiveNode:
         (Path(folder) / "corpus" / "hello.md").write_text("# Hello\n\nhello world\n")
         owners = None
         if set(stalled) != {"index", "storage"}:
-            where = [f"--{name}=unix:{folder}/real-{name}" for name in ("index", "storage")]
+            where = [f"--{name}=unix:{folder}/real-{name}" for name in OWNER_NAMES]
             owners = Program(case, "owners", *where, "--corpus", f"{folder}/corpus")
         sets = [f"owners.{name}.url=unix:{folder}/{name}" for name in ("index", "storage")]
         for name in ("index", "storage"):

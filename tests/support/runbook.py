@@ -22,6 +22,7 @@ from pathlib import Path
 
 import attrs
 
+from micronode.devowners.options import DEFAULTS
 from tests.cli.processes import PATIENCE_S, ROOT, default_signals
 
 PAGE = ROOT / "docs" / "RUNBOOK.rst"
@@ -99,10 +100,14 @@ class Sandbox:
         bin_folder = self.folder / "bin"
         bin_folder.mkdir()
         admin = self.localise("127.0.0.1:5311")
+        owners = self.localise(" ".join(f"--{name} {address}" for name, address in DEFAULTS.items()))
         scripts = {
-            # The default of these is moved with the ports; they are told so as their users would.
-            "micronode": f'case $1 in status|reload|drain) : "${{MICRONODE_ADMIN_LISTEN:={admin}}}"\n'
-            f'export MICRONODE_ADMIN_LISTEN;; esac\nexec {sys.executable} -m micronode "$@"',
+            # The defaults of these are moved with the ports; they are told so as their users would.
+            "micronode": "case $1 in\n"
+            f'status|reload|drain) : "${{MICRONODE_ADMIN_LISTEN:={admin}}}"\n'
+            "export MICRONODE_ADMIN_LISTEN;;\n"
+            f'owners) shift; set -- owners {owners} "$@";;\nesac\n'
+            f'exec {sys.executable} -m micronode "$@"',
             "twistd": f"exec {sys.executable} -c 'import sys; from twisted.scripts.twistd import run; "
             'sys.argv[0] = "twistd"; run()\' "$@"',
         }
