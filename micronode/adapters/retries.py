@@ -68,7 +68,9 @@ def read_rest(response: IResponse) -> float | None:
     """Return the seconds for which *response* asks to be left alone, as :func:`read_retry_after` does."""
     if response.code not in RESTING:
         return 0.0
-    return read_retry_after((response.headers.getRawHeaders("retry-after") or [None])[0])
+    # As bytes: asked for as text it would be decoded, and whatever the owner sends must not raise.
+    values = response.headers.getRawHeaders(b"retry-after")
+    return read_retry_after(values[0].decode("latin-1") if values else None)
 
 
 def read_retry_after(text: str | None) -> float | None:

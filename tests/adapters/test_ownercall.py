@@ -332,6 +332,18 @@ class RetryAfterTests(OwnerCallCase):
         called, _ = self.refuse("Retry-After: soon")
         self.assertEqual(self.successResultOf(called).status, 503)
 
+    def test_one_that_is_not_even_text(self) -> None:
+        """What an owner sends must not raise: the call would never end, nor its permit be given back."""
+        for status in (BUSY, "429 Too Many Requests"):
+            self.setUp()
+            called = self.get()
+            head = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nRetry-After: ".encode("ascii")
+            self.network.accept().send(head + b"\xff\r\n\r\n")
+            reply = self.successResultOf(called)
+            self.assertEqual((reply.status, self.retries()), (int(status[:3]), 0))
+            self.assertEqual(self.successResultOf(reply.read(1)), b"")
+            self.all_is_over()
+
     def test_another_endpoint_is_asked_meanwhile(self) -> None:
         self.urls = (ONE, TWO)
         self.client = self.make()
