@@ -88,6 +88,13 @@ class AnswerReader:
         self.status = read_status(bytes(self._held[:16])) or self.status
         return None
 
+    def hold(self, data: bytes) -> None:
+        """Take bytes behind the head that nobody wants yet: they are :attr:`rest`, or too many."""
+        if self.over:
+            self.surplus = True
+        else:
+            self.rest += data
+
     def take_body(self, data: bytes) -> bytes:
         """Take bytes behind the head; return those that are the body's.
 

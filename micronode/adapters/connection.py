@@ -103,6 +103,10 @@ class OwnerConnection(OwnerWire):
         if reader is None:
             self.kill()
             return
+        if self._early is not None:
+            # Reading was stopped; over TLS the other records of the same read come all the same.
+            reader.hold(data)
+            return
         try:
             if response is not None:
                 piece = reader.take_body(data)

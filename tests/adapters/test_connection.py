@@ -364,6 +364,31 @@ class OwnerConnectionTests(SynchronousTestCase):
         self.successResultOf(exchange.head)
         self.assertEqual((self.written, self.end.producerState, self.keeper.told), (1, "producing", ["idle"]))
 
+    def test_what_comes_behind_an_answer_that_waits(self) -> None:
+        """A transport that was stopped may still have something: TLS tells record by record of one read."""
+        for length, pieces, surplus in (
+            (4, (b"ab", b"cd"), False),
+            (4, (b"abc", b"de"), True),
+            (0, (b"HTTP/1.1 200 OK\r\n\r\n",), True),
+            (38, (b"HTTP/1.1 500 No\r\n", b"Content-Length: 0\r\n\r\n"), False),
+        ):
+            self.setUp()
+            body = SpyBody(3)
+            exchange = self.request(body=body)
+            self.end.send(response(b"", length=length))
+            for piece in pieces:
+                self.connection.dataReceived(piece)
+            self.assertNoResult(exchange.head)
+            self.assertEqual(body.events, ["start"])
+            body.consumer.write(b"abc")
+            body.done.callback(None)
+            answer = self.successResultOf(exchange.head)
+            reader = SpyReader()
+            answer.deliverBody(reader)
+            self.assertEqual((answer.code, reader.body), (200, b"".join(pieces)[:length]))
+            self.assertIsNotNone(reader.reason.check(ResponseDone))
+            self.assertEqual((exchange.has_surplus, self.end.aborted), (surplus, surplus))
+
     def test_refusal_cuts_the_upload(self) -> None:
         body = SpyBody(3)
         exchange = self.request(body=body)
