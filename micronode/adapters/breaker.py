@@ -24,6 +24,9 @@ WINDOW_S: Final = 1.0
 OPEN_S: Final = 1.0
 #: Seconds between two tries at an endpoint that stays dead: what its return may cost in time.
 LONGEST_OPEN_S: Final = 30.0
+#: Seconds in which the one call that is let through decides; then another one is let through beside it.
+#: It may be an upload that takes as long as its caller likes, while everybody else is refused.
+PROBE_S: Final = 2.0
 
 
 class BreakerState(Enum):
@@ -32,7 +35,7 @@ class BreakerState(Enum):
     CLOSED = "closed"
     #: None is.
     OPEN = "open"
-    #: One is, and it decides.
+    #: One is, and it decides; another one every :data:`PROBE_S`.
     HALF_OPEN = "half open"
 
 
@@ -56,14 +59,16 @@ class Breaker:
     :param seconds: tells the time.
     """
 
-    __slots__ = ("_era", "_is_open", "_pause", "_probe", "_seen")
+    __slots__ = ("_era", "_is_open", "_pause", "_probe", "_probing", "_seen")
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seen = Window(seconds, WINDOW_S)
         self._pause = Pause(seconds, OPEN_S, LONGEST_OPEN_S)
         self._is_open = False
         self._era = 0
+        #: The latest call that was let through to decide, until it is judged.
         self._probe: Pass | None = None
+        self._probing = Pause(seconds, PROBE_S, PROBE_S)
 
     @property
     def state(self) -> BreakerState:
@@ -80,7 +85,9 @@ class Breaker:
     @property
     def admits(self) -> bool:
         """Whether a call is let through now."""
-        return not self._is_open or (self._probe is None and self._pause.left_s <= 0)
+        if not self._is_open:
+            return True
+        return self._pause.left_s <= 0 and (self._probe is None or self._probing.left_s <= 0)
 
     @property
     def wait_s(self) -> float:
@@ -97,11 +104,12 @@ class Breaker:
         entered = Pass(self._era)
         if self._is_open:
             self._probe = entered
+            self._probing.begin()
         return entered
 
     def answered(self, entered: Pass) -> None:
         """The call got the head of a good answer. It goes on, and nobody need wait for its body's end."""
-        if entered is self._probe:
+        if self._is_probe(entered):
             self._close()
             entered.era = self._era
 
@@ -113,11 +121,12 @@ class Breaker:
         if entered.judged:
             return
         entered.judged = True
-        if entered is self._probe:
-            self._probe = None
+        if self._is_probe(entered):
+            if entered is self._probe:
+                self._probe = None
             if well is not None:
                 self._close() if well else self._open()
-        elif well is not None and entered.era == self._era and not self._is_open:
+        elif well is not None and entered.era == self._era:
             self._seen.add()
             if not well:
                 self._seen.mark()
@@ -125,9 +134,14 @@ class Breaker:
                 if seen.all >= LEAST_CALLS and seen.marked * 100 >= seen.all * FAILED_PERCENT:
                     self._open()
 
+    def _is_probe(self, entered: Pass) -> bool:
+        """Whether it was let through while this is open, and nothing was decided since."""
+        return self._is_open and entered.era == self._era
+
     def _open(self) -> None:
         self._is_open = True
         self._era += 1
+        self._probe = None
         self._pause.begin()
 
     def _close(self) -> None:

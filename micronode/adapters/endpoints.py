@@ -72,7 +72,10 @@ class Endpoint:
     @property
     def rest_s(self) -> float:
         """Seconds for which it asked to be left alone."""
-        return max(0.0, self._rest_until - self._seconds())
+        now = self._seconds()
+        # The clock may have been set back.
+        self._rest_until = min(self._rest_until, now + LONGEST_REST_S)
+        return max(0.0, self._rest_until - now)
 
     def rest(self, seconds: float) -> None:
         """Leave it alone for so long, if others can do its work: it asked for that."""

@@ -38,4 +38,7 @@ class Pause:
     @property
     def left_s(self) -> float:
         """How many seconds are left of it; 0 where there is none."""
-        return max(0.0, self._until - self._seconds())
+        now = self._seconds()
+        # The reactor's clock is the machine's, which may be set back by any time.
+        self._until = min(self._until, now + self._length_s)
+        return max(0.0, self._until - now)

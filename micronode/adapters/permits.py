@@ -38,6 +38,7 @@ class Permits:
         self._gate = Gate(limit)
         self._queue = queue
         self._waiters: deque[_Waiter] = deque()
+        self._serving = False
 
     @property
     def in_use(self) -> int:
@@ -78,11 +79,18 @@ class Permits:
         self._serve()
 
     def _serve(self) -> None:
-        # One at a time: who gets one may give it back, or leave others, before the next.
-        while self._waiters and self._gate.try_acquire():
-            waiter = self._waiters.popleft()
-            waiter.timer.cancel()
-            waiter.got.callback(None)
+        # One at a time: who gets one may give it back, or leave others, before the next. And here alone, or
+        # a queue of calls that each end at once would be as deep a stack.
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            while self._waiters and self._gate.try_acquire():
+                waiter = self._waiters.popleft()
+                waiter.timer.cancel()
+                waiter.got.callback(None)
+        finally:
+            self._serving = False
 
     def _leave(self, waiter: _Waiter) -> None:
         self._waiters.remove(waiter)

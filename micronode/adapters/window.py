@@ -45,7 +45,14 @@ class Window:
     def look(self) -> None:
         """Forget what is too old."""
         now = int(self._seconds() / self._step_s)
-        if now <= self._slot:
+        if now == self._slot:
+            return
+        if now < self._slot:
+            # The clock was set back: what was counted is as if it were of now, to be forgotten in time.
+            self._slot = now
+            for counts, in_all in ((self._all, self.all), (self._marked, self.marked)):
+                counts[:] = [0] * _SLOTS
+                counts[now % _SLOTS] = in_all
             return
         for slot in range(self._slot + 1, min(now, self._slot + _SLOTS) + 1):
             index = slot % _SLOTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.adapters.breaker import LONGEST_OPEN_S, OPEN_S, Breaker, BreakerState
+from micronode.adapters.breaker import LONGEST_OPEN_S, OPEN_S, PROBE_S, Breaker, BreakerState
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
@@ -70,8 +70,41 @@ class BreakerTests(SynchronousTestCase):
         self.breaker.enter()
         self.assertFalse(self.breaker.admits)
         self.assertRaises(RuntimeError, self.breaker.enter)
-        self.clock.advance(100.0)
+        self.clock.advance(PROBE_S - 0.01)
         self.assertFalse(self.breaker.admits)
+
+    def test_a_probe_that_takes_long_does_not_keep_the_others_out(self) -> None:
+        """An upload may take for ever. Whichever is judged first decides, and the others are of before."""
+        for well, state in ((True, CLOSED), (False, OPEN)):
+            for first in (0, 1, 2):
+                self.setUp()
+                self.open()
+                self.clock.advance(OPEN_S)
+                probes = []
+                for _ in range(3):
+                    probes.append(self.breaker.enter())
+                    self.assertFalse(self.breaker.admits)
+                    self.clock.advance(PROBE_S)
+                self.breaker.judge(probes[first], well)
+                self.assertIs(self.breaker.state, state)
+                for probe in probes:
+                    self.breaker.answered(probe)
+                    self.breaker.judge(probe, not well)
+                self.assertIs(self.breaker.state, state)
+
+    def test_a_clock_that_goes_back(self) -> None:
+        self.clock.advance(10_000.0)
+        self.open()
+        self.clock.rightNow = 100.0
+        self.assertFalse(self.breaker.admits)
+        self.clock.advance(OPEN_S)
+        self.breaker.enter()
+        self.clock.rightNow = 50.0
+        self.assertFalse(self.breaker.admits)
+        self.clock.advance(OPEN_S)
+        self.assertFalse(self.breaker.admits)
+        self.clock.advance(PROBE_S)
+        self.assertTrue(self.breaker.admits)
 
     def test_a_probe_that_ends_well_closes(self) -> None:
         self.open()

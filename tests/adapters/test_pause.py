@@ -47,3 +47,16 @@ class PauseTests(SynchronousTestCase):
         clock.advance(5.0)
         pause.end()
         self.assertEqual(pause.left_s, 0.0)
+
+    def test_a_clock_that_goes_back(self) -> None:
+        """It lasts no longer than it would have from then."""
+        clock = Clock()
+        clock.advance(5000.0)
+        pause = Pause(clock.seconds, 1.0, 8.0)
+        pause.begin()
+        clock.rightNow = 1000.0
+        self.assertEqual(pause.left_s, 1.0)
+        clock.advance(0.75)
+        self.assertEqual(pause.left_s, 0.25)
+        clock.advance(0.25)
+        self.assertEqual(pause.left_s, 0.0)

@@ -99,3 +99,15 @@ class PermitsTests(SynchronousTestCase):
 
     def test_released_twice(self) -> None:
         self.assertRaises(RuntimeError, self.permits.release)
+
+    def test_many_that_end_at_once(self) -> None:
+        """As calls do while a breaker is open: however many wait, the stack stays as it is."""
+        self.permits = Permits(self.clock, 1, 5000)
+        self.assertTrue(self.permits.try_acquire())
+        waiting = [self.permits.wait(1.0) for _ in range(5000)]
+        for each in waiting:
+            each.addCallback(lambda _: self.permits.release())
+        self.permits.release()
+        for each in waiting:
+            self.successResultOf(each)
+        self.assertEqual((self.permits.in_use, self.permits.waiting), (0, 0))

@@ -61,4 +61,10 @@ class WindowTests(SynchronousTestCase):
         self.window.add()
         self.clock.rightNow = 1.0
         self.window.add()
-        self.assertEqual(self.seen(), (2, 0))
+        self.window.mark()
+        self.assertEqual(self.seen(), (2, 1))
+        # And is as old as what is counted then.
+        self.clock.advance(1.125)
+        self.assertEqual(self.seen(), (2, 1))
+        self.clock.advance(0.125)
+        self.assertEqual(self.seen(), (0, 0))

@@ -51,7 +51,7 @@ class Breakers(RuleBasedStateMachine):
             half_open = self.breaker.state is BreakerState.HALF_OPEN
             self.out.append(self.breaker.enter())
             if half_open:
-                self.probes = [self.out[-1]]
+                self.probes.append(self.out[-1])
                 assert not self.breaker.admits, "one at a time"
 
     @precondition(lambda self: self.out)
@@ -76,13 +76,16 @@ class Breakers(RuleBasedStateMachine):
                 assert self.breaker.is_closed or not (is_probe and well is False) or self.breaker.wait_s > 0
             if was is not BreakerState.CLOSED and self.breaker.is_closed:
                 self.judged.clear()
-            if is_probe:
+            if is_probe and well is None:
+                self.probes.remove(entered)
+            elif is_probe:
                 self.probes = []
 
     @precondition(lambda self: self.probes)
     @rule()
     def answer(self) -> None:
         self.breaker.answered(self.probes.pop())
+        self.probes = []
         assert self.breaker.is_closed
         self.judged.clear()
 
