@@ -10,7 +10,7 @@ import attrs
 from twisted.internet import error as net
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseNeverReceived
+from twisted.web.client import RequestGenerationFailed, ResponseNeverReceived
 from twisted.web.iweb import IBodyProducer
 
 from micronode.adapters.agent import Exchange
@@ -19,7 +19,7 @@ from micronode.adapters.endpoints import Endpoint
 from micronode.adapters.lease import Lease, root_cause
 from micronode.adapters.pool import TooManyConnectionsError
 from micronode.adapters.upload import UploadBody
-from micronode.errors import NodeError
+from micronode.errors import ErrorCode, NodeError
 
 _log = Logger()
 _IDENTITY: Final = (b"accept-encoding", b"identity")
@@ -103,6 +103,9 @@ class Attempt:
             return Loss.NO_REQUEST, cause
         is_connected = exchange is not None and exchange.connected
         _log.debug("owner_failed", owner=lease.owner, connected=is_connected, reason=type(cause).__name__)
+        if failure.check(RequestGenerationFailed):
+            # Its length was not what it said, or its producer is broken: the endpoint has no part in it.
+            return Loss.NO_REQUEST, NodeError(ErrorCode.INTERNAL, "the node could not send the request's body")
         if exchange is None or not is_connected:
             if isinstance(cause, TooManyConnectionsError):
                 return Loss.NO_ROOM, lease.unavailable("has all the connections it can take")

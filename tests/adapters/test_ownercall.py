@@ -530,6 +530,20 @@ class BreakerTests(OwnerCallCase):
             sent.done.errback(NodeError(ErrorCode.TIMEOUT, "the request's body stopped coming"))
             self.refused(called, ErrorCode.TIMEOUT)
 
+        def shorter() -> None:
+            sent = SpyBody(3)
+            called = self.post(body=sent)
+            self.network.accept()
+            sent.done.callback(None)
+            self.refused(called, ErrorCode.INTERNAL)
+
+        def broken() -> None:
+            sent = SpyBody()
+            called = self.post(body=sent)
+            self.network.accept()
+            sent.done.errback(ZeroDivisionError())
+            self.refused(called, ErrorCode.INTERNAL)
+
         def left() -> None:
             called = self.get()
             self.network.accept()
@@ -542,7 +556,7 @@ class BreakerTests(OwnerCallCase):
             end.send(response(b"", "Connection: close", status="404 Not Found"))
             self.successResultOf(called).discard()
 
-        for act in (by_the_caller, body, left, unknown):
+        for act in (by_the_caller, body, shorter, broken, left, unknown):
             self.setUp()
             for _ in range(30):
                 act()
