@@ -105,7 +105,9 @@ class Attempt:
         _log.debug("owner_failed", owner=lease.owner, connected=is_connected, reason=type(cause).__name__)
         if failure.check(RequestGenerationFailed):
             # Its length was not what it said, or its producer is broken: the endpoint has no part in it.
-            return Loss.NO_REQUEST, NodeError(ErrorCode.INTERNAL, "the node could not send the request's body")
+            return Loss.NO_REQUEST, NodeError(
+                ErrorCode.INTERNAL, "the node could not send the request's body"
+            )
         if exchange is None or not is_connected:
             if isinstance(cause, TooManyConnectionsError):
                 return Loss.NO_ROOM, lease.unavailable("has all the connections it can take")

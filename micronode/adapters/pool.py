@@ -20,7 +20,7 @@ from micronode.adapters.connection import OwnerConnection
 POOL_IDLE_S: Final = 4.0
 #: Connections beside those of calls: health probes, and such as are being closed.
 SPARE_CONNECTIONS: Final = 8
-#: Seconds idle connections get to close well when the node stops.
+#: Seconds a connection gets to close well: its owner may answer no close_notify, nor take what is unsent.
 _CLOSE_S: Final = 1.0
 
 
@@ -47,8 +47,8 @@ class ConnectionPool(Factory):
         self._open: set[OwnerConnection] = set()
         self._connecting = 0
         self._sweep: IDelayedCall | None = None
-        #: Connections that :meth:`close` has closed and that are not lost yet, and who waits for them.
-        self._closing: set[OwnerConnection] = set()
+        #: Connections that are closed in good order and not lost yet, since when; and who waits for them.
+        self._closing: dict[OwnerConnection, float] = {}
         self._waiting: list[Deferred[None]] = []
         self._patience: IDelayedCall | None = None
 
@@ -86,18 +86,16 @@ class ConnectionPool(Factory):
     def close(self) -> Deferred[None]:
         """Close idle connections, and others as soon as they are idle.
 
-        :return: fires (None) when the idle ones are closed, a second later at most.
+        :return: fires (None) when the idle ones, and those just closing, are closed, a second later at most.
         """
         self.closed = True
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
         while self._idle:
-            self._closing.add(self._close_oldest())
+            self._close_oldest()
         if not self._closing:
             return succeed(None)
-        if self._patience is None:
-            self._patience = self._clock.callLater(_CLOSE_S, self._cut)
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting
@@ -121,13 +119,17 @@ class ConnectionPool(Factory):
         self._open.discard(connection)
         self._idle = [each for each in self._idle if each[1] is not connection]
 
+    def retired(self, connection: OwnerConnection) -> None:
+        """Cut it where it takes too long to close."""
+        self._closing[connection] = self._clock.seconds()
+        if self._patience is None:
+            self._patience = self._clock.callLater(_CLOSE_S, self._cut)
+
     def lost(self, connection: OwnerConnection) -> None:
         """As :meth:`dropped`; and it may be the last that :meth:`close` waits for."""
         self.dropped(connection)
-        if connection in self._closing:
-            self._closing.discard(connection)
-            if not self._closing:
-                self._all_closed()
+        if self._closing.pop(connection, None) is not None and not self._closing:
+            self._all_closed()
 
     # Factory
 
@@ -144,10 +146,9 @@ class ConnectionPool(Factory):
         self._connecting -= 1
         return failure
 
-    def _close_oldest(self) -> OwnerConnection:
+    def _close_oldest(self) -> None:
         _, connection = self._idle.pop(0)
         connection.retire()
-        return connection
 
     def _close_old(self) -> None:
         """Close what has waited too long, in good order where that does not need its owner's help."""
@@ -160,8 +161,16 @@ class ConnectionPool(Factory):
 
     def _cut(self) -> None:
         self._patience = None
-        for connection in list(self._closing):
-            connection.cut()
+        now = self._clock.seconds()
+        later = []
+        for connection, since in list(self._closing.items()):
+            # Or the clock was set back.
+            if not since <= now < since + _CLOSE_S:
+                connection.cut()
+            else:
+                later.append(since)
+        if later:
+            self._patience = self._clock.callLater(later[0] + _CLOSE_S - now, self._cut)
 
     def _all_closed(self) -> None:
         if self._patience is not None:

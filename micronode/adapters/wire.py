@@ -20,6 +20,9 @@ class Keeper(Shape):
     def dropped(self, connection: Any) -> None:
         """It will never be used again, and is closed or about to be."""
 
+    def retired(self, connection: Any) -> None:
+        """It was dropped, and is closed in good order; it is to be cut where that takes too long."""
+
     def lost(self, connection: Any) -> None:
         """It is closed. It may not have been dropped before."""
 
@@ -73,6 +76,7 @@ class OwnerWire(Protocol):
         if not self.dead:
             self.dead = True
             self.keeper.dropped(self)
+            self.keeper.retired(self)
             self.wire.loseConnection()
 
     def part(self) -> None:

@@ -42,6 +42,9 @@ class SpyKeeper:
     def dropped(self, connection: Any) -> None:
         self.told.append("dropped")
 
+    def retired(self, connection: Any) -> None:
+        """That it is dropped is told already."""
+
     def lost(self, connection: Any) -> None:
         self.told.append("lost")
 

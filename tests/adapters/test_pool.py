@@ -167,6 +167,48 @@ class ConnectionPoolTests(SynchronousTestCase):
         self.network.settle()
         self.successResultOf(closing)
 
+    def test_nothing_closes_for_ever(self) -> None:
+        """An owner that does not answer TLS's close_notify, or take what is left of a request, holds nothing."""
+
+        def too_many() -> None:
+            for connection, _ in made:
+                self.pool.idle(connection)
+
+        def too_old() -> None:
+            self.pool.idle(made[0][0])
+            self.clock.advance(POOL_IDLE_S)
+
+        def after_close() -> None:
+            self.successResultOf(self.pool.close())
+            self.pool.idle(made[0][0])
+
+        def not_kept() -> None:
+            made[0][0].part()
+
+        for act in (too_many, too_old, after_close, not_kept):
+            self.setUp()
+            made = [self.connect() for _ in range(3)]
+            end = made[0][1]
+            end.loseConnection = lambda: None  # type: ignore[method-assign]
+            act()
+            self.assertFalse(end.aborted, act.__name__)
+            self.clock.advance(0.5)
+            made[1][0].part()
+            self.clock.advance(0.5)
+            self.assertTrue(end.aborted, act.__name__)
+            self.assertFalse(made[1][1].aborted, act.__name__)
+
+    def test_each_that_closes_has_its_time(self) -> None:
+        made = [self.connect() for _ in range(2)]
+        for connection, end in made:
+            end.loseConnection = lambda: None  # type: ignore[method-assign]
+            connection.part()
+            self.clock.advance(0.75)
+        self.assertEqual([end.aborted for _, end in made], [True, False])
+        self.clock.advance(0.25)
+        self.assertEqual([end.aborted for _, end in made], [True, True])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_after_close(self) -> None:
         connection, end = self.connect()
         self.successResultOf(self.pool.close())
