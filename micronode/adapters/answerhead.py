@@ -129,11 +129,17 @@ def _judge(head: AnswerHead, about: list[tuple[bytes, bytes]], *, to_head: bool)
         if len(transfers) > 1 or transfers[0].lower() != b"chunked" or head.version != _VERSION_11:
             raise MalformedAnswerError("its answer is in a transfer encoding that nobody asked for")
         head.chunked = True
+    if head.code == 204 and (head.length or head.chunked):
+        # What announces a body where there can be none may send one: into the next answer.
+        head.keeps = False
+    # All of them first: there may be thousands of such fields, and of others.
+    options: set[bytes] = set()
     for name, value in about:
         if name == b"connection" and value.lower() != b"keep-alive":
-            options = {token.strip(b" \t").lower() for token in value.split(b",")}
-            head.keeps = head.keeps and b"close" not in options
-            head.fields = [field for field in head.fields if field[0] not in options]
+            options.update(token.strip(b" \t").lower() for token in value.split(b","))
+    if options:
+        head.keeps = head.keeps and b"close" not in options
+        head.fields = [field for field in head.fields if field[0] not in options]
 
 
 def read_status(begun: bytes) -> int | None:

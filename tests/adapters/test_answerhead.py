@@ -106,6 +106,18 @@ class AnswerHeadTests(SynchronousTestCase):
                 head = self.read(b"HTTP/1.1 " + status, field, to_head=to_head)
                 self.assertEqual((head.length, head.chunked), (0, False))
 
+    def test_empty_answer_that_announces_a_body(self) -> None:
+        """Its bytes would be the beginning of the next answer."""
+        for field, keeps in (
+            (b"Content-Length: 5", False),
+            (b"Transfer-Encoding: chunked", False),
+            (b"Content-Length: 0", True),
+            (b"X: y", True),
+        ):
+            self.assertIs(self.read(b"HTTP/1.1 204 No", field).keeps, keeps, field)
+        # Here it is the length of what is not sent.
+        self.assertTrue(self.read(b"HTTP/1.1 304 Not", b"Content-Length: 5").keeps)
+
     def test_length_of_an_object(self) -> None:
         """To a HEAD it is not the answer's own."""
         self.assertEqual(

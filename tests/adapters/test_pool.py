@@ -168,7 +168,7 @@ class ConnectionPoolTests(SynchronousTestCase):
         self.successResultOf(closing)
 
     def test_nothing_closes_for_ever(self) -> None:
-        """An owner that does not answer TLS's close_notify, or take what is left of a request, holds nothing."""
+        """An owner that answers no close_notify, or takes no more of a request, holds nothing."""
 
         def too_many() -> None:
             for connection, _ in made:
