@@ -25,6 +25,7 @@ from micronode.adapters.budget import RetryBudget
 from micronode.adapters.endpoints import Endpoint, Health
 from micronode.adapters.ownercall import OwnerCall
 from micronode.adapters.permits import Permits
+from micronode.adapters.pool import TooManyConnectionsError
 from micronode.adapters.settings import OwnerSettings
 from micronode.adapters.small import ask
 from micronode.adapters.timeleft import TimeLeft
@@ -148,7 +149,8 @@ class OwnerClient:
             endpoint.health = Health.UP if answer[0] == 200 else Health.DOWN
 
         def failed(failure: Failure) -> None:
-            if failure.check(CancelledError) is None:
+            # That the node has too many connections, after a reload, is no word about the endpoint.
+            if failure.check(CancelledError, TooManyConnectionsError) is None:
                 endpoint.health = Health.DOWN
 
         return asking.addCallbacks(heard, failed)

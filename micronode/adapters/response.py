@@ -148,7 +148,8 @@ class OwnerResponse:
             failure = Failure()
             _log.failure("body_not_taken", failure)
             self._source.abort(self)
-            if self._ended is None or self._ended is DONE:
+            # Else it is told of the end when the connection is lost.
+            if self._ended is DONE:
                 self._ended = Failure(ResponseFailed([failure], self))
 
     def _tell(self, reason: Failure) -> None:

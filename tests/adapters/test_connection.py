@@ -54,12 +54,14 @@ class SpyReader(Protocol):
 
     def __init__(self) -> None:
         self.body = b""
+        self.ends = 0
         self.reason: Failure | None = None
 
     def dataReceived(self, data: bytes) -> None:
         self.body += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ends += 1
         self.reason = reason
 
 
@@ -277,7 +279,7 @@ class OwnerConnectionTests(SynchronousTestCase):
             self.successResultOf(exchange.head).deliverBody(reader)
             self.clock.advance(0)
             self.assertIsNotNone(reader.reason.check(ResponseFailed))
-            self.assertEqual(self.end.aborted, length == 4)
+            self.assertEqual((self.end.aborted, reader.ends), (length == 4, 1))
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_defect_of_who_hears_of_the_end(self) -> None:

@@ -442,6 +442,23 @@ class SeveralEndpointsTests(OwnerCallCase):
             self.get()
             self.assertNotEqual(self.network.destination(), ("10.0.0.2", 2))
 
+    def test_health_check_that_the_node_had_no_connection_for(self) -> None:
+        """A reload has lowered the number of calls while there are more: no word about the endpoints."""
+        for _ in range(3 * 9):
+            self.get()
+        asked = self.client.probe(b"/readyz")
+        for _ in range(3 * 10):
+            end = self.network.accept()
+            if b"/readyz" in end.heard():
+                end.send(response(b""))
+        self.assertEqual(self.successResultOf(asked), "ok")
+        for agent in self.client.settings.agents:
+            agent.keep(1)
+            while agent.connections < 9:
+                agent.exchange(b"GET", b"/x", ()).head.addErrback(lambda _: None)
+        self.assertEqual(self.successResultOf(self.client.probe(b"/readyz")), "ok")
+        self.assertEqual([each.health for each in self.client.settings.endpoints], [Health.UP] * 3)
+
     def test_an_endpoint_that_keeps_failing_sits_out(self) -> None:
         one, two, _ = self.client.settings.endpoints
         self.client.settings = attrs.evolve(self.client.settings, endpoints=(one, two))
