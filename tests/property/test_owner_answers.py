@@ -99,6 +99,9 @@ class _Keeper:
     def dropped(self, connection: Any) -> None:
         """Nothing to count."""
 
+    def retired(self, connection: Any) -> None:
+        """It was dropped."""
+
     def lost(self, connection: Any) -> None:
         """Nothing to count."""
 
