@@ -101,9 +101,7 @@ class Lease:
 
     def too_slow(self) -> NodeError:
         """The deadline ran out."""
-        return NodeError(
-            ErrorCode.OWNER_TIMEOUT, f"owner {self.owner} did not answer in time", source=self.owner
-        )
+        return too_slow(self.owner)
 
     def stalled(self) -> NodeError:
         """The body stopped coming."""
@@ -125,6 +123,11 @@ def unavailable(owner: str, what: str, retry_after_s: float = 1.0) -> NodeError:
     return NodeError(
         ErrorCode.OWNER_UNAVAILABLE, f"owner {owner} {what}", retry_after_s=retry_after_s, source=owner
     )
+
+
+def too_slow(owner: str) -> NodeError:
+    """Return the error of a call that *owner* did not answer while there was time."""
+    return NodeError(ErrorCode.OWNER_TIMEOUT, f"owner {owner} did not answer in time", source=owner)
 
 
 def outcome_of(error: NodeError) -> str:

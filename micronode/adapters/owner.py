@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,6 +23,7 @@ from micronode.adapters.attempt import Request
 from micronode.adapters.breaker import Pass
 from micronode.adapters.budget import RetryBudget
 from micronode.adapters.endpoints import Endpoint, Health
+from micronode.adapters.lease import too_slow
 from micronode.adapters.ownercall import OwnerCall
 from micronode.adapters.permits import Permits
 from micronode.adapters.pool import TooManyConnectionsError
@@ -113,6 +114,10 @@ class OwnerClient:
             repeatable=body is None and (method in _REPEATABLE if idempotent is None else idempotent),
         )
         time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s)
+        if time_left.of_call <= 0:
+            # The owner might do it, and nobody would hear of that.
+            self.count("timeout")
+            return fail(too_slow(self.name))
         call = OwnerCall(self, settings, request, time_left)
         answered = call.answered
         assert answered is not None

@@ -186,6 +186,13 @@ class NeverTests(OwnerCallCase):
         self.assertEqual((self.network.connects, self.retries()), (1, 0))
         self.assertEqual(self.network.reactor.getDelayedCalls(), [])
 
+    def test_what_has_no_time(self) -> None:
+        """Nobody would hear of what came of it."""
+        for times in ({"caller_s": 0.0}, {"caller_s": -1.0}, {"deadline_s": 0.0}):
+            error = self.refused(self.post(**times), ErrorCode.OWNER_TIMEOUT)
+            self.assertIn("in time", error.message)
+        self.assertEqual((self.network.connects, self.outcomes("timeout")), (0, 3))
+
     def test_a_write(self) -> None:
         for act in (
             lambda: self.network.accept().hang_up(),
