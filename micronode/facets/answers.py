@@ -13,7 +13,7 @@ from micronode.calls.answers import Answer, list_of, object_of
 #: An address, as a regular expression of JSON Schema.
 CID: Final = "^b3:[0-9a-f]{64}$"
 #: What ``graph.resolve`` looks up.
-KEY: Final = "^(name:|b3:)"
+KEY: Final = r"^(name:[^\u0000]+|b3:[0-9a-f]{64})$"
 
 _TEXT: Final = {"type": "string"}
 _NUMBER: Final = {"type": "number"}

@@ -64,6 +64,12 @@ _REQUEST_ID: Final = {
     "description": "The caller's own id of the request, for logs; one that does not fit is replaced.",
     "schema": {"type": "string"},
 }
+_IF_NONE_MATCH: Final = {
+    "name": "if-none-match",
+    "in": "header",
+    "description": "Entity tags that the caller has: 304 if it is one of them.",
+    "schema": {"type": "string"},
+}
 _TENANT: Final = {
     "name": "X-Tenant-ID",
     "in": "header",
@@ -170,6 +176,11 @@ def _parameter(argument: Argument, in_path: str | None) -> dict[str, Any]:
             schema["minLength"] = 1
         if argument.pattern is not None:
             schema["pattern"] = argument.pattern
+        elif argument.header is None or in_path:
+            # What no URL of ours may hold, see http/url.
+            schema["pattern"] = r"^[^\u0000]*$"
+            if in_path:
+                schema["not"] = {"enum": [".", ".."]}
     if argument.default is not None:
         schema["default"] = argument.default
     if in_path:
@@ -252,14 +263,13 @@ def _page(page: Page, statuses: dict[int, set[ErrorCode]]) -> dict[str, Any]:
         Answer(doc=page.summary, schema=page.schema, headers=fields),
         Answer(status=304, doc="The caller has it already.", content=None, headers=fields),
     )
-    known = Argument(name="if_none_match", header="if-none-match", doc="Entity tags that the caller has.")
     told = {}
     for method in ("get", "head"):
         has_body = method == "get"
         told[method] = {
             "operationId": f"{page.name}.{method}",
             "summary": page.summary,
-            "parameters": [_parameter(known, None), {"$ref": "#/components/parameters/RequestID"}],
+            "parameters": [_IF_NONE_MATCH, {"$ref": "#/components/parameters/RequestID"}],
             "responses": _answers(good, has_body) | _refusals(_ANY, statuses, has_body),
         }
     return told
