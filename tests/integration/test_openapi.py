@@ -108,8 +108,8 @@ class OpenAPITests(SynchronousTestCase):
                     self.fuzz(operation, GenerationMode.NEGATIVE, checks.negative_data_rejection)
         # The objects and names that are there, by whatever else may be said with them.
         for name, arguments in (
-            ("graph.resolve", {"key": "name:hello"}),
-            ("graph.neighbors", {"node": "hello"}),
+            ("graph.resolve", {"key": "name:hello.md"}),
+            ("graph.neighbors", {"node": "hello.md"}),
             ("media.get", {"cid": self.cid}),
         ):
             operation = self.operations()[name]
@@ -138,6 +138,7 @@ class OpenAPITests(SynchronousTestCase):
             ("media.head", {"cid": f"b3:{'0' * 64}"}, {}, 404),
             ("media.head", {"cid": "no address"}, {}, 400),
             ("graph.providers", known, {}, 200),
+            ("graph.providers", {"cid": f"b3:{'0' * 64}"}, {}, 404),
             ("meta.get", {}, {"if-none-match": "*"}, 304),
             ("openapi.head", {}, {"if-none-match": "*"}, 304),
         ):
