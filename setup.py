@@ -35,6 +35,8 @@ TEST = [
     "atheris>=3.0; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.15'",
     # It brings Kubernetes' schemas with it; its version is that of the newest.
     "kubernetes-validate>=1.36",
+    "openapi-spec-validator>=0.9",
+    "schemathesis>=4.20",
     "PyYAML>=6.0",
     "packaging>=24.0",
     "setuptools>=77",

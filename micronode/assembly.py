@@ -29,6 +29,7 @@ from micronode.facets.graph import GraphFacet
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.facets.media import MediaFacet
 from micronode.facets.search import SearchFacet
+from micronode.http.about import ABOUT_ROUTES, about_routes
 from micronode.http.admin import ADMIN_ROUTES, make_admin_site
 from micronode.http.control import Control
 from micronode.http.limits import Deadlines
@@ -126,7 +127,7 @@ class Assembly(MultiService):
             access=_access,
             **shared,
         )
-        self.metrics.add_routes(ADMIN_ROUTES)
+        self.metrics.add_routes((*ADMIN_ROUTES, *ABOUT_ROUTES))
         self._commit(first)
 
     # Another configuration
@@ -166,6 +167,7 @@ class Assembly(MultiService):
                 serving.table,
                 timeouts=config.timeouts,
                 idle_s=config.http.idle,
+                about=about_routes(served, config.limits),
                 decompress_ratio=config.limits.decompress_ratio,
             ),
             facets=tuple(served),

@@ -522,6 +522,98 @@ class ReloadTests(ReloadCase):
         self.assertEqual(asked, {("10.0.0.9", 7), ("127.0.0.1", 5323)})
 
 
+class AboutTests(ReloadCase):
+    """What the application plane tells of itself is what is in force."""
+
+    def page(self, path: str, caller: HttpCaller | None = None) -> Any:
+        """Return the JSON that *path* answers with."""
+        caller = caller or self.http()
+        caller.transport.clear()
+        (answer,) = read_answers(caller.send(get(path)).transport.value())
+        self.assertEqual(answer.status, 200)
+        return answer.json
+
+    def listed(self, meta: Any) -> dict[str, Any]:
+        return {each["name"]: each for facet in meta["facets"] for each in facet["operations"]}
+
+    def documented(self, document: Any) -> set[str]:
+        operations = [one for path in document["paths"].values() for one in path.values()]
+        return {one["operationId"] for one in operations if "tags" in one}
+
+    def test_every_operation_is_told_of_and_is_there(self) -> None:
+        listed = self.listed(self.page("/app/_meta"))
+        table = self.node_._parts.dispatcher.table
+        self.assertEqual(set(listed), {operation.name for operation in table})
+        self.assertEqual(self.documented(self.page("/openapi.json")), set(listed))
+        document = self.page("/openapi.json")
+        for name, each in listed.items():
+            operation = table.by_op(**each["oap"])
+            self.assertEqual((operation.name, operation.access.value), (name, each["access"]))
+            found = document["paths"][each["path"]][each["method"].lower()]
+            self.assertEqual(found["operationId"], name)
+            self.assertEqual(found["x-micronode-oap"], each["oap"])
+
+    def test_methods_that_the_document_lacks_are_refused(self) -> None:
+        for path, operations in self.page("/openapi.json")["paths"].items():
+            raw = path.replace("{", "").replace("}", "")
+            documented = {method.upper() for method in operations}
+            for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} - documented:
+                caller = self.http(get(raw, method=method))
+                heads = (0,) if method == "HEAD" else ()
+                (answer,) = read_answers(caller.transport.value(), heads=heads)
+                self.assertEqual((answer.status, set(answer.fields["allow"].split(", "))), (405, documented))
+
+    def test_they_follow_a_switch_on_an_old_connection(self) -> None:
+        kept = self.http()
+        for enabled in ("false", "true"):
+            self.reload(facets__search__enabled=enabled)
+            names = set(self.listed(self.page("/app/_meta", kept)))
+            self.assertEqual("search.query" in names, enabled == "true")
+            self.assertIn("media.get", names)
+            self.assertEqual(self.documented(self.page("/openapi.json", kept)), names)
+
+    def test_limits_follow_a_reload(self) -> None:
+        self.reload(facets__graph__limit=5, facets__graph__timeout="3s", limits__max_chunk="8KiB")
+        meta = self.page("/app/_meta")
+        (graph,) = (facet for facet in meta["facets"] if facet["name"] == "graph")
+        self.assertEqual((graph["limit"], graph["timeout_s"]), (5, 3.0))
+        self.assertEqual(meta["limits"]["oap"]["chunk"], 8 << 10)
+
+    def test_the_limits_are_those_of_hello(self) -> None:
+        limits = self.page("/app/_meta")["limits"]["oap"]
+        caller = self.oap(greet=False)
+        caller.send(hello())
+        said = caller.heard()[0].json
+        self.assertEqual(
+            limits,
+            {"frame": said["max_frame"], "chunk": said["max_chunk"], "streams": said["max_inflight"]},
+        )
+
+    def test_they_come_back_with_the_configuration(self) -> None:
+        before = self.page("/app/_meta"), self.page("/openapi.json")
+        outcome = self.successResultOf(self.node_.reload(Config.from_mapping({"drain": {"grace": "1s"}})))
+        self.assertEqual(outcome.outcome, "applied")
+        self.assertNotEqual((self.page("/app/_meta"), self.page("/openapi.json")), before)
+        self.reload()
+        self.assertEqual((self.page("/app/_meta"), self.page("/openapi.json")), before)
+
+    def test_a_facet_of_the_host(self) -> None:
+        self.node_ = make_node(Config(), self.reactor, facets=[OwnFacet()])
+        parts = self.node_._parts
+        meta = HttpCaller(parts.http.buildProtocol(None))
+        self.assertIn("own.say", self.listed(self.page("/app/_meta", meta)))
+        document = self.page("/openapi.json", meta)
+        self.assertEqual(document["paths"]["/app/own"]["get"]["tags"], ["own"])
+
+    def test_they_are_measured(self) -> None:
+        count = self.node_.metrics.registry.get_sample_value
+        for name, path in (("meta", "/app/_meta"), ("openapi", "/openapi.json")):
+            self.assertEqual(count("inflight_requests", {"route": name}), 0)
+            self.page(path)
+            labels = {"route": name, "method": "GET", "status": "200"}
+            self.assertEqual(count("http_requests_total", labels), 1)
+
+
 class SourceTests(NodeCase):
     """Where a node reads its configuration again."""
 

@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
             "config.readers",
             "config.sections",
             "config.table",
+            "calls.answers",
             "calls.call",
             "calls.context",
             "calls.inflate",

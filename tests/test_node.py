@@ -264,6 +264,9 @@ class HostedFacetTests(NodeCase):
             (OwnFacet("media", own_operation()), "'media': a facet of the node's own"),
             (OwnFacet("own", own_operation(path="/app/search")), "operation own.say is declared twice"),
             (OwnFacet("own", own_operation(profile=0x0402, op="query")), "operation own.say is declared"),
+            (OwnFacet("own", own_operation(path="/app/_meta")), "/app/_meta is the node's own"),
+            (OwnFacet("own", own_operation(method="POST", path="/openapi.json")), "is the node's own"),
+            (OwnFacet("_meta", own_operation()), "'_meta': a name is a lower-case letter"),
         ):
             with self.assertRaisesRegex(ValueError, said):
                 self.make(facet)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from micronode.calls.answers import Answer
 from micronode.errors import ErrorCode, NodeError
 from micronode.oap.wire.profiles import Profile
 
@@ -53,6 +54,8 @@ class Argument:
     maximum: int | None = None
     #: For strings, in characters.
     max_length: int = 4096
+    #: What text has to match, as a regular expression of JSON Schema: told in documents, judged by the facet.
+    pattern: str | None = None
     header: str | None = None
     doc: str = ""
 
@@ -122,6 +125,10 @@ class Operation:
     #: permit, and takes no request body. Over OAP its START needs ACK_REQ; over HTTP it is not served yet.
     subscribes: bool = False
     summary: str = ""
+    #: What it answers when all goes well, over HTTP; for documents. Empty: nothing is said of it.
+    answers: tuple[Answer, ...] = ()
+    #: The errors of its own, beside those that every operation has; for documents.
+    errors: tuple[ErrorCode, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         if self.subscribes and self.body is not BodyRule.NONE:

@@ -7,9 +7,11 @@ from typing import Final
 
 from zope.interface import implementer
 
+from micronode.calls.answers import Answer
 from micronode.calls.call import Call, Reply
 from micronode.calls.operations import Access, Argument, Operation
 from micronode.errors import ErrorCode, NodeError
+from micronode.facets.answers import CID, KEY, NEIGHBORS, PROVIDERS, RESOLVED
 from micronode.facets.cid import parse_cid
 from micronode.facets.replies import json_reply
 from micronode.interfaces import IFacet, IIndexOwner
@@ -39,16 +41,22 @@ class GraphFacet:
                 "resolve",
                 "/app/graph/resolve/{key}",
                 self._resolve,
-                Argument(name="key", required=True, max_length=MAX_KEY, doc="`name:…` or `b3:…`."),
+                Argument(
+                    name="key", required=True, max_length=MAX_KEY, pattern=KEY, doc="`name:…` or `b3:…`."
+                ),
                 summary="Look up what a name or an address stands for.",
+                answer=RESOLVED,
             ),
             self._operation(
                 "providers",
                 "/app/graph/providers/{cid}",
                 self._providers,
-                Argument(name="cid", required=True, max_length=MAX_KEY, doc="`b3:` and 64 hex digits."),
+                Argument(
+                    name="cid", required=True, max_length=MAX_KEY, pattern=CID, doc="`b3:` and 64 hex digits."
+                ),
                 Argument(name="limit", type=int, default=10, minimum=1, maximum=50, doc="Providers at most."),
                 summary="List who has an object.",
+                answer=PROVIDERS,
             ),
             self._operation(
                 "neighbors",
@@ -60,6 +68,7 @@ class GraphFacet:
                     name="max_neighbors", type=int, default=50, minimum=1, maximum=200, doc="Nodes at most."
                 ),
                 summary="Walk the graph around a node.",
+                answer=NEIGHBORS,
             ),
         )
 
@@ -70,6 +79,7 @@ class GraphFacet:
         handler: Callable[[Call], Awaitable[Reply]],
         *arguments: Argument,
         summary: str,
+        answer: Answer,
     ) -> Operation:
         return Operation(
             name=f"graph.{op}",
@@ -82,6 +92,8 @@ class GraphFacet:
             handler=handler,
             arguments=arguments,
             summary=summary,
+            answers=(answer,),
+            errors=(ErrorCode.NOT_FOUND,),
         )
 
     async def _resolve(self, call: Call) -> Reply:

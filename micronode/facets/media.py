@@ -15,6 +15,7 @@ from zope.interface import implementer
 from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.calls.operations import Access, Argument, BodyRule, Operation
 from micronode.errors import ErrorCode, NodeError
+from micronode.facets.answers import CID, NOT_MODIFIED, OBJECT, OBJECT_HEAD, PART, STORED
 from micronode.facets.cid import make_cid, parse_cid
 from micronode.facets.conditions import names_tag, object_size, part_matches, single_range
 from micronode.facets.hashing import HashedBody
@@ -31,7 +32,9 @@ _MESSAGES: Final = {
     ErrorCode.BODY_TOO_LARGE: "the storage owner does not take an object of this size",
 }
 
-_CID: Final = Argument(name="cid", required=True, max_length=1024, doc="`b3:` and 64 lower-case hex digits.")
+_CID: Final = Argument(
+    name="cid", required=True, max_length=1024, pattern=CID, doc="`b3:` and 64 lower-case hex digits."
+)
 _IF_NONE_MATCH: Final = Argument(
     name="if_none_match", header="if-none-match", doc="Entity tags the caller has: 304 if it is one of them."
 )
@@ -73,6 +76,8 @@ class MediaFacet:
                     _IF_NONE_MATCH,
                 ),
                 summary="Get an object, or one range of it.",
+                answers=(OBJECT, PART, NOT_MODIFIED),
+                errors=(ErrorCode.NOT_FOUND, ErrorCode.RANGE_NOT_SATISFIABLE, ErrorCode.INTEGRITY_FAILED),
             ),
             Operation(
                 name="media.head",
@@ -85,6 +90,8 @@ class MediaFacet:
                 handler=self._head,
                 arguments=(_CID, _IF_NONE_MATCH),
                 summary="Ask for an object's size and type.",
+                answers=(OBJECT_HEAD, NOT_MODIFIED),
+                errors=(ErrorCode.NOT_FOUND,),
             ),
             Operation(
                 name="media.put",
@@ -106,6 +113,8 @@ class MediaFacet:
                 body=BodyRule.STREAMED,
                 max_body=self._max_object,
                 summary="Store an object; its address is in the answer.",
+                answers=(STORED,),
+                errors=(ErrorCode.INTEGRITY_FAILED,),
             ),
         )
 

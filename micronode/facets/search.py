@@ -8,6 +8,7 @@ from zope.interface import implementer
 
 from micronode.calls.call import Call, Reply
 from micronode.calls.operations import Access, Argument, Operation
+from micronode.facets.answers import FOUND
 from micronode.facets.replies import json_reply
 from micronode.interfaces import IFacet, IIndexOwner
 from micronode.oap.wire.profiles import Profile
@@ -45,6 +46,7 @@ class SearchFacet:
                     ),
                 ),
                 summary="Search the index, best hits first.",
+                answers=(FOUND,),
             ),
         )
 

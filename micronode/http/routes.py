@@ -13,7 +13,7 @@ saves half the cost of a call.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
@@ -74,6 +74,8 @@ class Route:
     #: Largest body in bytes; None: it takes none.
     max_body_bytes: int | None = None
     facet: str | None = None
+    #: Whether the path is its alone: by another method nothing else is reached, say a path with arguments.
+    reserved: bool = False
 
 
 class Routes:
@@ -110,7 +112,7 @@ class Routes:
         self.app.route(rule, endpoint=route.name, methods=sorted(route.methods))(endpoint)
         # werkzeug lets HEAD in wherever GET is; here the table alone says so.
         for each in self.app.url_map.iter_rules(route.name):
-            each.methods = set(route.methods)
+            each.methods = None if route.reserved else set(route.methods)
 
     def admit(self, request: Request) -> None:
         """Find the route of *request* and let it judge the head; nothing has run by then.
@@ -231,15 +233,27 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
 
 
 def operation_routes(
-    dispatch: Dispatch, table: OperationTable | None = None, *, decompress_ratio: int = DECOMPRESS_RATIO
+    dispatch: Dispatch,
+    table: OperationTable | None = None,
+    *,
+    about: Sequence[Route] = (),
+    decompress_ratio: int = DECOMPRESS_RATIO,
 ) -> Routes:
     """Return the application plane's routes, generated from a table of operations but its subscriptions.
 
     :param table: the dispatcher's own where None.
+    :param about: routes beside them; an operation at the path of one is refused.
     :param decompress_ratio: see :class:`Routes`.
+    :raises ValueError: two routes would be one.
     """
     # Subscriptions are server-sent events here, which no facet has yet.
     operations = dispatch.table if table is None else table
-    served = (operation for operation in operations if not operation.subscribes)
+    served = [operation for operation in operations if not operation.subscribes]
+    taken = {route.path for route in about}
+    for operation in served:
+        if operation.path in taken:
+            raise ValueError(
+                f"operation {operation.name}: {operation.path} is the node's own, choose another"
+            )
     routes = (operation_route(operation, dispatch) for operation in served)
-    return Routes(routes, decompress_ratio=decompress_ratio)
+    return Routes((*about, *routes), decompress_ratio=decompress_ratio)

@@ -6,7 +6,7 @@ Owned by the node, which listens with it; nothing here binds a socket.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -20,7 +20,7 @@ from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
 from micronode.http.request import Request
 from micronode.http.response import DateField
-from micronode.http.routes import Dispatch, Routes, operation_routes
+from micronode.http.routes import Dispatch, Route, Routes, operation_routes
 from micronode.oap.wire.limits import DECOMPRESS_RATIO
 from micronode.observability.metrics import OTHER_ROUTE, REJECT_REASONS, Metrics, method_label
 
@@ -198,13 +198,15 @@ def app_settings(
     *,
     timeouts: Timeouts,
     idle_s: float,
+    about: Sequence[Route] = (),
     decompress_ratio: int = DECOMPRESS_RATIO,
 ) -> SiteSettings:
     """Return the settings of an application plane that serves *table*; parameters as for the site.
 
+    :param about: the routes by which it tells of itself; see :mod:`micronode.http.about`.
     :raises ValueError: two operations would be one route.
     """
     return SiteSettings(
-        routes=operation_routes(dispatcher, table, decompress_ratio=decompress_ratio),
+        routes=operation_routes(dispatcher, table, about=about, decompress_ratio=decompress_ratio),
         deadlines=Deadlines.of(timeouts, idle_s),
     )
