@@ -95,6 +95,8 @@ class CommandTestCase(SynchronousTestCase):
         super().setUp()
         for number in SIGNALS:
             self.addCleanup(signal.signal, number, signal.getsignal(number))
+        # Whatever this run inherited, or a test before left: who ignores it is below nohup.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         self.out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         self.err = io.StringIO()
         self.patch(sys, "stdout", self.out)
