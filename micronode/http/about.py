@@ -1,13 +1,14 @@
 """What the application plane tells of itself: ``/app/_meta`` and ``/openapi.json``.
 
-Both are texts that are made when a configuration is prepared, and belong to the same snapshot as the routes,
-so they tell of what a request on the same routes would find, also right after a reload.
+Both texts belong to the same snapshot as the routes, so they tell of what a request on the same routes would
+find, also right after a reload. They are made when somebody asks first: most reloads are over before that.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final, Protocol
 
 import micronode
@@ -101,8 +102,8 @@ def about_routes(served: Mapping[str, Served], limits: Limits) -> tuple[Route, .
     """Return the routes that tell of *served*, facets by name, and of *limits*."""
     operations = [operation for each in served.values() for operation in each.operations]
     return (
-        _route(META, make_meta(served, limits)),
-        _route(OPENAPI, make_openapi(operations, PAGES)),
+        _route(META, lambda: make_meta(served, limits)),
+        _route(OPENAPI, lambda: make_openapi(operations, PAGES)),
     )
 
 
@@ -156,20 +157,21 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
 
 
-def _route(page: Page, value: Any) -> Route:
-    body = json_bytes(value)
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+def _route(page: Page, make: Callable[[], Any]) -> Route:
     # A cache may keep it, and asks each time whether it still is what it was.
     headers = (("Cache-Control", "no-cache"),)
-    whole = ResponseHead(content_type=JSON, length=len(body), etag=tag, headers=headers)
-    same = ResponseHead(status=304, etag=tag, headers=headers)
+
+    @cache
+    def text() -> tuple[bytes, str]:
+        body = json_bytes(make())
+        return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
     def handler(request: Request) -> None:
-        sink = request.sink
+        sink, (body, tag) = request.sink, text()
         if names_tag(request.head.fields.get("if-none-match"), tag):
-            sink.start(same)
+            sink.start(ResponseHead(status=304, etag=tag, headers=headers))
         else:
-            sink.start(whole)
+            sink.start(ResponseHead(content_type=JSON, length=len(body), etag=tag, headers=headers))
             sink.write(body)
         sink.finish()
 
