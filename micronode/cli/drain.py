@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from micronode.cli.adminclient import AdminOptions, show_json, text_of
+from micronode.cli.adminclient import show_json, text_of
+from micronode.cli.adminoptions import AdminOptions
 from micronode.cli.exits import Exit
 from micronode.cli.streams import show
 

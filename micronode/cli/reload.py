@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from micronode.cli.adminclient import AdminClient, AdminOptions, show_json, text_of
+from micronode.cli.adminclient import AdminClient, show_json, text_of
+from micronode.cli.adminoptions import AdminOptions
 from micronode.cli.exits import Exit, say
 from micronode.cli.streams import show
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from micronode.cli.adminclient import AdminClient, AdminOptions, show_json, text_of
+from micronode.cli.adminclient import AdminClient, show_json, text_of
+from micronode.cli.adminoptions import AdminOptions
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.streams import show
 
