@@ -91,11 +91,13 @@ class IEventSink(IResponseSink):
         " changes with every write, and whenever the reactor runs."
     )
 
-    def write_event(data: bytes) -> None:
+    def write_event(data: bytes, event_id: str = "") -> None:
         """Send one message. Only after start().
 
         :param bytes data: the message, as JSON: not empty, at most :attr:`max_event` bytes, and at most
             :attr:`event_room`; else it is a ValueError.
+        :param str event_id: by which the caller can say where he stopped, if the wire has a place for that
+            (the ``id`` of server-sent events): visible ASCII, or empty.
         """
 
     def when_room(size: int) -> Deferred[None]:

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from micronode.calls.answers import Answer
 from micronode.errors import ErrorCode, NodeError
+from micronode.oap.wire.heads import HeadError, parse_object
 from micronode.oap.wire.profiles import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from micronode.calls.call import Call, Reply
+
+
+#: Members of an argument that is an object.
+MAX_MEMBERS: Final = 64
 
 
 class Access(Enum):
@@ -43,39 +48,57 @@ class Argument:
 
     Over OAP it is a member of ``args``; over HTTP it is the path segment ``{name}`` if the path has
     one, else the header *header* if given, else the query parameter of that name.
+
+    One of type dict is an object whose values are strings; in a URL or header it is JSON.
     """
 
     name: str
-    type: type[str] | type[int] = str
+    type: type[str] | type[int] | type[dict[str, str]] = str
     required: bool = False
-    default: str | int | None = None
+    default: str | int | dict[str, str] | None = None
     #: For integers, inclusive.
     minimum: int | None = None
     maximum: int | None = None
-    #: For strings, in characters.
+    #: For strings, in characters; for objects, of all names and values together.
     max_length: int = 4096
     #: What text has to match, as a regular expression of JSON Schema: told in documents, judged by the facet.
     pattern: str | None = None
     header: str | None = None
     doc: str = ""
 
-    def check(self, value: Any) -> str | int:
+    def check(self, value: Any) -> str | int | dict[str, str]:
         """Return *value* if it is of this argument's type and range; text is read as HTTP sends it.
 
         :raises NodeError: ``bad_request``, naming the argument and what it takes.
         """
         if self.type is int:
             return self._check_int(value)
+        if self.type is dict:
+            return self._check_object(value)
         if not isinstance(value, str):
             raise self._bad("must be a string")
         if self.required and not value:
             raise self._bad("must not be empty")
         if len(value) > self.max_length:
             raise self._bad(f"is longer than {self.max_length} characters")
+        self._check_unicode(value)
+        return value
+
+    def _check_unicode(self, value: str) -> None:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise self._bad("is not valid Unicode") from None
+
+    def _check_object(self, value: Any) -> dict[str, str]:
+        if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+            raise self._bad("must be an object whose values are strings")
+        if len(value) > MAX_MEMBERS:
+            raise self._bad(f"has more than {MAX_MEMBERS} members")
+        text = "".join((*value, *value.values()))
+        if len(text) > self.max_length:
+            raise self._bad(f"is longer than {self.max_length} characters, names included")
+        self._check_unicode(text)
         return value
 
     def _check_int(self, value: Any) -> int:
@@ -88,12 +111,17 @@ class Argument:
             raise self._bad(f"must be at most {high}")
         return value
 
-    def parse(self, text: str) -> str | int:
+    def parse(self, text: str) -> str | int | dict[str, str]:
         """Read the argument from its text in a URL or header, then :meth:`check` it."""
         if self.type is int:
             if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) <= 16):
                 raise self._bad("must be an integer")
             return self.check(int(text))
+        if self.type is dict:
+            try:
+                return self._check_object(parse_object(text.encode("utf-8", "surrogatepass")))
+            except HeadError as error:
+                raise self._bad(f"must be a JSON object: {error.message}") from None
         return self.check(text)
 
     def _bad(self, what: str) -> NodeError:

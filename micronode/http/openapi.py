@@ -15,7 +15,7 @@ import attrs
 
 import micronode
 from micronode.calls.answers import Answer
-from micronode.calls.operations import Access, Argument, BodyRule, Operation
+from micronode.calls.operations import MAX_MEMBERS, Access, Argument, BodyRule, Operation
 from micronode.errors import ErrorCode, http_status
 from micronode.http.limits import MAX_HTTP_BODY_BYTES
 from micronode.http.response import JSON
@@ -170,6 +170,12 @@ def _parameter(argument: Argument, in_path: str | None) -> dict[str, Any]:
     if argument.type is int:
         limits = {"minimum": argument.minimum, "maximum": argument.maximum}
         schema = {"type": "integer"} | {name: at for name, at in limits.items() if at is not None}
+    elif argument.type is dict:
+        schema = {
+            "type": "object",
+            "maxProperties": MAX_MEMBERS,
+            "additionalProperties": {"type": "string", "maxLength": argument.max_length},
+        }
     else:
         schema = {"type": "string", "maxLength": argument.max_length}
         if argument.required or in_path:
@@ -189,7 +195,11 @@ def _parameter(argument: Argument, in_path: str | None) -> dict[str, Any]:
         where = {"name": argument.header, "in": "header", "required": argument.required}
     else:
         where = {"name": argument.name, "in": "query", "required": argument.required}
-    return where | {"description": argument.doc, "schema": schema}
+    where["description"] = argument.doc
+    if argument.type is dict:
+        # Its text is JSON, which none of OpenAPI's styles for objects is.
+        return where | {"content": {"application/json": {"schema": schema}}}
+    return where | {"schema": schema}
 
 
 def _body(operation: Operation) -> dict[str, Any]:

@@ -65,8 +65,8 @@ class Subscription:
             return 0
         return self._session.room(self._stream) or 0
 
-    def write_event(self, data: bytes) -> None:
-        """See :class:`~micronode.interfaces.IEventSink`."""
+    def write_event(self, data: bytes, event_id: str = "") -> None:
+        """See :class:`~micronode.interfaces.IEventSink`; an EVENT has no place for *event_id*."""
         stream = self._stream
         if stream.answered:
             return

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import Call, Reply, ResponseHead
-from micronode.calls.operations import Access, Argument, BodyRule, Operation, OperationTable
+from micronode.calls.operations import MAX_MEMBERS, Access, Argument, BodyRule, Operation, OperationTable
 from micronode.errors import ErrorCode, NodeError
 
 
@@ -35,6 +35,7 @@ OPTIONAL_TEXT = Argument(name="q", default="all")
 NUMBER = Argument(name="limit", type=int, minimum=1, maximum=100, default=10)
 FLOOR = Argument(name="limit", type=int, minimum=0)
 CEILING = Argument(name="limit", type=int, maximum=9)
+PAIRS = Argument(name="attrs", type=dict, max_length=10)
 
 #: argument, value as JSON gives it, what comes of it: the value, or a part of the message.
 CHECKED: tuple[tuple[Argument, Any, Any], ...] = (
@@ -46,6 +47,8 @@ CHECKED: tuple[tuple[Argument, Any, Any], ...] = (
     (FLOOR, 2**53, 2**53),
     (CEILING, -5, -5),
     (OPTIONAL_TEXT, "", ""),
+    (PAIRS, {}, {}),
+    (PAIRS, {"a": "b", "": ""}, {"a": "b", "": ""}),
 )
 REFUSED: tuple[tuple[Argument, Any, str], ...] = (
     (TEXT, "", "must not be empty"),
@@ -64,6 +67,14 @@ REFUSED: tuple[tuple[Argument, Any, str], ...] = (
     (NUMBER, [], "must be an integer"),
     (FLOOR, -1, "must be at least 0"),
     (CEILING, 10, "must be at most 9"),
+    (PAIRS, "{}", "must be an object whose values are strings"),
+    (PAIRS, ["a"], "must be an object whose values are strings"),
+    (PAIRS, {"a": 1}, "must be an object whose values are strings"),
+    (PAIRS, {"a": None}, "must be an object whose values are strings"),
+    (PAIRS, {"a": "x" * 10}, "is longer than 10 characters, names included"),
+    (PAIRS, {"a" * 11: ""}, "is longer than 10 characters, names included"),
+    (PAIRS, {"a": "\udc80"}, "is not valid Unicode"),
+    (PAIRS, {str(n): "" for n in range(MAX_MEMBERS + 1)}, "has more than 64 members"),
 )
 #: argument, text in a URL or header, what comes of it.
 PARSED: tuple[tuple[Argument, str, Any], ...] = (
@@ -72,8 +83,17 @@ PARSED: tuple[tuple[Argument, str, Any], ...] = (
     (NUMBER, "007", 7),
     (FLOOR, "-0", 0),
     (CEILING, "-12", -12),
+    (PAIRS, "{}", {}),
+    (PAIRS, ' {"a": "\\u00e9", "b": ""}', {"a": "\u00e9", "b": ""}),
 )
 UNPARSED: tuple[tuple[Argument, str, str], ...] = (
+    (PAIRS, "", "must be a JSON object"),
+    (PAIRS, "[]", "must be a JSON object"),
+    (PAIRS, "a=b", "must be a JSON object"),
+    (PAIRS, '{"a": "b", "a": "c"}', "must be a JSON object"),
+    (PAIRS, '{"a": 1}', "must be an object whose values are strings"),
+    (PAIRS, '{"a": "\udc80"}', "must be a JSON object"),
+    (PAIRS, "[" * 100_000, "must be a JSON object"),
     (TEXT, "", "must not be empty"),
     (TEXT, "\udc80", "is not valid Unicode"),
     (NUMBER, "", "must be an integer"),

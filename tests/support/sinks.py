@@ -155,7 +155,7 @@ class MemoryEventSink(MemorySink):
     def _is_over(self) -> bool:
         return self._is_gone or self.outcome is not None
 
-    def write_event(self, data: bytes) -> None:
+    def write_event(self, data: bytes, event_id: str = "") -> None:
         """See IEventSink."""
         if self._is_over:
             return
