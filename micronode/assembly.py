@@ -16,6 +16,7 @@ from twisted.application.service import MultiService
 from twisted.logger import Logger
 
 from micronode.adapters.index import IndexClient
+from micronode.adapters.mailbox import MailboxClient
 from micronode.adapters.owner import OwnerClient
 from micronode.adapters.registry import Owners
 from micronode.adapters.registry import Prepared as PreparedOwners
@@ -25,10 +26,13 @@ from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
 from micronode.config.schema import BUILT_OWNERS, Config
+from micronode.facets.feed import FeedFacet
 from micronode.facets.graph import GraphFacet
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.facets.media import MediaFacet
+from micronode.facets.polls import Polls
 from micronode.facets.search import SearchFacet
+from micronode.facets.subscription import Deliveries
 from micronode.http.about import ABOUT_ROUTES, about_routes
 from micronode.http.admin import ADMIN_ROUTES, make_admin_site
 from micronode.http.control import Control
@@ -101,6 +105,9 @@ class Assembly(MultiService):
         self.dispatcher = Dispatcher(
             OperationTable(()), gates={}, timeouts={}, clock=reactor, metrics=self.metrics
         )
+        self._deliveries = Deliveries(
+            reactor, Polls(reactor, gate=lambda: self.dispatcher.serving.bounds["feed"].gate)
+        )
         self.probes = Probes(
             state=lambda: state().value,
             checks=(),
@@ -153,7 +160,7 @@ class Assembly(MultiService):
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
         served = {
             name: Served(
-                FacetSettings(limit=facet.limit, timeout=facet.timeout),
+                FacetSettings(limit=facet.limit, timeout=facet.timeout, subscriptions=facet.subscriptions),
                 self._make_facet(name, config, owners.clients).operations(),
             )
             for name, facet in enabled.items()
@@ -177,6 +184,7 @@ class Assembly(MultiService):
         config = self.config
         follow_owners = self.owners.commit(parts.owners)
         self.dispatcher.serve(parts.serving)
+        self._deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
         self.http.settings = parts.http
         self.admin.settings = attrs.evolve(
             self.admin.settings, deadlines=Deadlines.of(config.timeouts, config.http.idle)
@@ -211,6 +219,9 @@ class Assembly(MultiService):
             return SearchFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         if name == "graph":
             return GraphFacet(IndexClient(owners["index"], deadline_s=deadline_s))
+        if name == "feed":
+            mailbox = MailboxClient(owners["mailbox"], deadline_s=deadline_s)
+            return FeedFacet(mailbox, self._deliveries, timeout_s=deadline_s)
         return MediaFacet(
             StorageClient(owners["storage"], deadline_s=deadline_s),
             max_object=config.limits.max_object,

@@ -14,8 +14,9 @@ from micronode.config.url import OwnerUrl
 from micronode.observability.metrics import Metrics
 
 #: Bytes of an answer, by owner. The largest honest answer of the index (200 neighbours, 50 hits with
-#: snippets) stays far below. Storage has no bound: an object is as long as it is, and is never held.
-_MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024}
+#: snippets) stays far below; the mailbox is asked for half of it. Storage has no bound: an object is as long
+#: as it is, and is never held.
+_MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024, "mailbox": 4 * 1024 * 1024}
 
 
 def owner_settings(
