@@ -5,14 +5,13 @@ every permit of their owner and of their facet, and calls would get none. So sub
 tenant) share one poll at a time, made for the one that has waited longest; there are few polls at a time of
 all topics together, in the order in which they fell due; and each takes a permit of the facet's gate and
 one of the owner's while it lasts, like any call. While there are no more topics than polls, a poll may wait
-at the owner for a second: a message arrives at once, and an idle topic costs a question a second. Beyond
-that nobody waits there, and a topic without messages is asked after 50 ms, 100 ms and so on up to 2 s.
-Whatever is sent or given back through this node is looked for at once. (Rejected: a waiting room of long
-polls that newcomers push out. Whoever breaks off a poll may lose what was just being handed out, until it
-comes again.)
+at the owner for half a second: a message arrives at once, and an idle topic costs two questions a second.
+Beyond that nobody waits there, and a topic without messages is asked after 50 ms, 100 ms and so on up to 2
+s. Whatever is sent or given back through this node is looked for at once. (Rejected: a waiting room of long
+polls that newcomers push out.)
 
-A poll whose subscriber has left meanwhile has a moment to bring what was on its way, which goes to the next
-subscriber, or back.
+A poll is not broken off when its subscriber leaves: whoever does that may lose what is just being handed
+out, until it comes again by itself. What it brings goes to the next subscriber, or back.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ MAX_POLLS: Final = 16
 #: The share of the permits that polls may take.
 _SHARE: Final = 4
 #: Seconds that the owner may wait for a message: so long one topic more than there are polls may wait for its
-#: turn.
-WAIT_S: Final = 1.0
+#: turn, and so long a subscription may take to end.
+WAIT_S: Final = 0.5
 #: Seconds before a topic without messages is asked again, from and to.
 MIN_PAUSE_S: Final = 0.05
 MAX_PAUSE_S: Final = 2.0
@@ -51,7 +50,7 @@ MAX_REST_S: Final = 5.0
 PATIENCE_S: Final = 30.0
 #: Seconds to the next try where the facet has no permit free.
 _NO_PERMIT_S: Final = 0.1
-#: Seconds for which a poll that nobody waits for goes on: an answer on its way comes, one that waits does not.
+#: Seconds that the answer to a poll may take, beyond those that it waits, when nobody is there for it any more.
 _GRACE_S: Final = 0.25
 #: Errors that asking again does not change.
 _FOR_GOOD: Final = frozenset(
@@ -193,7 +192,7 @@ class Polls:
         if not topic.polled:
             self._drop(topic)
         else:
-            topic.giving_up = self._clock.callLater(_GRACE_S, self._give_up, topic)
+            topic.giving_up = self._clock.callLater(WAIT_S + _GRACE_S, self._give_up, topic)
 
     def _give_up(self, topic: _Topic) -> None:
         topic.giving_up = None
