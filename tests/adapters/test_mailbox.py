@@ -1,4 +1,4 @@
-"""micronode.adapters.mailbox: what is asked of the mailbox owner, and that the reference one understands it."""
+"""micronode.adapters.mailbox: what the mailbox owner is asked, and that the reference one understands it."""
 
 from __future__ import annotations
 

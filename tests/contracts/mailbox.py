@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 

@@ -130,8 +130,9 @@ class SendTests(FeedCase):
         self.assertEqual(self.box.waiting("jobs"), [])
 
     def test_what_the_mailbox_does_not_take(self) -> None:
-        error = self.refused("send", {"topic": "a\nb"}, idempotency_key="k")
-        self.assertEqual(error.code, ErrorCode.BAD_REQUEST)
+        for status, code in ((400, ErrorCode.BAD_REQUEST), (429, ErrorCode.OWNER_UNAVAILABLE)):
+            self.mailbox.send = lambda *_, status=status, **__: succeed(StubReply(status))  # type: ignore[method-assign,misc]
+            self.assertIs(self.refused("send", idempotency_key="k").code, code)
 
     def test_subscribers_are_told(self) -> None:
         sink = MemoryEventSink()
