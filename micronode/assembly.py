@@ -192,7 +192,7 @@ class Assembly(MultiService):
         self.oap.bound(config.limits, config.timeouts)
         self.facets = parts.facets
         # All is in force. What comes now follows from it, and nothing of it may keep the rest from it.
-        for follow in (self._show, follow_owners, self._watch):
+        for follow in (self._show, follow_owners, self._watch, self.dispatcher.end_withdrawn):
             try:
                 follow()
             except Exception:
