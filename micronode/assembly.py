@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from micronode.adapters.index import IndexClient
 from micronode.adapters.owner import OwnerClient
+from micronode.adapters.policy import make_policy
 from micronode.adapters.registry import Owners
 from micronode.adapters.registry import Prepared as PreparedOwners
 from micronode.adapters.storage import StorageClient
@@ -41,6 +42,7 @@ from micronode.observability.heartbeat import Heartbeat
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
+from micronode.security.policy import Policy
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
@@ -60,6 +62,7 @@ class PreparedParts:
     """The snapshots of every part."""
 
     owners: PreparedOwners
+    policy: Policy | None
     serving: Serving
     http: SiteSettings
     facets: tuple[str, ...]
@@ -74,6 +77,7 @@ class Assembly(MultiService):
     :param control: how the node is looked at and steered from its admin plane.
     :ivar config: the configuration in force.
     :ivar facets: the names of the facets that are served.
+    :ivar policy: what judges calls, or None.
     """
 
     def __init__(
@@ -89,6 +93,8 @@ class Assembly(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
         self.facets: tuple[str, ...] = ()
+        self.policy: Policy | None = None
+        self._reactor = reactor
         self._build = build_version()
         self._hosted = hosted
         self._listening = listening
@@ -158,9 +164,11 @@ class Assembly(MultiService):
             )
             for name, facet in enabled.items()
         } | dict(self._hosted)
-        serving = Serving.of(served, self.dispatcher.serving)
+        policy = make_policy(config.owners["policy"], owners.clients, self._reactor, self.policy)
+        serving = Serving.of(served, self.dispatcher.serving, policy)
         return PreparedParts(
             owners=owners,
+            policy=policy,
             serving=serving,
             http=app_settings(
                 self.dispatcher,
@@ -176,6 +184,7 @@ class Assembly(MultiService):
     def _commit(self, parts: PreparedParts) -> None:
         config = self.config
         follow_owners = self.owners.commit(parts.owners)
+        self.policy = parts.policy
         self.dispatcher.serve(parts.serving)
         self.http.settings = parts.http
         self.admin.settings = attrs.evolve(
@@ -201,9 +210,15 @@ class Assembly(MultiService):
             [
                 Check("config", lambda: "ok"),
                 Check("listeners", lambda: "ok" if self._listening() else "closed"),
-                *(IReadinessCheck(health) for health in self.owners.health.values()),
+                *(self._watch_owner(name, health) for name, health in self.owners.health.items()),
             ]
         )
+
+    def _watch_owner(self, name: str, health: IReadinessCheck) -> IReadinessCheck:
+        policy = self.policy
+        if name != "policy" or policy is None:
+            return IReadinessCheck(health)
+        return Check(name, lambda: policy.state(health.state()))
 
     def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
         deadline_s = config.facets[name].timeout
