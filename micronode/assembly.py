@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from micronode.adapters.index import IndexClient
 from micronode.adapters.mailbox import MailboxClient
 from micronode.adapters.owner import OwnerClient
+from micronode.adapters.policy import make_policy
 from micronode.adapters.registry import Owners
 from micronode.adapters.registry import Prepared as PreparedOwners
 from micronode.adapters.storage import StorageClient
@@ -45,6 +46,7 @@ from micronode.observability.heartbeat import Heartbeat
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
+from micronode.security.policy import Policy
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
@@ -64,6 +66,7 @@ class PreparedParts:
     """The snapshots of every part."""
 
     owners: PreparedOwners
+    policy: Policy | None
     serving: Serving
     http: SiteSettings
     facets: tuple[str, ...]
@@ -78,6 +81,7 @@ class Assembly(MultiService):
     :param control: how the node is looked at and steered from its admin plane.
     :ivar config: the configuration in force.
     :ivar facets: the names of the facets that are served.
+    :ivar policy: what judges calls, or None.
     """
 
     def __init__(
@@ -93,6 +97,8 @@ class Assembly(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
         self.facets: tuple[str, ...] = ()
+        self.policy: Policy | None = None
+        self._reactor = reactor
         self._build = build_version()
         self._hosted = hosted
         self._listening = listening
@@ -165,9 +171,11 @@ class Assembly(MultiService):
             )
             for name, facet in enabled.items()
         } | dict(self._hosted)
-        serving = Serving.of(served, self.dispatcher.serving)
+        policy = make_policy(config.owners["policy"], owners.clients, self._reactor, self.policy)
+        serving = Serving.of(served, self.dispatcher.serving, policy)
         return PreparedParts(
             owners=owners,
+            policy=policy,
             serving=serving,
             http=app_settings(
                 self.dispatcher,
@@ -183,6 +191,7 @@ class Assembly(MultiService):
     def _commit(self, parts: PreparedParts) -> None:
         config = self.config
         follow_owners = self.owners.commit(parts.owners)
+        self.policy = parts.policy
         self.dispatcher.serve(parts.serving)
         self._deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
         self.http.settings = parts.http
@@ -209,9 +218,15 @@ class Assembly(MultiService):
             [
                 Check("config", lambda: "ok"),
                 Check("listeners", lambda: "ok" if self._listening() else "closed"),
-                *(IReadinessCheck(health) for health in self.owners.health.values()),
+                *(self._watch_owner(name, health) for name, health in self.owners.health.items()),
             ]
         )
+
+    def _watch_owner(self, name: str, health: IReadinessCheck) -> IReadinessCheck:
+        policy = self.policy
+        if name != "policy" or policy is None:
+            return IReadinessCheck(health)
+        return Check(name, lambda: policy.state(health.state()))
 
     def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
         deadline_s = config.facets[name].timeout
