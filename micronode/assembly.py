@@ -16,6 +16,7 @@ from twisted.application.service import MultiService
 from twisted.logger import Logger
 
 from micronode.adapters.index import IndexClient
+from micronode.adapters.overlay import OverlayClient
 from micronode.adapters.owner import OwnerClient
 from micronode.adapters.registry import Owners
 from micronode.adapters.registry import Prepared as PreparedOwners
@@ -28,6 +29,7 @@ from micronode.config.schema import BUILT_OWNERS, Config
 from micronode.facets.graph import GraphFacet
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.facets.media import MediaFacet
+from micronode.facets.objects import Overlay
 from micronode.facets.search import SearchFacet
 from micronode.http.about import ABOUT_ROUTES, about_routes
 from micronode.http.admin import ADMIN_ROUTES, make_admin_site
@@ -91,6 +93,7 @@ class Assembly(MultiService):
         self.facets: tuple[str, ...] = ()
         self._build = build_version()
         self._hosted = hosted
+        self._reactor = reactor
         self._listening = listening
         self.metrics = self._make_metrics()
         self.bus = EventBus(lagged=self.metrics.bus_lagged.inc)
@@ -211,8 +214,13 @@ class Assembly(MultiService):
             return SearchFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         if name == "graph":
             return GraphFacet(IndexClient(owners["index"], deadline_s=deadline_s))
+        overlay = None
+        if "overlay" in owners:
+            peers = OverlayClient(owners["overlay"], deadline_s=deadline_s)
+            overlay = Overlay(owner=peers, timeout_s=deadline_s, seconds=self._reactor.seconds)
         return MediaFacet(
             StorageClient(owners["storage"], deadline_s=deadline_s),
+            overlay=overlay,
             max_object=config.limits.max_object,
             mismatches=self.metrics.integrity_failures("put"),
         )
