@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from micronode.adapters.index import IndexClient
 from micronode.adapters.mailbox import MailboxClient
+from micronode.adapters.overlay import OverlayClient
 from micronode.adapters.owner import OwnerClient
 from micronode.adapters.policy import make_policy
 from micronode.adapters.registry import Owners
@@ -31,6 +32,7 @@ from micronode.facets.feed import FeedFacet
 from micronode.facets.graph import GraphFacet
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.facets.media import MediaFacet
+from micronode.facets.objects import Overlay
 from micronode.facets.polls import Polls
 from micronode.facets.search import SearchFacet
 from micronode.facets.subscription import Deliveries
@@ -98,9 +100,9 @@ class Assembly(MultiService):
         self.config = config
         self.facets: tuple[str, ...] = ()
         self.policy: Policy | None = None
-        self._reactor = reactor
         self._build = build_version()
         self._hosted = hosted
+        self._reactor = reactor
         self._listening = listening
         self.metrics = self._make_metrics()
         self.bus = EventBus(lagged=self.metrics.bus_lagged.inc)
@@ -237,8 +239,13 @@ class Assembly(MultiService):
         if name == "feed":
             mailbox = MailboxClient(owners["mailbox"], deadline_s=deadline_s)
             return FeedFacet(mailbox, self._deliveries, timeout_s=deadline_s)
+        overlay = None
+        if "overlay" in owners:
+            peers = OverlayClient(owners["overlay"], deadline_s=deadline_s)
+            overlay = Overlay(owner=peers, timeout_s=deadline_s, seconds=self._reactor.seconds)
         return MediaFacet(
             StorageClient(owners["storage"], deadline_s=deadline_s),
+            overlay=overlay,
             max_object=config.limits.max_object,
             mismatches=self.metrics.integrity_failures("put"),
         )

@@ -240,8 +240,8 @@ class IIndexOwner(Interface):
         """Ask for the nodes at most *hops* edges from *node*; at most *max_neighbors* of them."""
 
 
-class IStorageOwner(Interface):
-    """The storage owner as the media facet sees it. *call* and the Deferreds are as IIndexOwner says.
+class IObjectOwner(Interface):
+    """An owner that has objects, as the media facet sees it. *call*, the Deferreds: as IIndexOwner says.
 
     The header values given are visible ASCII.
     """
@@ -251,11 +251,15 @@ class IStorageOwner(Interface):
     ) -> Deferred[IOwnerReply]:
         """Ask for the object *cid*, or one *byte_range* of it (status 206, or 416).
 
-        Where the entity tag in *if_none_match* is the object's: status 304.
+        Where the entity tag in *if_none_match* is the object's: status 304. Unknown: status 404.
         """
 
     def head(call: Call, cid: str, *, if_none_match: str | None = None) -> Deferred[IOwnerReply]:
         """Ask for the size (``length``) and type of the object *cid*."""
+
+
+class IStorageOwner(IObjectOwner):
+    """The storage owner: objects can be put there, too."""
 
     def put(call: Call, body: IBodyProducer | None, *, content_type: str) -> Deferred[IOwnerReply]:
         """Store *body* (None: an empty object); the answer (201) is the JSON object ``{"cid": "b3:…"}``."""
