@@ -159,6 +159,13 @@ class IOwnerReply(IReplyBody):
         :param bytes digest: the BLAKE3 digest of the whole body, 32 bytes.
         """
 
+    def as_json() -> IReplyBody:
+        """Return an :class:`IReplyBody` of this reply that must be a JSON object.
+
+        Up to 64 KiB the whole body is looked at before the head is sent, and what is none is
+        ``bad_gateway``; a longer one is passed on as it is.
+        """
+
     def discard() -> None:
         """Throw away a body nobody wants, that of an error: like abort(), but a small one is read and
         dropped, which keeps the connection. Idempotent.
