@@ -99,7 +99,7 @@ class OwnerClient:
         *,
         query: Sequence[tuple[str, str]] | None = None,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
-        body: IBodyProducer | None = None,
+        body: IBodyProducer | bytes | None = None,
         idempotent: bool | None = None,
         deadline_s: float | None = None,
         caller_s: float | None = None,
@@ -112,7 +112,8 @@ class OwnerClient:
             target=path if not query else path + b"?" + urlencode(query).encode("ascii"),
             headers=headers or (),
             body=body,
-            repeatable=body is None and (method in _REPEATABLE if idempotent is None else idempotent),
+            repeatable=(body is None or isinstance(body, bytes))
+            and (method in _REPEATABLE if idempotent is None else idempotent),
         )
         time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s, wait_s)
         if time_left.of_call <= 0:

@@ -154,7 +154,8 @@ class Operation:
     max_body: int = 0
     #: Whether it answers with messages, for as long as the caller stays: its handler's Reply has a body
     #: that relays to an :class:`~micronode.interfaces.IEventSink`. It holds a slot of its facet, not a
-    #: permit, and takes no request body. Over OAP its START needs ACK_REQ; over HTTP it is not served yet.
+    #: permit, and takes no request body. Over OAP its START needs ACK_REQ; over HTTP it is a GET that answers
+    #: with server-sent events.
     subscribes: bool = False
     #: Whether a call needs an idempotency key; told in documents, judged by the facet.
     needs_key: bool = False
@@ -167,6 +168,8 @@ class Operation:
     def __attrs_post_init__(self) -> None:
         if self.subscribes and self.body is not BodyRule.NONE:
             raise ValueError(f"operation {self.name} subscribes, so it takes no request body")
+        if self.subscribes and self.method != "GET":
+            raise ValueError(f"operation {self.name} subscribes, so its method is GET")
 
     @property
     def idempotent(self) -> bool:

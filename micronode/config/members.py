@@ -11,7 +11,9 @@ from micronode.config.kinds import Kind, Route
 
 OWNER_NAMES: Final = ("index", "mailbox", "storage", "overlay", "policy")
 #: Those that the node has a use for in this release.
-BUILT_OWNERS: Final = ("index", "mailbox", "storage")
+BUILT_OWNERS: Final = OWNER_NAMES
+#: Those of them that have to be somewhere.
+NEEDED_OWNERS: Final = ("index", "mailbox", "storage")
 FACET_NAMES: Final = ("graph", "search", "feed", "media")
 BUILT_FACETS: Final = ("graph", "search", "feed", "media")
 #: The name, in the table, of facets that a configuration makes by giving them a ``kind``.
@@ -36,13 +38,12 @@ class Owner:
             "policy": (),
         },
         built=_OWNERS,
-        optional=frozenset(OWNER_NAMES) - _OWNERS,
+        optional=frozenset(OWNER_NAMES) - frozenset(NEEDED_OWNERS),
     )
     timeout: float = duration("For one attempt, up to the response head.", 5.0, maximum=3600.0, built=_OWNERS)
     concurrency: int = integer("Calls it gets at a time.", 64, built=_OWNERS)
     ca: str = not_built(file, "PEM file of the authorities that its certificate may be from.")
-    fail: str = not_built(
-        choice,
+    fail: str = choice(
         "What is refused while it gives no answer: everything, writes, nothing.",
         *("closed", "reads-open", "open"),
         default="closed",

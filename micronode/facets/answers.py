@@ -1,6 +1,6 @@
 """What the built-in facets answer, for documents: the shapes of ``docs/architecture.rst``, "Owner services".
 
-Graph and search pass their owner's JSON on unparsed, so theirs are what an owner has to say, not what the
+Graph and search pass their owner's JSON on as it is, so theirs are what an owner has to say, not what the
 node has seen to.
 """
 

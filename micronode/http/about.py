@@ -32,7 +32,6 @@ _READ: Final = frozenset({"GET", "HEAD"})
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _NUMBER: Final = {"type": "number"}
-_MAYBE: Final = {"type": ["string", "null"]}
 
 META: Final = Page(
     name="meta",
@@ -50,8 +49,8 @@ META: Final = Page(
                     object_of(
                         name=_TEXT,
                         summary=_TEXT,
-                        method=_MAYBE,
-                        path=_MAYBE,
+                        method=_TEXT,
+                        path=_TEXT,
                         oap=object_of(profile=_COUNT, op=_TEXT),
                         access={"enum": ["read", "write"]},
                         subscribes={"type": "boolean"},
@@ -147,9 +146,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return {
         "name": operation.name,
         "summary": operation.summary,
-        # Subscriptions are not served over HTTP.
-        "method": None if operation.subscribes else operation.method,
-        "path": None if operation.subscribes else operation.path,
+        "method": operation.method,
+        "path": operation.path,
         "oap": {"profile": int(operation.profile), "op": operation.op},
         "access": operation.access.value,
         "subscribes": operation.subscribes,

@@ -1,8 +1,9 @@
 """The OpenAPI 3.1 document of the application plane: operations in, a JSON value out. It never does IO.
 
 Generated from the very rows that the routes are made of, so that it cannot tell of another node than the
-one it comes from. What is not served over HTTP (subscriptions) is not in it. While nobody checks
-capabilities no answer is 401 or 403, and none is written down.
+one it comes from. OpenAPI 3.1 has no word for a stream of events: that of a subscription is a text, and
+``x-micronode-message`` tells of the messages in it. While nobody checks capabilities no answer is 401 or 403,
+and none is written down.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import micronode
 from micronode.calls.answers import Answer
 from micronode.calls.operations import Access, BodyRule, Operation
 from micronode.errors import ErrorCode, http_status
+from micronode.http.eventtext import EVENT_STREAM
 from micronode.http.parameters import arguments_body, bytes_body, parameter
 from micronode.http.response import JSON
 from micronode.oap.wire.errors import MAX_MESSAGE
@@ -110,14 +112,12 @@ class Page:
 
 
 def make_openapi(operations: Iterable[Operation], pages: Iterable[Page]) -> dict[str, Any]:
-    """Return the document that tells of *operations*, but for subscriptions, and of *pages*."""
+    """Return the document that tells of *operations* and of *pages*."""
     paths: dict[str, dict[str, Any]] = {}
     templates: dict[str, str] = {}
     statuses: dict[int, set[ErrorCode]] = {}
     facets: dict[str, None] = {}
     for operation in operations:
-        if operation.subscribes:
-            continue
         facets[operation.facet] = None
         # Two paths that differ in the names of their arguments are one path to OpenAPI.
         template = templates.setdefault(_SEGMENT.sub("{}", operation.path), operation.path)
@@ -169,7 +169,10 @@ def _operation(
             {"$ref": "#/components/parameters/RequestID"},
             {"$ref": "#/components/parameters/TenantID"},
         ],
-        "responses": _answers(operation.answers, has_body) | _refusals(codes, statuses, has_body),
+        "responses": (
+            _messages(operation.answers) if operation.subscribes else _answers(operation.answers, has_body)
+        )
+        | _refusals(codes, statuses, has_body),
         "x-micronode-access": operation.access.value,
         "x-micronode-oap": {"profile": int(operation.profile), "op": operation.op},
     }
@@ -193,6 +196,18 @@ def _answers(answers: Iterable[Answer], has_body: bool) -> dict[str, Any]:
         told[str(answer.status)] = one
     # A host's facet need not say what it answers.
     return told or {"2XX": {"description": "What the operation answers."}}
+
+
+def _messages(answers: Iterable[Answer]) -> dict[str, Any]:
+    """Return the responses of a subscription: the schema of its 200 is that of one message."""
+    silent: dict[str, Any] = {"200": {"description": "Messages, as they come."}}
+    told = _answers(answers, True) if answers else silent
+    for status, answer in told.items():
+        if status == "200":
+            schema = answer.get("content", {}).get(JSON, {}).get("schema")
+            more = {} if schema is None else {"x-micronode-message": schema}
+            answer["content"] = {EVENT_STREAM: {"schema": {"type": "string"}, **more}}
+    return told
 
 
 def _refusals(

@@ -24,6 +24,7 @@ from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import BodyRule, Operation, OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.encoding import find_inflate
+from micronode.http.events import EventSink
 from micronode.http.framing import body_too_large
 from micronode.http.limits import MAX_HTTP_BODY_BYTES
 from micronode.http.request import Request, call_fields
@@ -75,6 +76,8 @@ class Route:
     #: Largest body in bytes; None: it takes none.
     max_body_bytes: int | None = None
     facet: str | None = None
+    #: Whether its answers last as long as their callers stay.
+    subscribes: bool = False
     #: Whether the path is its alone: by another method nothing else is reached, say a path with arguments.
     reserved: bool = False
 
@@ -236,7 +239,11 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
             peer=request.peer,
             **request.prepared,
         )
-        return dispatch.dispatch(call, request.sink)
+        if not operation.subscribes:
+            return dispatch.dispatch(call, request.sink)
+        events = EventSink(request.sink, request.sink.clock)
+        request.ask = events.ask
+        return dispatch.dispatch(call, events)
 
     def with_arguments(request: Request) -> Deferred[None]:
         body, prepared = request.body, request.prepared
@@ -260,6 +267,7 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         methods=frozenset({operation.method}),
         path=operation.path,
         facet=operation.facet,
+        subscribes=operation.subscribes,
         prepare=prepare,
         handler=handler,
         max_body_bytes=http_body_bytes(operation),
@@ -273,21 +281,19 @@ def operation_routes(
     about: Sequence[Route] = (),
     decompress_ratio: int = DECOMPRESS_RATIO,
 ) -> Routes:
-    """Return the application plane's routes, generated from a table of operations but its subscriptions.
+    """Return the application plane's routes, generated from a table of operations.
 
     :param table: the dispatcher's own where None.
     :param about: routes beside them; an operation at the path of one is refused.
     :param decompress_ratio: see :class:`Routes`.
     :raises ValueError: two routes would be one.
     """
-    # Subscriptions are server-sent events here, which no facet has yet.
     operations = dispatch.table if table is None else table
-    served = [operation for operation in operations if not operation.subscribes]
     taken = {route.path for route in about}
-    for operation in served:
+    for operation in operations:
         if operation.path in taken:
             raise ValueError(
                 f"operation {operation.name}: {operation.path} is the node's own, choose another"
             )
-    routes = (operation_route(operation, dispatch) for operation in served)
+    routes = (operation_route(operation, dispatch) for operation in operations)
     return Routes((*about, *routes), decompress_ratio=decompress_ratio)
