@@ -76,7 +76,7 @@ class IEventSink(IResponseSink):
     """Where a subscribing operation answers: beside the body it may send messages, each one whole.
 
     Only as much is written as there is room for, so that a facet asks its owner for no more than the
-    caller can take, and what waits, waits at the owner. A subscription may stay quiet as long as it lives, and
+    caller can take, and what waits, waits at the owner. A subscription may be quiet as long as it lives, and
     a caller whose window is shut is not given up; one that takes nothing of what was sent to it is.
 
     Over HTTP it has messages or a body, not both, and fail() after start() does not cut the connection: an

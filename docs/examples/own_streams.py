@@ -5,8 +5,8 @@ Run it::
     .venv/bin/python docs/examples/own_streams.py
 
 What it shows: ``text.upper`` answers each piece of its request's body as it comes, and a caller that does not
-read is not read from; ``text.count`` sends messages as the caller takes them, over HTTP as server-sent events.
-The rules: ``docs/FACETS.rst``.
+read is not read from; ``text.count`` sends messages as the caller takes them, over OAP/1 and as server-sent
+events. The rules: ``docs/FACETS.rst``.
 """
 
 import base64
