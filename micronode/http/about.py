@@ -26,7 +26,7 @@ from micronode.http.limits import (
 from micronode.http.openapi import Page, make_openapi
 from micronode.http.request import Request
 from micronode.http.response import JSON, json_bytes
-from micronode.http.routes import Route
+from micronode.http.routes import Route, http_body_bytes
 
 _READ: Final = frozenset({"GET", "HEAD"})
 _TEXT: Final = {"type": "string"}
@@ -142,7 +142,7 @@ def _facet(name: str, served: Served) -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    most = 0 if operation.body is BodyRule.NONE else operation.max_body
+    most = operation.max_body if operation.body is BodyRule.STREAMED else 0
     return {
         "name": operation.name,
         "summary": operation.summary,
@@ -151,7 +151,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "oap": {"profile": int(operation.profile), "op": operation.op},
         "access": operation.access.value,
         "subscribes": operation.subscribes,
-        "max_body": {"http": min(most, MAX_HTTP_BODY_BYTES), "oap": most},
+        "max_body": {"http": http_body_bytes(operation) or 0, "oap": most},
     }
 
 

@@ -13,11 +13,11 @@ saves half the cost of a call.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from micronode.calls.call import Call, Ingress
@@ -29,7 +29,8 @@ from micronode.http.framing import body_too_large
 from micronode.http.limits import MAX_HTTP_BODY_BYTES
 from micronode.http.request import Request, call_fields
 from micronode.http.url import decode_segment, parse_query
-from micronode.oap.wire.limits import DECOMPRESS_RATIO
+from micronode.oap.wire.heads import HeadError, parse_object
+from micronode.oap.wire.limits import DECOMPRESS_RATIO, MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
     from micronode.interfaces import IResponseSink
@@ -180,6 +181,20 @@ def _not_found() -> NodeError:
     return NodeError(ErrorCode.NOT_FOUND, "nothing is served at this path")
 
 
+def _parsed(operation: Operation, given: Mapping[str, str]) -> dict[str, Any]:
+    """Return those arguments that are *given*, in path or header, while the others are yet to come."""
+    return {each.name: each.parse(given[each.name]) for each in operation.arguments if each.name in given}
+
+
+def http_body_bytes(operation: Operation) -> int | None:
+    """Return how long a request body *operation* takes over HTTP; None: it takes none."""
+    if operation.body is BodyRule.NONE:
+        return None
+    if operation.body is BodyRule.ARGUMENTS:
+        return MAX_HEAD_BYTES
+    return min(operation.max_body, MAX_HTTP_BODY_BYTES)
+
+
 def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
     """Return the route of *operation*: its arguments from path, header and query, its call to *dispatch*."""
     in_path = frozenset(_ARGUMENT.findall(operation.path))
@@ -188,10 +203,11 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         for argument in operation.arguments
         if argument.header is not None and argument.name not in in_path
     )
+    in_body = operation.body is BodyRule.ARGUMENTS
     in_query = tuple(
         argument.name
         for argument in operation.arguments
-        if argument.header is None and argument.name not in in_path
+        if argument.header is None and argument.name not in in_path and not in_body
     )
     strange = in_path - {argument.name for argument in operation.arguments}
     if strange:
@@ -209,9 +225,12 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
                 if len(values) > 1:
                     raise NodeError(ErrorCode.BAD_REQUEST, f"argument {name!r} is given twice")
                 given[name] = values[0]
-        return {"args": operation.bind_text(given), **call_fields(request.head)}
+        args = _parsed(operation, given) if in_body else operation.bind_text(given)
+        return {"args": args, **call_fields(request.head)}
 
     def handler(request: Request) -> Deferred[None]:
+        if in_body:
+            return with_arguments(request)
         call = Call(
             operation=operation,
             ingress=Ingress.HTTP,
@@ -226,6 +245,23 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         request.ask = events.ask
         return dispatch.dispatch(call, events)
 
+    def with_arguments(request: Request) -> Deferred[None]:
+        body, prepared = request.body, request.prepared
+        try:
+            given = parse_object(body.data) if body is not None and body.data else {}
+            args = operation.bind(given | prepared["args"])
+        except (HeadError, NodeError) as error:
+            request.sink.fail(NodeError(error.code, error.message))
+            return succeed(None)
+        call = Call(
+            operation=operation,
+            ingress=Ingress.HTTP,
+            request_id=request.request_id,
+            peer=request.peer,
+            **prepared | {"args": args},
+        )
+        return dispatch.dispatch(call, request.sink)
+
     return Route(
         name=operation.name,
         methods=frozenset({operation.method}),
@@ -234,9 +270,7 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         subscribes=operation.subscribes,
         prepare=prepare,
         handler=handler,
-        max_body_bytes=(
-            None if operation.body is BodyRule.NONE else min(operation.max_body, MAX_HTTP_BODY_BYTES)
-        ),
+        max_body_bytes=http_body_bytes(operation),
     )
 
 
