@@ -7,6 +7,9 @@ to match, the piece before it is passed on instead: the caller never holds the w
 (Holding back only the last bytes of a known length would do no better and needs a second rule for
 bodies of unknown length.) Held at any time: 64 KiB and one read.
 
+Where nothing is to be held, since a service may speak a line an hour, the head is sent when it is there and
+each piece as it comes.
+
 The caller's pauses reach the owner's transport; while paused no deadline runs here, since the sink has
 its own for a caller that does not read.
 """
@@ -159,15 +162,25 @@ class Check:
 class Relay(BodyReader):
     """Passes a body on to an :class:`~micronode.interfaces.IResponseSink`.
 
+    :param hold: whether the first 64 KiB wait, as they always do where there is a *check*.
     :ivar done: fires (None) when the sink has finished; fails with NodeError when the owner failed, and
         then the sink is the caller's to fail. Cancelling it aborts the owner's connection.
     """
 
-    def __init__(self, lease: Lease, head: ResponseHead, sink: IResponseSink, check: Check | None) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        head: ResponseHead,
+        sink: IResponseSink,
+        check: Check | None,
+        *,
+        hold: bool = True,
+    ) -> None:
         super().__init__(lease)
         self._head = head
         self._sink = sink
         self._check = check
+        self._hold_bytes = HOLD_BYTES if hold or check is not None else -1
         self._hasher = blake3() if check is not None else None
         self._held: list[bytes] = []
         self._streaming = False
@@ -176,18 +189,28 @@ class Relay(BodyReader):
 
     # The body
 
+    def read_from(self, response: OwnerResponse) -> None:
+        super().read_from(response)
+        # What was there by now has been sent in one with the head.
+        if self._hold_bytes < 0 and not self._streaming and not self._over:
+            self._begin()
+
     def piece(self, data: bytes) -> None:
         length = self._head.length
         if self._hasher is not None:
             self._hasher.update(data)
         self._held.append(data)
         if not self._streaming:
-            if self._total <= HOLD_BYTES and (length is None or length <= HOLD_BYTES):
+            most = self._hold_bytes
+            if self._total <= most and (length is None or length <= most):
                 return
-            self._streaming = True
-            self._sink.start(self._head)
-            self._sink.registerProducer(self, True)
+            self._begin()
         self._pass_on(keep=0 if self._hasher is None else 1)
+
+    def _begin(self) -> None:
+        self._streaming = True
+        self._sink.start(self._head)
+        self._sink.registerProducer(self, True)
 
     def whole(self) -> None:
         error = self._verdict()
