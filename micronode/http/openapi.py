@@ -8,6 +8,7 @@ capabilities no answer is 401 or 403, and none is written down.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from micronode.calls.answers import Answer
 from micronode.calls.operations import MAX_MEMBERS, Access, Argument, BodyRule, Operation
 from micronode.errors import ErrorCode, http_status
 from micronode.http.limits import MAX_HTTP_BODY_BYTES
+from micronode.http.openapi_mounts import mounted_operation
 from micronode.http.response import JSON
 from micronode.oap.wire.errors import MAX_MESSAGE
 
@@ -108,10 +110,18 @@ def make_openapi(operations: Iterable[Operation], pages: Iterable[Page]) -> dict
     templates: dict[str, str] = {}
     statuses: dict[int, set[ErrorCode]] = {}
     facets: dict[str, None] = {}
+    passed: Counter[str] = Counter()
     for operation in operations:
         if operation.subscribes:
             continue
         facets[operation.facet] = None
+        if operation.mount is not None:
+            # All of a facet's have one name.
+            passed[operation.facet] += 1
+            template = templates.setdefault(_SEGMENT.sub("{}", operation.path), operation.path)
+            told = mounted_operation(operation, template, f"{operation.name}.{passed[operation.facet]}")
+            paths.setdefault(template, {}).setdefault(operation.method.lower(), told)
+            continue
         # Two paths that differ in the names of their arguments are one path to OpenAPI.
         template = templates.setdefault(_SEGMENT.sub("{}", operation.path), operation.path)
         names = dict(zip(_SEGMENT.findall(operation.path), _SEGMENT.findall(template), strict=True))
