@@ -85,7 +85,7 @@ class Owners(MultiService):
                 settings[name] = client.settings
             else:
                 known = client.settings.endpoints
-                settings[name] = owner_settings(owner, timeouts, self._reactor, known=known)
+                settings[name] = owner_settings(owner, timeouts, self._reactor, known=known, name=name)
             clients[name] = client
         paths = {name: (health or {}).get(name, READY_PATH).encode("ascii") for name in owners}
         return Prepared(clients, settings, {name: path for name, path in paths.items() if path})

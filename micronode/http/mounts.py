@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import Mount, Operation
 from micronode.http.request import Request, call_fields
-from micronode.http.routes import Dispatch, Route, call_handler, max_body_bytes
+from micronode.http.routes import Dispatch, Route, http_body_bytes
 
 #: Whatever a method is, the matcher judges it.
 _ANY: Final[frozenset[str]] = frozenset()
@@ -61,13 +62,24 @@ def _inner_route(operation: Operation, dispatch: Dispatch) -> Route:
         }
         return {"args": args, **call_fields(head)}
 
+    def handler(request: Request) -> Deferred[None]:
+        call = Call(
+            operation=operation,
+            ingress=Ingress.HTTP,
+            request_id=request.request_id,
+            body=request.body,
+            peer=request.peer,
+            **request.prepared,
+        )
+        return dispatch.dispatch(call, request.sink)
+
     return Route(
         name=operation.name,
         methods=frozenset({operation.method}),
         path=operation.path,
         facet=operation.facet,
         prepare=prepare,
-        handler=call_handler(operation, dispatch),
-        max_body_bytes=max_body_bytes(operation),
+        handler=handler,
+        max_body_bytes=http_body_bytes(operation),
         opaque=True,
     )

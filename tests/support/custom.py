@@ -14,8 +14,9 @@ from micronode.calls.operations import OperationTable
 from micronode.config.routes import Route
 from micronode.facets.custom import CustomFacet, Forwarding
 from micronode.http.head import HeadReader
+from micronode.http.mounts import mount_routes
 from micronode.http.request import make_request
-from micronode.http.routes import operation_routes
+from micronode.http.routes import Routes
 from micronode.oap.wire.profiles import Profile
 from tests.http.support import StubDispatcher
 from tests.support.clients import make_client
@@ -50,7 +51,7 @@ class CustomNode:
         )
         self.table = OperationTable(self.facet.operations())
         self._dispatcher = StubDispatcher(self.table)
-        self.routes = operation_routes(self._dispatcher)
+        self.routes = Routes(mount_routes(self.table, self._dispatcher))
 
     def oap(self, args: dict[str, Any], **fields: Any) -> Deferred[Reply]:
         """Call as an OAP/1 START with *args* would; a refusal is raised."""
