@@ -94,9 +94,9 @@ class Assembly(MultiService):
         self.config = config
         self.facets: tuple[str, ...] = ()
         self.policy: Policy | None = None
-        self._reactor = reactor
         self._build = build_version()
         self._hosted = hosted
+        self._reactor = reactor
         self._listening = listening
         self.metrics = self._make_metrics()
         self.bus = EventBus(lagged=self.metrics.bus_lagged.inc)

@@ -12,8 +12,8 @@ from micronode.config.kinds import Kind, Route
 OWNER_NAMES: Final = ("index", "mailbox", "storage", "overlay", "policy")
 #: Those that the node has a use for in this release.
 BUILT_OWNERS: Final = ("index", "storage", "policy")
-#: Those of them that a node may have or not.
-OPTIONAL_OWNERS: Final = ("policy",)
+#: Those of them that have to be somewhere.
+NEEDED_OWNERS: Final = ("index", "storage")
 FACET_NAMES: Final = ("graph", "search", "feed", "media")
 BUILT_FACETS: Final = ("graph", "search", "media")
 #: The name, in the table, of facets that a configuration makes by giving them a ``kind``.
@@ -38,7 +38,7 @@ class Owner:
             "policy": (),
         },
         built=_OWNERS,
-        optional=frozenset(OWNER_NAMES) - _OWNERS | frozenset(OPTIONAL_OWNERS),
+        optional=frozenset(OWNER_NAMES) - frozenset(NEEDED_OWNERS),
     )
     timeout: float = duration("For one attempt, up to the response head.", 5.0, maximum=3600.0, built=_OWNERS)
     concurrency: int = integer("Calls it gets at a time.", 64, built=_OWNERS)
