@@ -242,6 +242,9 @@ class SlowOwnerTests(DeciderCase):
         for operation in (WRITE, WRITE):
             self.assertNoResult(self.ask(operation))
         self.assertNoResult(self.ask(tenant=b"t" * 16))
+        self.owner.answer(WRONG)
+        self.assertNoResult(self.ask(WRITE))
+        self.assertNoResult(self.ask(tenant=b"u" * 16))
 
     def test_time_ends_it(self) -> None:
         """Nobody has asked for long: it is as good as any."""
