@@ -16,6 +16,8 @@ from twisted.application.service import MultiService
 from twisted.logger import Logger
 
 from micronode.adapters.index import IndexClient
+from micronode.adapters.mailbox import MailboxClient
+from micronode.adapters.overlay import OverlayClient
 from micronode.adapters.owner import OwnerClient
 from micronode.adapters.policy import make_policy
 from micronode.adapters.registry import Owners
@@ -26,10 +28,14 @@ from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
 from micronode.config.schema import BUILT_OWNERS, Config
+from micronode.facets.feed import FeedFacet
 from micronode.facets.graph import GraphFacet
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.facets.media import MediaFacet
+from micronode.facets.objects import Overlay
+from micronode.facets.polls import Polls
 from micronode.facets.search import SearchFacet
+from micronode.facets.subscription import Deliveries
 from micronode.http.about import ABOUT_ROUTES, about_routes
 from micronode.http.admin import ADMIN_ROUTES, make_admin_site
 from micronode.http.control import Control
@@ -107,6 +113,9 @@ class Assembly(MultiService):
         self.dispatcher = Dispatcher(
             OperationTable(()), gates={}, timeouts={}, clock=reactor, metrics=self.metrics
         )
+        self._deliveries = Deliveries(
+            reactor, Polls(reactor, gate=lambda: self.dispatcher.serving.bounds["feed"].gate)
+        )
         self.probes = Probes(
             state=lambda: state().value,
             checks=(),
@@ -159,7 +168,7 @@ class Assembly(MultiService):
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
         served = {
             name: Served(
-                FacetSettings(limit=facet.limit, timeout=facet.timeout),
+                FacetSettings(limit=facet.limit, timeout=facet.timeout, subscriptions=facet.subscriptions),
                 self._make_facet(name, config, owners.clients).operations(),
             )
             for name, facet in enabled.items()
@@ -186,6 +195,7 @@ class Assembly(MultiService):
         follow_owners = self.owners.commit(parts.owners)
         self.policy = parts.policy
         self.dispatcher.serve(parts.serving)
+        self._deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
         self.http.settings = parts.http
         self.admin.settings = attrs.evolve(
             self.admin.settings, deadlines=Deadlines.of(config.timeouts, config.http.idle)
@@ -193,7 +203,7 @@ class Assembly(MultiService):
         self.oap.bound(config.limits, config.timeouts)
         self.facets = parts.facets
         # All is in force. What comes now follows from it, and nothing of it may keep the rest from it.
-        for follow in (self._show, follow_owners, self._watch):
+        for follow in (self._show, follow_owners, self._watch, self.dispatcher.end_withdrawn):
             try:
                 follow()
             except Exception:
@@ -226,8 +236,16 @@ class Assembly(MultiService):
             return SearchFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         if name == "graph":
             return GraphFacet(IndexClient(owners["index"], deadline_s=deadline_s))
+        if name == "feed":
+            mailbox = MailboxClient(owners["mailbox"], deadline_s=deadline_s)
+            return FeedFacet(mailbox, self._deliveries, timeout_s=deadline_s)
+        overlay = None
+        if "overlay" in owners:
+            peers = OverlayClient(owners["overlay"], deadline_s=deadline_s)
+            overlay = Overlay(owner=peers, timeout_s=deadline_s, seconds=self._reactor.seconds)
         return MediaFacet(
             StorageClient(owners["storage"], deadline_s=deadline_s),
+            overlay=overlay,
             max_object=config.limits.max_object,
             mismatches=self.metrics.integrity_failures("put"),
         )

@@ -6,7 +6,7 @@ implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
@@ -159,6 +159,13 @@ class IOwnerReply(IReplyBody):
         :param bytes digest: the BLAKE3 digest of the whole body, 32 bytes.
         """
 
+    def as_json() -> IReplyBody:
+        """Return an :class:`IReplyBody` of this reply that must be a JSON object.
+
+        Up to 64 KiB the whole body is looked at before the head is sent, and what is none is
+        ``bad_gateway``; a longer one is passed on as it is.
+        """
+
     def discard() -> None:
         """Throw away a body nobody wants, that of an error: like abort(), but a small one is read and
         dropped, which keeps the connection. Idempotent.
@@ -183,6 +190,7 @@ class IOwnerClient(Interface):
         idempotent: bool | None = None,
         deadline_s: float | None = None,
         caller_s: float | None = None,
+        wait_s: float = 0.0,
     ) -> Deferred[IOwnerReply]:
         """Make one request of the owner.
 
@@ -199,6 +207,8 @@ class IOwnerClient(Interface):
             ``owners.NAME.timeout``, which bounds each try.
         :param caller_s: seconds that the caller gives it, which only shortens that. Where they are over,
             nothing is held against the owner.
+        :param wait_s: seconds that the owner was asked to let pass if need be before it answers. Each try has
+            so many more, as far as *deadline_s* goes, and how long it takes is no measure of the owner.
         :return: a Deferred that fires with an :class:`IOwnerReply` whatever its status, when the
             response head is there. It fails with NodeError: ``owner_unavailable``, ``owner_timeout``,
             ``bad_gateway``, or the one that *body* failed with. Cancelling it aborts the connection to
@@ -237,8 +247,8 @@ class IIndexOwner(Interface):
         """Ask for the nodes at most *hops* edges from *node*; at most *max_neighbors* of them."""
 
 
-class IStorageOwner(Interface):
-    """The storage owner as the media facet sees it. *call* and the Deferreds are as IIndexOwner says.
+class IObjectOwner(Interface):
+    """An owner that has objects, as the media facet sees it. *call*, the Deferreds: as IIndexOwner says.
 
     The header values given are visible ASCII.
     """
@@ -248,14 +258,49 @@ class IStorageOwner(Interface):
     ) -> Deferred[IOwnerReply]:
         """Ask for the object *cid*, or one *byte_range* of it (status 206, or 416).
 
-        Where the entity tag in *if_none_match* is the object's: status 304.
+        Where the entity tag in *if_none_match* is the object's: status 304. Unknown: status 404.
         """
 
     def head(call: Call, cid: str, *, if_none_match: str | None = None) -> Deferred[IOwnerReply]:
         """Ask for the size (``length``) and type of the object *cid*."""
 
+
+class IStorageOwner(IObjectOwner):
+    """The storage owner: objects can be put there, too."""
+
     def put(call: Call, body: IBodyProducer | None, *, content_type: str) -> Deferred[IOwnerReply]:
         """Store *body* (None: an empty object); the answer (201) is the JSON object ``{"cid": "b3:…"}``."""
+
+
+class IMailboxOwner(Interface):
+    """The mailbox owner as the feed facet sees it. *call* and the Deferreds are as IIndexOwner says.
+
+    Topics, keys and messages are those of the call's tenant. None of it is ever asked a second time for one
+    call.
+    """
+
+    def send(
+        call: Call, topic: str, payload: bytes, *, key: str, attributes: Mapping[str, str]
+    ) -> Deferred[IOwnerReply]:
+        """Add a message to *topic*; the answer (201) is JSON: ``{"msg_id": "…", "duplicate": false}``.
+
+        Where the idempotency *key* is this message's already: 200 and ``true``; another one's: status 409.
+        """
+
+    def recv(
+        call: Call, topic: str, *, max_messages: int, max_bytes: int, visibility_ms: int, wait_ms: int
+    ) -> Deferred[IOwnerReply]:
+        """Take messages of *topic*, oldest first; the answer (200) is JSON: ``{"messages": […]}``.
+
+        They are the caller's alone for *visibility_ms*. One that as JSON is longer than *max_bytes* is passed
+        over, and together they are no longer. Where there is none the owner may let *wait_ms* pass.
+        """
+
+    def ack(call: Call, msg_id: str) -> Deferred[IOwnerReply]:
+        """Confirm a message, which is forgotten then (204). Unknown: status 404."""
+
+    def nack(call: Call, msg_id: str) -> Deferred[IOwnerReply]:
+        """Give a message back, so that it can be taken at once (204). Unknown: status 404."""
 
 
 class IPolicyOwner(Interface):

@@ -81,7 +81,7 @@ def policy(parts: Assembly, clock: IReactorTime) -> PolicyStatus | None:
         fail=parts.policy.fail,
         known=decider.known,
         failing=decider.failing,
-        last_failure=trouble and (clock.seconds() - trouble.at, trouble.error.message),
+        last_failure=None if trouble is None else (clock.seconds() - trouble.at, trouble.error.message),
     )
 
 

@@ -14,8 +14,9 @@ from micronode.config.url import OwnerUrl
 from micronode.observability.metrics import Metrics
 
 #: Bytes of an answer, by owner. The largest honest answer of the index (200 neighbours, 50 hits with
-#: snippets) stays far below. Storage has no bound: an object is as long as it is, and is never held.
-_MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024}
+#: snippets) stays far below; the mailbox is asked for half of it. Storage has no bound: an object is as long
+#: as it is, and is never held.
+_MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024, "mailbox": 4 * 1024 * 1024}
 #: Calls beyond its concurrency that may wait for their turn, and the seconds they may, by owner. A decision
 #: of the policy owner is quick, and many callers that come at once each need one; they all give up soon.
 _WAITING: Final[Mapping[str, tuple[int, float]]] = {"policy": (1024, 0.25)}

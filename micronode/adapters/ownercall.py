@@ -162,7 +162,8 @@ class OwnerCall:
         if lease.ended:
             return
         lease.rest()
-        client.metrics.owner_latency(client.name).observe(client.clock.seconds() - attempt.began)
+        if not self._time_left.waits:
+            client.metrics.owner_latency(client.name).observe(client.clock.seconds() - attempt.began)
         if not 200 <= status <= 599:
             self._fail(attempt, lease.bad_answer("answered with a status that is none"))
             return

@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
+from micronode.adapters.collector import Collector
 from micronode.adapters.lease import Lease
-from micronode.adapters.relay import Check, Collector, Relay
+from micronode.adapters.relay import Check, Relay
 from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.interfaces import IOwnerReply, IReplyBody, IResponseSink
@@ -76,19 +77,28 @@ class OwnerReply:
         """Pass the body on unchecked; see :class:`~micronode.interfaces.IReplyBody`."""
         return self.relay_checked(head, sink, None)
 
-    def relay_checked(self, head: ResponseHead, sink: IResponseSink, digest: bytes | None) -> Deferred[None]:
-        """Pass the body on, of which *digest* must be the BLAKE3 digest unless it is None."""
+    def relay_checked(
+        self, head: ResponseHead, sink: IResponseSink, digest: bytes | None, *, is_json: bool = False
+    ) -> Deferred[None]:
+        """Pass the body on, of which *digest* must be the BLAKE3 digest unless it is None.
+
+        :param is_json: see :meth:`as_json`.
+        """
         if self._empty:
             sink.start(head)
             return sink.finish()
         check = None if digest is None else Check(digest, self._mismatches)
-        relay = Relay(self._take(), head, sink, check)
+        relay = Relay(self._take(), head, sink, check, is_json=is_json)
         relay.read_from(self._response)
         return relay.done
 
     def checked(self, digest: bytes) -> IReplyBody:
         """Return this reply's body as one that must match *digest* (BLAKE3, 32 bytes)."""
         return _CheckedBody(self, digest)
+
+    def as_json(self) -> IReplyBody:
+        """Return this reply's body as one that must be a JSON object; see IOwnerReply."""
+        return _JSONBody(self)
 
     def abort(self) -> None:
         """Throw the body away and close its connection. Idempotent, and harmless once it was read."""
@@ -128,6 +138,22 @@ class _CheckedBody:
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
         """See :class:`~micronode.interfaces.IReplyBody`."""
         return self._reply.relay_checked(head, sink, self._digest)
+
+    def abort(self) -> None:
+        """See :class:`~micronode.interfaces.IReplyBody`."""
+        self._reply.abort()
+
+
+@implementer(IReplyBody)
+@attrs.frozen
+class _JSONBody:
+    """The body of a reply that must be a JSON object."""
+
+    _reply: OwnerReply
+
+    def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
+        """See :class:`~micronode.interfaces.IReplyBody`."""
+        return self._reply.relay_checked(head, sink, None, is_json=True)
 
     def abort(self) -> None:
         """See :class:`~micronode.interfaces.IReplyBody`."""

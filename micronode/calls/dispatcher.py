@@ -9,7 +9,7 @@ nothing. Whatever goes wrong reaches the sink as exactly one :class:`~micronode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -109,13 +109,34 @@ class Dispatcher:
     def drain(self) -> None:
         """Refuse every call from now on; those admitted go on.
 
-        Subscriptions would go on for ever, so they are ended: each relay is cancelled, which lets it hand
-        back what was not acknowledged, and its caller is told ``draining`` at once, however long that takes.
+        Subscriptions would go on for ever, so they are ended, with ``draining``.
         """
         self._draining = True
+        self.end_subscriptions(lambda call: _draining())
+
+    def end_withdrawn(self) -> None:
+        """End the subscriptions to operations that are not served any more, with ``not_found``.
+
+        Calls to them finish; a subscription would go on for ever, and who switches a facet off wants an end.
+        """
+        served = {operation.name for operation in self.table}
+
+        def judge(call: Call) -> NodeError | None:
+            name = call.operation.name
+            return (
+                None if name in served else NodeError(ErrorCode.NOT_FOUND, f"{name} is not served any more")
+            )
+
+        self.end_subscriptions(judge)
+
+    def end_subscriptions(self, judge: Callable[[Call], NodeError | None]) -> None:
+        """End each subscription for which *judge* returns an error, with that.
+
+        Its relay is cancelled, and its caller told at once, however long it takes to hand back.
+        """
         for running, (call, sink) in list(self._subscriptions.items()):
-            if not running.given_up:
-                error = _draining()
+            error = None if running.given_up else judge(call)
+            if error is not None:
                 running.end(error)
                 _fail(call, sink, error)
 
