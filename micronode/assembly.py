@@ -43,6 +43,7 @@ from micronode.observability.heartbeat import Heartbeat
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
+from micronode.security.identity import Identity, read_identities, rewritten
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
@@ -53,8 +54,10 @@ class Prepared:
     """All that another configuration needs, not yet in force. It holds nothing."""
 
     config: Config
-    #: None where the configuration differs in no value from the one in force.
+    #: None where the configuration, and what its files say, differ in nothing from those in force.
     parts: PreparedParts | None
+    #: The keys that name the same file as before, with something else in it.
+    rewritten: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +65,7 @@ class PreparedParts:
     """The snapshots of every part."""
 
     owners: PreparedOwners
+    identities: Mapping[str, Identity]
     serving: Serving
     http: SiteSettings
     facets: tuple[str, ...]
@@ -90,6 +94,7 @@ class Assembly(MultiService):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
+        self._identities: Mapping[str, Identity] = {}
         self.facets: tuple[str, ...] = ()
         self._build = build_version()
         self._hosted = hosted
@@ -110,7 +115,7 @@ class Assembly(MultiService):
             version=lambda: self._build | {"runtime": runtime_version(self.config, self.facets)},
             event_loop=lambda: self.heartbeat.on_time,
         )
-        first = self._prepare(config)
+        first = self._prepare(config, read_identities(config, self._identities))
         shared: dict[str, Any] = {"metrics": self.metrics, "clock": reactor}
         self.http = HttpSite(
             routes=first.http.routes, deadlines=first.http.deadlines, access=_access, **shared
@@ -140,9 +145,14 @@ class Assembly(MultiService):
 
         Nothing that is built is connected, bound or started, so there is nothing to be let go of again.
 
+        :raises ConfigError: a file is of no use.
         :raises Exception: a part cannot be built.
         """
-        return Prepared(config=config, parts=None if config == self.config else self._prepare(config))
+        identities = read_identities(config, self._identities)
+        if config == self.config and identities == self._identities:
+            return Prepared(config=config, parts=None)
+        parts = self._prepare(config, identities)
+        return Prepared(config=config, parts=parts, rewritten=tuple(rewritten(self._identities, identities)))
 
     def commit(self, prepared: Prepared) -> None:
         """Put *prepared* in force: for every call and connection from now on; those there are keep theirs."""
@@ -150,9 +160,9 @@ class Assembly(MultiService):
         if prepared.parts is not None:
             self._commit(prepared.parts)
 
-    def _prepare(self, config: Config) -> PreparedParts:
+    def _prepare(self, config: Config, identities: Mapping[str, Identity]) -> PreparedParts:
         present = {name: config.owners[name] for name in BUILT_OWNERS if config.owners[name].url}
-        owners = self.owners.prepare(present, config.timeouts)
+        owners = self.owners.prepare(present, config.timeouts, identities)
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
         served = {
             name: Served(
@@ -164,6 +174,7 @@ class Assembly(MultiService):
         serving = Serving.of(served, self.dispatcher.serving)
         return PreparedParts(
             owners=owners,
+            identities=identities,
             serving=serving,
             http=app_settings(
                 self.dispatcher,
@@ -178,6 +189,7 @@ class Assembly(MultiService):
 
     def _commit(self, parts: PreparedParts) -> None:
         config = self.config
+        self._identities = parts.identities
         follow_owners = self.owners.commit(parts.owners)
         self.dispatcher.serve(parts.serving)
         self.http.settings = parts.http

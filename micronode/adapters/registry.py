@@ -25,8 +25,10 @@ from micronode.bus import EventBus, HealthChanged
 from micronode.config.schema import Owner, Timeouts
 from micronode.observability.metrics import Metrics
 from micronode.observability.repeating import Crashed, untold
+from micronode.security.identity import Identity
 
 _log = Logger()
+_NONE: Mapping[str, Identity] = {}
 
 
 @attrs.frozen
@@ -63,22 +65,27 @@ class Owners(MultiService):
         """The health checks by name."""
         return dict(self._health)
 
-    def prepare(self, owners: Mapping[str, Owner], timeouts: Timeouts) -> Prepared:
+    def prepare(
+        self, owners: Mapping[str, Owner], timeouts: Timeouts, identities: Mapping[str, Identity] = _NONE
+    ) -> Prepared:
         """Build what *owners* need; nothing changes, and nothing is connected, before :meth:`commit`.
 
         :param owners: those there are to be, by name, each with a URL at least.
+        :param identities: with which those are reached that have a URL ``https://``, by name.
         :raises Exception: one cannot be built.
         """
         clients: dict[str, OwnerClient] = {}
         settings: dict[str, OwnerSettings] = {}
         for name, owner in owners.items():
-            client = self._known.get(name)
+            client, identity = self._known.get(name), identities.get(name)
             if client is None:
-                client = make_owner_client(name, owner, timeouts, self._reactor, self._metrics)
+                client = make_owner_client(name, owner, timeouts, self._reactor, self._metrics, identity)
                 settings[name] = client.settings
             else:
                 known = client.settings.endpoints
-                settings[name] = owner_settings(owner, timeouts, self._reactor, known=known)
+                settings[name] = owner_settings(
+                    owner, timeouts, self._reactor, known=known, name=name, identity=identity
+                )
             clients[name] = client
         return Prepared(clients, settings)
 

@@ -1,0 +1,1 @@
+"""Who is who: certificates and keys, and the rules by which they are taken."""
