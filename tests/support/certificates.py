@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 from pathlib import Path
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL, crypto
 
 _DAY = datetime.timedelta(days=1)
 SERVER, CLIENT = Usage.SERVER_AUTH, Usage.CLIENT_AUTH
@@ -57,12 +59,14 @@ class Signed:
         usage: Any = SERVER,
         days: tuple[int, int] = (-1, 1),
         authority: bool = False,
+        key: ec.EllipticCurvePrivateKey | None = None,
     ) -> Signed:
-        """Return a certificate of its own for *names*, DNS names and addresses.
+        """Return a certificate for *names*, DNS names and addresses.
 
         :param days: when it is valid, from now.
+        :param key: for which it is; None: a new one.
         """
-        return _make(names or ("nobody",), self, usage, days, authority)
+        return _make(names or ("nobody",), self, usage, days, authority, key)
 
 
 def make_authority(name: str = "authority", *, days: tuple[int, int] = (-1, 1)) -> Signed:
@@ -76,9 +80,14 @@ def make_self_signed(*names: str) -> Signed:
 
 
 def _make(
-    names: tuple[str, ...], issuer: Signed | None, usage: Any, days: tuple[int, int], authority: bool
+    names: tuple[str, ...],
+    issuer: Signed | None,
+    usage: Any,
+    days: tuple[int, int],
+    authority: bool,
+    key: ec.EllipticCurvePrivateKey | None = None,
 ) -> Signed:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.datetime.now(datetime.UTC)
     signer = issuer or Signed(None, key)  # type: ignore[arg-type]
@@ -105,3 +114,51 @@ def _general(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+class OwnerTls:
+    """An owner's end of TLS on a connection in memory (:class:`tests.support.network.OwnerEnd`).
+
+    :ivar heard: what came out of it.
+    """
+
+    def __init__(self, end: Any, shown: Signed, *, callers: Signed | None = None) -> None:
+        """:param callers: whose certificates a caller must show."""
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(crypto.X509.from_cryptography(shown.certificate))
+        context.use_privatekey(crypto.PKey.from_cryptography_key(shown.key))
+        if callers is not None:
+            store = context.get_cert_store()
+            assert store is not None
+            store.add_cert(crypto.X509.from_cryptography(callers.certificate))
+            context.set_verify(
+                SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *said: bool(said[-1])
+            )
+        self.heard = b""
+        self._end = end
+        self._connection = SSL.Connection(context, None)
+        self._connection.set_accept_state()
+
+    def pump(self) -> bytes:
+        """Pass bytes to and fro until there are none; return what the node has said in all."""
+        while not self._end.closed and (data := self._end.heard()):
+            self._connection.bio_write(data)
+            with contextlib.suppress(SSL.WantReadError):
+                while True:
+                    self.heard += self._connection.recv(65_536)
+            self._flush()
+        return self.heard
+
+    def send(self, data: bytes) -> None:
+        self._connection.send(data)
+        self._flush()
+
+    def shown(self) -> x509.Certificate | None:
+        """Return the certificate that the node has shown."""
+        found = self._connection.get_peer_certificate()
+        return None if found is None else found.to_cryptography()
+
+    def _flush(self) -> None:
+        with contextlib.suppress(SSL.WantReadError):
+            while not self._end.closed:
+                self._end.send(self._connection.bio_read(65_536))
