@@ -15,8 +15,12 @@ from micronode.observability.metrics import Metrics
 from micronode.security.identity import Identity
 
 #: Bytes of an answer, by owner. The largest honest answer of the index (200 neighbours, 50 hits with
-#: snippets) stays far below. Storage has no bound: an object is as long as it is, and is never held.
-_MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024}
+#: snippets) stays far below; the mailbox is asked for half of it. Storage has no bound: an object is as long
+#: as it is, and is never held.
+_MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024, "mailbox": 4 * 1024 * 1024}
+#: Calls beyond its concurrency that may wait for their turn, and the seconds they may, by owner. A decision
+#: of the policy owner is quick, and many callers that come at once each need one; they all give up soon.
+_WAITING: Final[Mapping[str, tuple[int, float]]] = {"policy": (1024, 0.25)}
 
 
 def owner_settings(
@@ -30,9 +34,9 @@ def owner_settings(
 ) -> OwnerSettings:
     """Build the settings that *owner* describes; nothing is connected by it.
 
+    :param name: of the owner.
     :param known: endpoints that stay, with their connections and all that is known of them, where their
         URL is one of its, and the identity the same.
-    :param name: the owner's, for the log.
     :param identity: with which connections are made over TLS.
     """
     kept = {
@@ -49,12 +53,15 @@ def owner_settings(
                 OwnerAgent(reactor, url, connections=owner.concurrency, owner=name, identity=identity),
                 reactor.seconds,
             )
+    queue, wait_s = _WAITING.get(name, (0, 0.0))
     return OwnerSettings(
         endpoints=tuple(endpoints.values()),
         concurrency=owner.concurrency,
         timeout_s=owner.timeout,
         idle_s=timeouts.idle,
         stall_s=timeouts.stall,
+        queue=queue,
+        wait_s=wait_s,
     )
 
 

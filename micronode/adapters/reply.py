@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import attrs
@@ -57,11 +58,17 @@ class OwnerReply:
             return None
         return value.decode("ascii")
 
-    def read(self, max_bytes: int) -> Deferred[bytes]:
+    def read(
+        self,
+        max_bytes: int,
+        *,
+        within_s: float | None = None,
+        check: Callable[[bytes], object] | None = None,
+    ) -> Deferred[bytes]:
         """Collect the body; see :class:`~micronode.interfaces.IOwnerReply`."""
         if self._empty:
-            return succeed(b"")
-        collector = Collector(self._take(), max_bytes)
+            return succeed(b"").addCallback(_checked, check)
+        collector = Collector(self._take(), max_bytes, within_s, check)
         collector.read_from(self._response)
         return collector.done
 
@@ -69,19 +76,28 @@ class OwnerReply:
         """Pass the body on unchecked; see :class:`~micronode.interfaces.IReplyBody`."""
         return self.relay_checked(head, sink, None)
 
-    def relay_checked(self, head: ResponseHead, sink: IResponseSink, digest: bytes | None) -> Deferred[None]:
-        """Pass the body on, of which *digest* must be the BLAKE3 digest unless it is None."""
+    def relay_checked(
+        self, head: ResponseHead, sink: IResponseSink, digest: bytes | None, *, is_json: bool = False
+    ) -> Deferred[None]:
+        """Pass the body on, of which *digest* must be the BLAKE3 digest unless it is None.
+
+        :param is_json: see :meth:`as_json`.
+        """
         if self._empty:
             sink.start(head)
             return sink.finish()
         check = None if digest is None else Check(digest, self._mismatches)
-        relay = Relay(self._take(), head, sink, check)
+        relay = Relay(self._take(), head, sink, check, is_json=is_json)
         relay.read_from(self._response)
         return relay.done
 
     def checked(self, digest: bytes) -> IReplyBody:
         """Return this reply's body as one that must match *digest* (BLAKE3, 32 bytes)."""
         return _CheckedBody(self, digest)
+
+    def as_json(self) -> IReplyBody:
+        """Return this reply's body as one that must be a JSON object; see IOwnerReply."""
+        return _JSONBody(self)
 
     def abort(self) -> None:
         """Throw the body away and close its connection. Idempotent, and harmless once it was read."""
@@ -104,6 +120,12 @@ class OwnerReply:
         return self._lease
 
 
+def _checked(data: bytes, check: Callable[[bytes], object] | None) -> bytes:
+    if check is not None:
+        check(data)
+    return data
+
+
 @implementer(IReplyBody)
 @attrs.frozen
 class _CheckedBody:
@@ -115,6 +137,22 @@ class _CheckedBody:
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
         """See :class:`~micronode.interfaces.IReplyBody`."""
         return self._reply.relay_checked(head, sink, self._digest)
+
+    def abort(self) -> None:
+        """See :class:`~micronode.interfaces.IReplyBody`."""
+        self._reply.abort()
+
+
+@implementer(IReplyBody)
+@attrs.frozen
+class _JSONBody:
+    """The body of a reply that must be a JSON object."""
+
+    _reply: OwnerReply
+
+    def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
+        """See :class:`~micronode.interfaces.IReplyBody`."""
+        return self._reply.relay_checked(head, sink, None, is_json=True)
 
     def abort(self) -> None:
         """See :class:`~micronode.interfaces.IReplyBody`."""

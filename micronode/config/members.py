@@ -11,11 +11,11 @@ from micronode.config.kinds import Kind, Route
 
 OWNER_NAMES: Final = ("index", "mailbox", "storage", "overlay", "policy")
 #: Those that the node has a use for in this release.
-BUILT_OWNERS: Final = ("index", "storage", "overlay")
+BUILT_OWNERS: Final = OWNER_NAMES
 #: Those of them that have to be somewhere.
-NEEDED_OWNERS: Final = ("index", "storage")
+NEEDED_OWNERS: Final = ("index", "mailbox", "storage")
 FACET_NAMES: Final = ("graph", "search", "feed", "media")
-BUILT_FACETS: Final = ("graph", "search", "media")
+BUILT_FACETS: Final = ("graph", "search", "feed", "media")
 #: The name, in the table, of facets that a configuration makes by giving them a ``kind``.
 OWN: Final = "NAME"
 
@@ -32,7 +32,7 @@ class Owner:
         "Where it listens: one URL or a list.",
         {
             "index": ("http://127.0.0.1:5321",),
-            "mailbox": (),
+            "mailbox": ("http://127.0.0.1:5322",),
             "storage": ("http://127.0.0.1:5323",),
             "overlay": (),
             "policy": (),
@@ -50,8 +50,7 @@ class Owner:
     private_key: str = file(
         "PEM file of that certificate's key; not readable by everybody, nor encrypted.", built=_OWNERS
     )
-    fail: str = not_built(
-        choice,
+    fail: str = choice(
         "What is refused while it gives no answer: everything, writes, nothing.",
         *("closed", "reads-open", "open"),
         default="closed",
@@ -66,8 +65,7 @@ class Facet:
     enabled: bool = key(
         Kind.BOOLEAN,
         "Whether it is served.",
-        # A facet that does not exist yet is not served; feed will be, once it does.
-        {"graph": True, "search": True, "feed": False, "media": False, OTHERS: True},
+        {"graph": True, "search": True, "feed": True, "media": False, OTHERS: True},
         built=_FACETS,
     )
     limit: int = integer(
@@ -82,8 +80,8 @@ class Facet:
         maximum=3600.0,
         built=_FACETS,
     )
-    subscriptions: int = not_built(
-        integer, "Subscriptions it serves at a time.", 1024, minimum=0, only=("feed",)
+    subscriptions: int = integer(
+        "Subscriptions it serves at a time; one more is refused with 429.", 1024, minimum=0, only=("feed",)
     )
 
 

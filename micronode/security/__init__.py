@@ -1,1 +1,1 @@
-"""Who is who: certificates and keys, and the rules by which they are taken."""
+"""Who is who, and who may do what: certificates and keys; what the policy owner says of each call."""

@@ -63,6 +63,10 @@ class StubReply:
         """See IOwnerReply."""
         return StubCheckedBody(self, digest)
 
+    def as_json(self) -> IReplyBody:
+        """See IOwnerReply. Nothing is looked at."""
+        return self
+
     def abort(self) -> None:
         """See IReplyBody."""
         self.dropped = True
