@@ -32,17 +32,19 @@ def read_pem(path: str, *, secret: bool = False) -> bytes:
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise RefusedError(f"cannot read {shown}: {reason}", "name a PEM file that can be read") from None
-    with open(descriptor, "rb") as file:
+    try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise RefusedError(f"cannot read {shown}: it is no file", "name a PEM file")
         if secret and mode & _OTHERS:
             raise RefusedError(f"{shown} is a private key that every user can read", f"chmod o= {shown}")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_PEM_BYTES + 1)
-        except OSError as error:
-            reason = (error.strerror or "").lower()
-            raise RefusedError(f"cannot read {shown}: {reason}", "name a PEM file that can be read") from None
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise RefusedError(f"cannot read {shown}: {reason}", "name a PEM file that can be read") from None
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_PEM_BYTES:
         raise RefusedError(f"{shown} is larger than 1 MiB", "name a PEM file of certificates or a key")
     return data
