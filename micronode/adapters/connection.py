@@ -70,7 +70,7 @@ class OwnerConnection(OwnerWire):
         if body is None or isinstance(body, bytes):
             self._uploads = False
             self.wire.write(exchange.request_head + body if body else exchange.request_head)
-            exchange.on_written()
+            exchange.written()
         else:
             self._uploads = True
             self._writer = BodyWriter(self.wire, exchange.request_head, body, self._body_ended)
@@ -239,7 +239,7 @@ class OwnerConnection(OwnerWire):
         self._writer = None
         exchange.keep = False
         writer.stop()
-        exchange.on_written()
+        exchange.written()
 
     def _body_ended(self, failure: Failure | None) -> None:
         exchange = self._exchange
@@ -250,7 +250,7 @@ class OwnerConnection(OwnerWire):
             self._forget()
             exchange.fail(Failure(RequestGenerationFailed([failure])))
             return
-        exchange.on_written()
+        exchange.written()
         early, self._early = self._early, None
         if early is not None and self._exchange is exchange and not self.dead:
             self.read(True)

@@ -35,12 +35,12 @@ class Exchange:
         "_aborted",
         "_connecting",
         "_connection",
+        "_on_written",
         "body",
         "ended_well",
         "has_surplus",
         "head",
         "keep",
-        "on_written",
         "request_head",
         "reused",
         "to_head",
@@ -61,7 +61,7 @@ class Exchange:
         self.has_surplus = False
         self.request_head = request_head
         self.body = body
-        self.on_written = on_written
+        self._on_written: Callable[[], None] | None = on_written
         self.to_head = to_head
         self.keep = keep
         self._aborted = False
@@ -87,6 +87,13 @@ class Exchange:
         """Go on the connection that *connecting* fires with; it is cancelled by :meth:`abort`."""
         self._connecting = connecting
         connecting.addCallback(self.begin).addErrback(self.fail)
+
+    def written(self) -> None:
+        """The request was written whole, or will not be written further."""
+        # Once, and what it refers to may refer to this.
+        on_written, self._on_written = self._on_written, None
+        if on_written is not None:
+            on_written()
 
     def abort(self) -> None:
         """Close the connection at once, unless the exchange is over. Idempotent."""

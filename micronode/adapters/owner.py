@@ -99,10 +99,11 @@ class OwnerClient:
         *,
         query: Sequence[tuple[str, str]] | None = None,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
-        body: IBodyProducer | None = None,
+        body: IBodyProducer | bytes | None = None,
         idempotent: bool | None = None,
         deadline_s: float | None = None,
         caller_s: float | None = None,
+        wait_s: float = 0.0,
     ) -> Deferred[IOwnerReply]:
         """Make one request; see :class:`~micronode.interfaces.IOwnerClient`."""
         settings = self._settings
@@ -111,9 +112,10 @@ class OwnerClient:
             target=path if not query else path + b"?" + urlencode(query).encode("ascii"),
             headers=headers or (),
             body=body,
-            repeatable=body is None and (method in _REPEATABLE if idempotent is None else idempotent),
+            repeatable=(body is None or isinstance(body, bytes))
+            and (method in _REPEATABLE if idempotent is None else idempotent),
         )
-        time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s)
+        time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s, wait_s)
         if time_left.of_call <= 0:
             # The owner might do it, and nobody would hear of that.
             self.count("timeout")

@@ -78,7 +78,7 @@ class Owners(MultiService):
                 settings[name] = client.settings
             else:
                 known = client.settings.endpoints
-                settings[name] = owner_settings(owner, timeouts, self._reactor, known=known)
+                settings[name] = owner_settings(owner, timeouts, self._reactor, known=known, name=name)
             clients[name] = client
         return Prepared(clients, settings)
 

@@ -15,6 +15,7 @@ its own for a caller that does not read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -29,7 +30,7 @@ from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
 from micronode.adapters.jsoncheck import is_json_object
-from micronode.adapters.lease import Lease
+from micronode.adapters.lease import Lease, outcome_of
 from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
@@ -47,8 +48,10 @@ class BodyReader(Protocol, ABC):
     :meth:`piece`, then one of :meth:`whole` and :meth:`broken`.
     """
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, within_s: float | None = None) -> None:
         self._lease = lease
+        #: For the whole body; None: there is only the deadline between pieces.
+        self._within_s = within_s
         self._total = 0
         self._over = False
         self._paused = False
@@ -56,7 +59,7 @@ class BodyReader(Protocol, ABC):
     def read_from(self, response: OwnerResponse) -> None:
         """Begin. A body that is there is over at once, so nothing is timed then."""
         if not response.ended:
-            self._lease.watch(self._lease.idle_s, self._stalled)
+            self._lease.watch(self._lease.idle_s if self._within_s is None else self._within_s, self._stalled)
         response.deliverBody(self)
 
     @abstractmethod
@@ -87,7 +90,7 @@ class BodyReader(Protocol, ABC):
         if self._over:
             return
         self._total += len(data)
-        if not self._paused:
+        if not self._paused and self._within_s is None:
             self._lease.touch(self._lease.idle_s)
         if self._lease.max_body is not None and self._total > self._lease.max_body:
             self.fail(self._lease.bad_answer("answered more than it may"))
@@ -128,9 +131,16 @@ class BodyReader(Protocol, ABC):
 class Collector(BodyReader):
     """Reads a small body into memory."""
 
-    def __init__(self, lease: Lease, max_bytes: int) -> None:
-        super().__init__(lease)
+    def __init__(
+        self,
+        lease: Lease,
+        max_bytes: int,
+        within_s: float | None = None,
+        check: Callable[[bytes], object] | None = None,
+    ) -> None:
+        super().__init__(lease, within_s)
         self._max_bytes = max_bytes
+        self._check = check
         self._pieces: list[bytes] = []
         self.done: Deferred[bytes] = Deferred(lambda _: self.stop())
 
@@ -141,8 +151,17 @@ class Collector(BodyReader):
             self._pieces.append(data)
 
     def whole(self) -> None:
+        data = b"".join(self._pieces)
+        if self._check is not None:
+            try:
+                self._check(data)
+            except NodeError as error:
+                # The connection is as good as any: what came over it was whole.
+                self._lease.end(outcome_of(error))
+                self.broken(error)
+                return
         self._lease.end(self._lease.outcome)
-        self.done.callback(b"".join(self._pieces))
+        self.done.callback(data)
 
     def broken(self, error: NodeError) -> None:
         self.done.errback(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import attrs
@@ -57,11 +58,17 @@ class OwnerReply:
             return None
         return value.decode("ascii")
 
-    def read(self, max_bytes: int) -> Deferred[bytes]:
+    def read(
+        self,
+        max_bytes: int,
+        *,
+        within_s: float | None = None,
+        check: Callable[[bytes], object] | None = None,
+    ) -> Deferred[bytes]:
         """Collect the body; see :class:`~micronode.interfaces.IOwnerReply`."""
         if self._empty:
-            return succeed(b"")
-        collector = Collector(self._take(), max_bytes)
+            return succeed(b"").addCallback(_checked, check)
+        collector = Collector(self._take(), max_bytes, within_s, check)
         collector.read_from(self._response)
         return collector.done
 
@@ -111,6 +118,12 @@ class OwnerReply:
             raise RuntimeError("the body of an owner's reply is read once")
         self._taken = True
         return self._lease
+
+
+def _checked(data: bytes, check: Callable[[bytes], object] | None) -> bytes:
+    if check is not None:
+        check(data)
+    return data
 
 
 @implementer(IReplyBody)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
+from typing import Protocol as Shape
 
 from twisted.internet.interfaces import IProtocol, IPushProducer, ITransport
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed
@@ -17,9 +19,12 @@ from micronode.adapters.answerhead import AnswerHead
 _log = Logger()
 #: Without a traceback it is as good as a new one, and making one costs more than reading a head.
 DONE: Final = Failure(ResponseDone())
+#: Stands for who took a body that is over. That one refers to its answer, and must not wait for the garbage
+#: collector.
+_NOBODY: Final = Protocol()
 
 
-class Source(Protocol):
+class Source(Shape):
     """Where the body comes from: the connection."""
 
     def read_more(self, response: OwnerResponse, reading: bool) -> None:
@@ -153,9 +158,10 @@ class OwnerResponse:
                 self._ended = Failure(ResponseFailed([failure], self))
 
     def _tell(self, reason: Failure) -> None:
-        assert self._consumer is not None
+        consumer, self._consumer = self._consumer, _NOBODY
+        assert consumer is not None
         try:
-            self._consumer.connectionLost(reason)
+            consumer.connectionLost(reason)
         except Exception:
             _log.failure("body_end_not_taken")
 

@@ -40,6 +40,9 @@ class BodyRule(Enum):
     NONE = "none"
     #: Passed on as it comes (over HTTP collected up to 1 MiB first, in memory).
     STREAMED = "streamed"
+    #: Over HTTP a JSON object of those arguments that are not in the path, or nothing; over OAP, which has a
+    #: place for them, there is none. Bounded as a head of OAP is, whatever ``max_body`` says.
+    ARGUMENTS = "arguments"
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +50,8 @@ class Argument:
     """One argument of an operation.
 
     Over OAP it is a member of ``args``; over HTTP it is the path segment ``{name}`` if the path has
-    one, else the header *header* if given, else the query parameter of that name.
+    one, else the header *header* if given, else the query parameter of that name, or where the operation's
+    body is of arguments, the member of that name.
 
     One of type dict is an object whose values are strings; in a URL or header it is JSON.
     """
@@ -150,8 +154,11 @@ class Operation:
     max_body: int = 0
     #: Whether it answers with messages, for as long as the caller stays: its handler's Reply has a body
     #: that relays to an :class:`~micronode.interfaces.IEventSink`. It holds a slot of its facet, not a
-    #: permit, and takes no request body. Over OAP its START needs ACK_REQ; over HTTP it is not served yet.
+    #: permit, and takes no request body. Over OAP its START needs ACK_REQ; over HTTP it is a GET that answers
+    #: with server-sent events.
     subscribes: bool = False
+    #: Whether a call needs an idempotency key; told in documents, judged by the facet.
+    needs_key: bool = False
     summary: str = ""
     #: What it answers when all goes well, over HTTP; for documents. Empty: nothing is said of it.
     answers: tuple[Answer, ...] = ()
@@ -161,6 +168,8 @@ class Operation:
     def __attrs_post_init__(self) -> None:
         if self.subscribes and self.body is not BodyRule.NONE:
             raise ValueError(f"operation {self.name} subscribes, so it takes no request body")
+        if self.subscribes and self.method != "GET":
+            raise ValueError(f"operation {self.name} subscribes, so its method is GET")
 
     @property
     def idempotent(self) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from micronode.config.address import ListenAddress
-from micronode.config.members import BUILT_OWNERS, OwnFacet
+from micronode.config.members import NEEDED_OWNERS, OwnFacet
 from micronode.config.problems import Problem
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _amnesia(config: Config) -> Iterator[Problem]:
 def _owners(config: Config) -> Iterator[Problem]:
     for name, owner in config.owners.items():
         path = f"owners.{name}"
-        if name in BUILT_OWNERS and not owner.url:
+        if name in NEEDED_OWNERS and not owner.url:
             yield Problem(config.place(f"{path}.url"), f"{path}.url names no URL", "give it one")
         if owner.ca and not any(url.startswith("https:") for url in owner.url):
             yield Problem(

@@ -11,9 +11,11 @@ from micronode.config.kinds import Kind, Route
 
 OWNER_NAMES: Final = ("index", "mailbox", "storage", "overlay", "policy")
 #: Those that the node has a use for in this release.
-BUILT_OWNERS: Final = ("index", "storage")
+BUILT_OWNERS: Final = OWNER_NAMES
+#: Those of them that have to be somewhere.
+NEEDED_OWNERS: Final = ("index", "mailbox", "storage")
 FACET_NAMES: Final = ("graph", "search", "feed", "media")
-BUILT_FACETS: Final = ("graph", "search", "media")
+BUILT_FACETS: Final = ("graph", "search", "feed", "media")
 #: The name, in the table, of facets that a configuration makes by giving them a ``kind``.
 OWN: Final = "NAME"
 
@@ -30,19 +32,18 @@ class Owner:
         "Where it listens: one URL or a list.",
         {
             "index": ("http://127.0.0.1:5321",),
-            "mailbox": (),
+            "mailbox": ("http://127.0.0.1:5322",),
             "storage": ("http://127.0.0.1:5323",),
             "overlay": (),
             "policy": (),
         },
         built=_OWNERS,
-        optional=frozenset(OWNER_NAMES) - _OWNERS,
+        optional=frozenset(OWNER_NAMES) - frozenset(NEEDED_OWNERS),
     )
     timeout: float = duration("For one attempt, up to the response head.", 5.0, maximum=3600.0, built=_OWNERS)
     concurrency: int = integer("Calls it gets at a time.", 64, built=_OWNERS)
     ca: str = not_built(file, "PEM file of the authorities that its certificate may be from.")
-    fail: str = not_built(
-        choice,
+    fail: str = choice(
         "What is refused while it gives no answer: everything, writes, nothing.",
         *("closed", "reads-open", "open"),
         default="closed",
@@ -57,8 +58,7 @@ class Facet:
     enabled: bool = key(
         Kind.BOOLEAN,
         "Whether it is served.",
-        # A facet that does not exist yet is not served; feed will be, once it does.
-        {"graph": True, "search": True, "feed": False, "media": False, OTHERS: True},
+        {"graph": True, "search": True, "feed": True, "media": False, OTHERS: True},
         built=_FACETS,
     )
     limit: int = integer(
@@ -73,8 +73,8 @@ class Facet:
         maximum=3600.0,
         built=_FACETS,
     )
-    subscriptions: int = not_built(
-        integer, "Subscriptions it serves at a time.", 1024, minimum=0, only=("feed",)
+    subscriptions: int = integer(
+        "Subscriptions it serves at a time; one more is refused with 429.", 1024, minimum=0, only=("feed",)
     )
 
 

@@ -78,6 +78,7 @@ async def read_object(
     messages: Mapping[ErrorCode, str] | None = None,
     *,
     expected: tuple[int, ...],
+    max_bytes: int = MAX_READ_BYTES,
 ) -> tuple[dict[str, Any], bytes]:
     """Read an owner's JSON object, strictly; return it and the bytes it was.
 
@@ -85,12 +86,12 @@ async def read_object(
 
     :param expected: the owner's statuses that are good.
 
-    :raises NodeError: as :func:`json_reply`; or it is no JSON object, or longer than MAX_READ_BYTES.
+    :raises NodeError: as :func:`json_reply`; or it is no JSON object, or longer than *max_bytes*.
     """
     _expect_json(reply, source, messages, expected)
-    data = await reply.read(MAX_READ_BYTES)
+    data = await reply.read(max_bytes)
     try:
-        return parse_object(data, max_bytes=MAX_READ_BYTES), data
+        return parse_object(data, max_bytes=max_bytes), data
     except HeadError:
         raise _not_understood(source) from None
 

@@ -33,8 +33,8 @@ def refusals(**sources: object) -> list[str]:
 
 class TableTests(SynchronousTestCase):
     def test_built_is_a_part_of_what_is_named(self) -> None:
-        self.assertLess(set(BUILT_OWNERS), set(OWNER_NAMES))
-        self.assertLess(set(BUILT_FACETS), set(FACET_NAMES))
+        self.assertLessEqual(set(BUILT_OWNERS), set(OWNER_NAMES))
+        self.assertLessEqual(set(BUILT_FACETS), set(FACET_NAMES))
         for name in OWNER_NAMES:
             self.assertIs(KEYS[f"owners.{name}.url"].built, name in BUILT_OWNERS)
         for name in FACET_NAMES:

@@ -1,0 +1,68 @@
+"""A reverse proxy of aiohttp over uvloop: the peer that ``tests.bench.bench_proxy`` measures a node by.
+
+    python tests/bench/aiohttp_proxy.py OWNER_URL PORT
+
+As short as it can be while it is a proxy: kept connections to the owner, small bodies in one piece, larger
+ones as they come, at the caller's pace. No access log, no metrics, no limits, no checks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from typing import Final
+
+import uvloop
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, web
+from yarl import URL
+
+SMALL_BYTES: Final = 65_536
+#: Of the answer, what is the connection's and not passed on.
+_HOP_BY_HOP: Final = ("connection", "keep-alive", "transfer-encoding", "content-length", "date", "server")
+
+
+def make_app(owner: str) -> web.Application:
+    """Return the proxy of *owner*."""
+    app = web.Application()
+    key = web.AppKey("session", ClientSession)
+
+    async def with_session(app: web.Application) -> AsyncIterator[None]:
+        async with ClientSession(
+            connector=TCPConnector(limit=0),
+            cookie_jar=DummyCookieJar(),
+            auto_decompress=False,
+            timeout=ClientTimeout(total=None),
+        ) as app[key]:
+            yield
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        url = URL(owner + request.raw_path, encoded=True)
+        async with app[key].request(request.method, url, allow_redirects=False) as answer:
+            fields = [
+                (name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP
+            ]
+            length = answer.content_length
+            if length is not None and length <= SMALL_BYTES:
+                return web.Response(body=await answer.read(), status=answer.status, headers=fields)
+            response = web.StreamResponse(status=answer.status, headers=fields)
+            response.content_length = length
+            await response.prepare(request)
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+            await response.write_eof()
+            return response
+
+    app.cleanup_ctx.append(with_session)
+    app.router.add_route("*", "/{path:.*}", handle)
+    return app
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    owner, port = sys.argv[1:]
+    uvloop.install()
+    web.run_app(make_app(owner), host="127.0.0.1", port=int(port), access_log=None, print=None)
+
+
+if __name__ == "__main__":
+    main()
