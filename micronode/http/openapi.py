@@ -9,6 +9,7 @@ and none is written down.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from micronode.calls.answers import Answer
 from micronode.calls.operations import Access, BodyRule, Operation
 from micronode.errors import ErrorCode, http_status
 from micronode.http.eventtext import EVENT_STREAM
+from micronode.http.openapi_mounts import mounted_operation
 from micronode.http.parameters import arguments_body, bytes_body, parameter
 from micronode.http.response import JSON
 from micronode.oap.wire.errors import MAX_MESSAGE
@@ -119,8 +121,16 @@ def make_openapi(operations: Iterable[Operation], pages: Iterable[Page]) -> dict
     templates: dict[str, str] = {}
     statuses: dict[int, set[ErrorCode]] = {}
     facets: dict[str, None] = {}
+    passed: Counter[str] = Counter()
     for operation in operations:
         facets[operation.facet] = None
+        if operation.mount is not None:
+            # All of a facet's have one name.
+            passed[operation.facet] += 1
+            template = templates.setdefault(_SEGMENT.sub("{}", operation.path), operation.path)
+            told = mounted_operation(operation, template, f"{operation.name}.{passed[operation.facet]}")
+            paths.setdefault(template, {}).setdefault(operation.method.lower(), told)
+            continue
         # Two paths that differ in the names of their arguments are one path to OpenAPI.
         template = templates.setdefault(_SEGMENT.sub("{}", operation.path), operation.path)
         names = dict(zip(_SEGMENT.findall(operation.path), _SEGMENT.findall(template), strict=True))

@@ -46,6 +46,10 @@ class StubReply:
         """See IOwnerReply."""
         return self._fields.get(name.lower())
 
+    def headers(self) -> list[tuple[str, str]]:
+        """See IOwnerReply."""
+        return list(self._fields.items())
+
     def read(
         self,
         max_bytes: int,
@@ -69,6 +73,10 @@ class StubReply:
         if self.body:
             sink.write(self.body)
         return sink.finish()
+
+    def streamed(self) -> IReplyBody:
+        """See IOwnerReply."""
+        return self
 
     def checked(self, digest: bytes) -> IReplyBody:
         """See IOwnerReply."""
