@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,13 +24,14 @@ from micronode.bus import ConfigUpdated, Event, HealthChanged, ReloadEnded, Relo
 from micronode.calls.call import Reply, ResponseHead
 from micronode.config.hot_reload import Outcome
 from micronode.config.problems import ConfigError, Problem
-from micronode.config.schema import KEYS
+from micronode.config.schema import KEYS, OWNER_NAMES
 from micronode.config.sources import Flag, Loaded, merge
 from micronode.lifecycle import State
 from micronode.node import NodeService
 from tests.facets.test_hosted import OwnFacet
 from tests.facets.test_hosted import operation as own_operation
 from tests.http.support import Wire, get, post, read_answers
+from tests.support.certificates import CLIENT, OwnerTls, Signed, make_authority
 from tests.support.measures import sample
 from tests.support.network import OwnerEnd, response
 from tests.support.oap import CallerEnd, MemoryTransport, body, hello, put, start
@@ -388,6 +390,81 @@ def _overlay(case: ReloadCase, path: str) -> None:
     case.assertEqual(case.node_.probes.readyz()[1]["deps"]["overlay"], "disabled")
 
 
+#: A request for which each owner is asked; the overlay after storage, the policy before all.
+ASKED_OF = {
+    "index": ASKED["search"],
+    "mailbox": post("/app/feed/jobs/recv", b""),
+    "storage": ASKED["media"],
+    "overlay": ASKED["media"],
+}
+
+
+class TlsCase:
+    """An owner of *case* that is reached over TLS, by the files of the key that is changed."""
+
+    def __init__(self, case: ReloadCase, path: str) -> None:
+        self.case, self.name, self.key = case, *path.split(".")[1:]
+        self.questions = [get(f"/app/graph/providers/{CID}"), *ASKED.values()]
+        self.folder = Path(case.mktemp())
+        self.folder.mkdir()
+        self.authority, self.callers = make_authority(), make_authority("callers")
+        self.ca = self.authority.save(self.folder, "ca")[0]
+        self.files = {"ca": self.ca}
+        if self.key != "ca":
+            self.node = self.callers.sign("node", usage=CLIENT)
+            pair = self.node.save(self.folder, "node")
+            self.files |= dict(zip(("certificate", "private_key"), pair, strict=True))
+
+    def reload(self, **files: str) -> Outcome:
+        """Reload to a URL of https, and *files* instead of those of before."""
+        self.files |= files
+        section = f"owners__{self.name}__"
+        return self.case.reload(
+            **{f"{section}url": "https://10.0.0.9:7"},
+            **{section + key: file for key, file in self.files.items()},
+        )
+
+    def changed(self, outcome: Outcome) -> None:
+        """See that the key has changed, alone."""
+        changes = [each.path for each in outcome.changes]
+        self.case.assertEqual((outcome.outcome, changes), ("applied", [f"owners.{self.name}.{self.key}"]))
+
+    def call(self, authority: Signed | None = None) -> OwnerTls:
+        """Ask for what the owner has; return its end, which shows a certificate of *authority*."""
+        # What the policy was asked about it is not asked again while it thinks.
+        self.case.http(ASKED_OF.get(self.name) or self.questions.pop())
+        if self.name == "overlay":
+            self.case.owner().send(response(b"", "Connection: close", status="404 Not Found"))
+        self.case.assertEqual(self.case.destination(), ("10.0.0.9", 7))
+        shown = (authority or self.authority).sign("10.0.0.9")
+        end = OwnerTls(self.case.owner(), shown, callers=None if self.key == "ca" else self.callers)
+        end.pump()
+        return end
+
+
+@probe(*(f"owners.{name}.ca" for name in OWNER_NAMES))
+def _ca(case: ReloadCase, path: str) -> None:
+    owner, other = TlsCase(case, path), make_authority("other")
+    owner.reload()
+    case.assertIn(b"HTTP/1.1\r\n", owner.call().heard)
+    case.assertEqual(owner.call(other).heard, b"")
+    owner.changed(owner.reload(ca=other.save(owner.folder, "other")[0]))
+    case.assertIn(b"HTTP/1.1\r\n", owner.call(other).heard)
+    case.assertEqual(owner.call().heard, b"")
+
+
+@probe(*(f"owners.{name}.{key}" for name in OWNER_NAMES for key in ("certificate", "private_key")))
+def _certificate(case: ReloadCase, path: str) -> None:
+    owner = TlsCase(case, path)
+    owner.reload()
+    case.assertEqual(owner.call().shown(), owner.node.certificate)
+    renewed = owner.callers.sign("renewed", usage=CLIENT, key=owner.node.key)
+    files = dict(zip(("certificate", "private_key"), renewed.save(owner.folder, "renewed"), strict=True))
+    owner.changed(owner.reload(**{owner.key: files[owner.key]}))
+    expected = renewed if owner.key == "certificate" else owner.node
+    case.assertEqual(owner.call().shown(), expected.certificate)
+
+
 @probe(*(f"facets.{name}.enabled" for name in ASKED))
 def _enabled(case: ReloadCase, path: str) -> None:
     name = path.split(".")[1]
@@ -673,6 +750,47 @@ class PolicyTests(ReloadCase):
         self.successResultOf(stopped)
         self.assertTrue(end.closed)
         self.assertEqual(self.node_._parts.policy.decider.asking, 0)  # type: ignore[union-attr]
+
+
+class FileTests(ReloadCase):
+    """What is in files that the configuration names may change while their names stay."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tls = TlsCase(self, "owners.index.ca")
+        self.tls.reload()
+
+    def test_a_file_that_says_something_else(self) -> None:
+        before = self.tls.call()
+        self.assertIn(b"GET /", before.heard)
+        other = make_authority("other")
+        other.save(self.tls.folder, "ca")
+        self.tls.changed(self.tls.reload())
+        self.assertIn(b"GET /", self.tls.call(other).heard)
+        self.assertEqual(self.tls.call().heard, b"")
+
+    def test_one_that_says_the_same(self) -> None:
+        self.tls.authority.save(self.tls.folder, "ca")
+        end = self.tls.call()
+        end.send(response(b"{}"))
+        made = len(self.reactor.tcpClients)
+        self.assertEqual(self.tls.reload().outcome, "unchanged")
+        self.http(ASKED["search"])
+        self.assertEqual(end.pump().count(b"GET /search"), 2)
+        self.assertEqual(len(self.reactor.tcpClients), made)
+
+    def test_one_that_is_of_no_use(self) -> None:
+        """What was read before stays."""
+        for data in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\0" * 5):
+            Path(self.tls.ca).write_bytes(data)
+            outcome = self.tls.reload()
+            self.assertEqual((outcome.outcome, outcome.changes), ("refused", ()))
+            self.assertRegex(
+                outcome.reason, "^flag --set owners__index__ca: .* is no PEM file of certificates"
+            )
+        Path(self.tls.ca).unlink()
+        self.assertRegex(self.tls.reload().reason, "cannot read .*: no such file or directory")
+        self.assertIn(b"GET /", self.tls.call().heard)
 
 
 class AboutTests(ReloadCase):

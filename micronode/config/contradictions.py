@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from micronode.config.address import ListenAddress
-from micronode.config.members import NEEDED_OWNERS, OWNER_NAMES, OwnFacet
+from micronode.config.members import NEEDED_OWNERS, OWNER_NAMES, Owner, OwnFacet
 from micronode.config.problems import Problem
+from micronode.config.url import OwnerUrl
 
 if TYPE_CHECKING:
     from micronode.config.schema import Config
@@ -110,12 +111,25 @@ def _owners(config: Config) -> Iterator[Problem]:
         path = f"owners.{name}"
         if name in NEEDED_OWNERS and not owner.url:
             yield Problem(config.place(f"{path}.url"), f"{path}.url names no URL", "give it one")
-        if owner.ca and not any(url.startswith("https:") for url in owner.url):
+        yield from _owner_tls(config, path, owner)
+
+
+def _owner_tls(config: Config, path: str, owner: Owner) -> Iterator[Problem]:
+    files = {name: getattr(owner, name) for name in ("ca", "certificate", "private_key")}
+    if not any(OwnerUrl.parse(url).tls for url in owner.url):
+        for name in [name for name, file in files.items() if file]:
             yield Problem(
-                config.place(f"{path}.ca"),
-                f"{path}.ca is set, but no URL of {path}.url begins with https://",
-                "connect by https://, or remove ca",
+                config.place(f"{path}.{name}"),
+                f"{path}.{name} is set, but no URL of {path}.url begins with https://",
+                f"connect by https://, or remove {name}",
             )
+    elif bool(owner.certificate) != bool(owner.private_key):
+        there, missing = sorted(("certificate", "private_key"), key=lambda name: not files[name])
+        yield Problem(
+            config.place(f"{path}.{there}"),
+            f"{path}.{there} without {path}.{missing}",
+            "they are set as a pair",
+        )
 
 
 def _own_facets(config: Config) -> Iterator[Problem]:
