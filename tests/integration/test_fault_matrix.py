@@ -25,6 +25,7 @@ def _s(is_awaited: bool) -> str:
 class FaultMatrixTests(SynchronousTestCase):
     def test_every_fault_of_every_owner(self) -> None:
         self.differs: list[str] = []
+        self.left: tuple[str, str] | None = None
         self.peer = OwnersProgram(self, FAR_CORPUS)
         well = OwnersProgram(self, CORPUS, "--peer", self.peer.urls["storage"])
         # All at once: the ones get ready while others are asked.
@@ -48,6 +49,7 @@ class FaultMatrixTests(SynchronousTestCase):
             self.assertEqual(owners.end(), 0)
             self.assertNotIn("Traceback", owners.complained)
         self.node.switch({})
+        self.check_left()
         eventually(lambda: not self.node.connections())
         self.assertEqual(self.node.descriptors(), before)
         inflight = self.node.metrics("inflight_requests")
@@ -82,13 +84,18 @@ class FaultMatrixTests(SynchronousTestCase):
                 except self.failureException as error:
                     # One run tells of all that differs.
                     self.differs.append(f"{owner}={fault}, {row.call}: {error}")
-        # The next configuration does not know this owner; whatever was kept for it must go.
-        self.node.switch(self.well)
-        eventually(
-            lambda: not self.node.connections(url),
-            lambda: f"{owner}={fault}: {self.node.connections(url)} connections are left",
-        )
+            self.check_left()
+        self.left = (f"{owner}={fault}", url)
         self.node.check_log()
+
+    def check_left(self) -> None:
+        """The configuration does not know the owner of before any more: whatever was kept for it is gone."""
+        if self.left is not None:
+            (what, url), self.left = self.left, None
+            eventually(
+                lambda: not self.node.connections(url),
+                lambda: f"{what}: {self.node.connections(url)} connections are left",
+            )
 
     def call(self, row: Row, most: int | None = None) -> tuple[Ended, Ended]:
         """Make the call of *row* through both doors, and another one meanwhile that must go well."""
