@@ -309,6 +309,12 @@ class HttpChannel(Protocol):
         if request is not None:
             request.sink.disconnected(error)
 
+    def cut(self) -> None:
+        """See :class:`~micronode.http.sink.Line`."""
+        # The request is over, and nothing of it may be touched any more.
+        self._request = None
+        self.abort()
+
     def abort(self) -> None:
         """Reset the connection: a clean end would make a part of an answer look whole."""
         self._state = State.CLOSING
