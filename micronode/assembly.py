@@ -27,7 +27,8 @@ from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
-from micronode.config.schema import BUILT_OWNERS, Config
+from micronode.config.schema import BUILT_OWNERS, Config, OwnFacet
+from micronode.custom import make_custom, own_facets, upstreams
 from micronode.facets.feed import FeedFacet
 from micronode.facets.graph import GraphFacet
 from micronode.facets.hosted import FacetSettings, Served
@@ -48,6 +49,7 @@ from micronode.observability.heartbeat import Heartbeat
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
+from micronode.security.identity import Identity, read_identities, rewritten
 from micronode.security.policy import Policy
 
 _log = Logger()
@@ -59,8 +61,10 @@ class Prepared:
     """All that another configuration needs, not yet in force. It holds nothing."""
 
     config: Config
-    #: None where the configuration differs in no value from the one in force.
+    #: None where the configuration, and what its files say, differ in nothing from those in force.
     parts: PreparedParts | None
+    #: The keys that name the same file as before, with something else in it.
+    rewritten: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +72,7 @@ class PreparedParts:
     """The snapshots of every part."""
 
     owners: PreparedOwners
+    identities: Mapping[str, Identity]
     policy: Policy | None
     serving: Serving
     http: SiteSettings
@@ -98,6 +103,7 @@ class Assembly(MultiService):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
+        self._identities: Mapping[str, Identity] = {}
         self.facets: tuple[str, ...] = ()
         self.policy: Policy | None = None
         self._build = build_version()
@@ -122,7 +128,7 @@ class Assembly(MultiService):
             version=lambda: self._build | {"runtime": runtime_version(self.config, self.facets)},
             event_loop=lambda: self.heartbeat.on_time,
         )
-        first = self._prepare(config)
+        first = self._prepare(config, read_identities(config, self._identities))
         shared: dict[str, Any] = {"metrics": self.metrics, "clock": reactor}
         self.http = HttpSite(
             routes=first.http.routes, deadlines=first.http.deadlines, access=_access, **shared
@@ -152,9 +158,14 @@ class Assembly(MultiService):
 
         Nothing that is built is connected, bound or started, so there is nothing to be let go of again.
 
+        :raises ConfigError: a file is of no use.
         :raises Exception: a part cannot be built.
         """
-        return Prepared(config=config, parts=None if config == self.config else self._prepare(config))
+        identities = read_identities(config, self._identities)
+        if config == self.config and identities == self._identities:
+            return Prepared(config=config, parts=None)
+        parts = self._prepare(config, identities)
+        return Prepared(config=config, parts=parts, rewritten=tuple(rewritten(self._identities, identities)))
 
     def commit(self, prepared: Prepared) -> None:
         """Put *prepared* in force: for every call and connection from now on; those there are keep theirs."""
@@ -162,9 +173,15 @@ class Assembly(MultiService):
         if prepared.parts is not None:
             self._commit(prepared.parts)
 
-    def _prepare(self, config: Config) -> PreparedParts:
+    def _prepare(self, config: Config, identities: Mapping[str, Identity]) -> PreparedParts:
         present = {name: config.owners[name] for name in BUILT_OWNERS if config.owners[name].url}
-        owners = self.owners.prepare(present, config.timeouts)
+        own = own_facets(config, self._hosted)
+        owners = self.owners.prepare(
+            present | upstreams(own),
+            config.timeouts,
+            identities,
+            health={name: facet.health for name, facet in own.items()},
+        )
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
         served = {
             name: Served(
@@ -177,6 +194,7 @@ class Assembly(MultiService):
         serving = Serving.of(served, self.dispatcher.serving, policy)
         return PreparedParts(
             owners=owners,
+            identities=identities,
             policy=policy,
             serving=serving,
             http=app_settings(
@@ -192,6 +210,7 @@ class Assembly(MultiService):
 
     def _commit(self, parts: PreparedParts) -> None:
         config = self.config
+        self._identities = parts.identities
         follow_owners = self.owners.commit(parts.owners)
         self.policy = parts.policy
         self.dispatcher.serve(parts.serving)
@@ -231,7 +250,10 @@ class Assembly(MultiService):
         return Check(name, lambda: policy.state(health.state()))
 
     def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
-        deadline_s = config.facets[name].timeout
+        facet = config.facets[name]
+        deadline_s = facet.timeout
+        if isinstance(facet, OwnFacet):
+            return make_custom(name, facet, owners.get(name))
         if name == "search":
             return SearchFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         if name == "graph":

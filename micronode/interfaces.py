@@ -138,6 +138,12 @@ class IOwnerReply(IReplyBody):
     def header(name: str) -> str | None:
         """Return the value of header field *name* (a str, any case), or None."""
 
+    def headers() -> Sequence[tuple[str, str]]:
+        """Return every end-to-end header field: (name in small letters, value) pairs, as they came.
+
+        Bytes of a value that are no UTF-8 are surrogate escapes.
+        """
+
     def read(
         max_bytes: int,
         *,
@@ -151,6 +157,11 @@ class IOwnerReply(IReplyBody):
             against the owner as an answer that is of no use.
         :return: a Deferred that fires with the bytes; fails with NodeError ``bad_gateway`` when it is
             longer than *max_bytes* or cut short, ``owner_timeout`` when it stalls.
+        """
+
+    def streamed() -> IReplyBody:
+        """Return an :class:`IReplyBody` of this reply that sends the head at once, and each piece when it
+        comes. (relay() of the reply itself holds the first 64 KiB, so that less is whole, or an error.)
         """
 
     def checked(digest: bytes) -> IReplyBody:
@@ -181,7 +192,7 @@ class IOwnerClient(Interface):
     Bounded: at most ``owners.NAME.concurrency`` calls at a time, one more is ``owner_unavailable``.
     """
 
-    name: str = Attribute("The owner's name: index, mailbox, storage, overlay or policy.")
+    name: str = Attribute("The owner's name: one of the five, or that of a custom facet.")
 
     def call(
         method: bytes,
@@ -197,10 +208,11 @@ class IOwnerClient(Interface):
     ) -> Deferred[IOwnerReply]:
         """Make one request of the owner.
 
-        :param bytes method: ``b"GET"``, ``b"HEAD"`` or ``b"POST"``.
+        :param bytes method: ``b"GET"``, ``b"POST"`` or another; all but ``b"CONNECT"``.
         :param bytes path: from the first ``/``, already percent-quoted.
         :param query: a sequence of (str, str) pairs, quoted here; or None.
-        :param headers: a sequence of (bytes, bytes) pairs, end-to-end only; or None.
+        :param headers: a sequence of (bytes, bytes) pairs, end-to-end only; or None. Where none of them is
+            ``accept-encoding``, in small letters, the answer is asked for as it is (``identity``).
         :param body: an :class:`~twisted.web.iweb.IBodyProducer`, bytes (small ones: they leave with the
             head), or None. While a producer is being sent only stall deadlines run; the owner's timeout
             starts when it was whole.
@@ -273,6 +285,23 @@ class IStorageOwner(IObjectOwner):
 
     def put(call: Call, body: IBodyProducer | None, *, content_type: str) -> Deferred[IOwnerReply]:
         """Store *body* (None: an empty object); the answer (201) is the JSON object ``{"cid": "b3:…"}``."""
+
+
+class IUpstream(Interface):
+    """A service of the user's own as a custom facet sees it."""
+
+    def send(
+        call: Call,
+        method: bytes,
+        target: bytes,
+        fields: Sequence[tuple[bytes, bytes]],
+        body: IBodyProducer | None,
+    ) -> Deferred[IOwnerReply]:
+        """Pass a request on, and on whose behalf (*call*); return as :meth:`IOwnerClient.call` does.
+
+        :param target: path and query, quoted.
+        :param fields: names in small letters, and values: end-to-end, and none that the node says itself.
+        """
 
 
 class IMailboxOwner(Interface):

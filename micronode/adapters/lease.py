@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
-from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 
 from micronode.adapters.agent import Exchange
 from micronode.errors import ErrorCode, NodeError
 
 #: What ``owner_requests_total`` calls the end of a call that failed.
 _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT: "timeout"}
-#: What has the cause of a failure in it.
-_WRAPPERS = (RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
 
 
 def _nothing(outcome: str) -> None:
@@ -133,11 +129,3 @@ def too_slow(owner: str) -> NodeError:
 def outcome_of(error: NodeError) -> str:
     """Return what ``owner_requests_total`` calls the end of a call that failed with *error*."""
     return _OUTCOMES.get(error.code, "bad_gateway")
-
-
-def root_cause(failure: Failure) -> BaseException | None:
-    """Return the error inside what an exchange wraps around it, as Twisted's client does."""
-    error = failure.value
-    while isinstance(error, _WRAPPERS) and error.reasons:
-        error = error.reasons[0].value
-    return error

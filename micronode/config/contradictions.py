@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from micronode.config.address import ListenAddress
-from micronode.config.members import NEEDED_OWNERS, OwnFacet
+from micronode.config.members import NEEDED_OWNERS, OWNER_NAMES, Owner, OwnFacet
 from micronode.config.problems import Problem
+from micronode.config.url import OwnerUrl
 
 if TYPE_CHECKING:
     from micronode.config.schema import Config
@@ -110,12 +111,25 @@ def _owners(config: Config) -> Iterator[Problem]:
         path = f"owners.{name}"
         if name in NEEDED_OWNERS and not owner.url:
             yield Problem(config.place(f"{path}.url"), f"{path}.url names no URL", "give it one")
-        if owner.ca and not any(url.startswith("https:") for url in owner.url):
+        yield from _owner_tls(config, path, owner)
+
+
+def _owner_tls(config: Config, path: str, owner: Owner) -> Iterator[Problem]:
+    files = {name: getattr(owner, name) for name in ("ca", "certificate", "private_key")}
+    if not any(OwnerUrl.parse(url).tls for url in owner.url):
+        for name in [name for name, file in files.items() if file]:
             yield Problem(
-                config.place(f"{path}.ca"),
-                f"{path}.ca is set, but no URL of {path}.url begins with https://",
-                "connect by https://, or remove ca",
+                config.place(f"{path}.{name}"),
+                f"{path}.{name} is set, but no URL of {path}.url begins with https://",
+                f"connect by https://, or remove {name}",
             )
+    elif bool(owner.certificate) != bool(owner.private_key):
+        there, missing = sorted(("certificate", "private_key"), key=lambda name: not files[name])
+        yield Problem(
+            config.place(f"{path}.{there}"),
+            f"{path}.{there} without {path}.{missing}",
+            "they are set as a pair",
+        )
 
 
 def _own_facets(config: Config) -> Iterator[Problem]:
@@ -133,9 +147,28 @@ def _own_facets(config: Config) -> Iterator[Problem]:
                 f"{path} has an upstream, but an echo answers by itself",
                 'remove upstream, or set kind = "proxy"',
             )
+        if facet.kind == "echo" and facet.health:
+            yield Problem(
+                config.place(f"{path}.health"),
+                f"{path} has a health path, but an echo has no upstream to ask",
+                'remove health, or set kind = "proxy"',
+            )
         if not facet.routes:
             yield Problem(
                 config.place(f"{path}.kind"),
                 f"{path} has no routes, so nothing reaches it",
                 'set routes = [{method = "GET", path = "/{rest}", access = "read"}]',
             )
+        if name in OWNER_NAMES:
+            yield Problem(
+                config.place(f"{path}.kind"),
+                f"{path} has the name of an owner, so nobody could tell their metrics apart",
+                f"call it {name}_api, or anything else",
+            )
+        for number, route in enumerate(facet.routes):
+            if first := next((each for each in facet.routes[:number] if each.covers(route)), None):
+                yield Problem(
+                    config.place(f"{path}.routes"),
+                    f'{path}.routes: "{route}" is never reached, since "{first}" stands before it',
+                    "let the narrower one stand first, or remove it",
+                )

@@ -16,7 +16,7 @@ BUILT_ROWS = {path: row for path, row in ROWS.items() if row.built}
 
 _OTHERS: dict[Kind, Any] = {
     Kind.URLS: ("http://a:1", "unix:/run/b"),
-    Kind.UPSTREAM: "http://a:1/x",
+    Kind.UPSTREAM: "http://a:1",
     Kind.FILE: "/etc/micronode/some file",
     Kind.WEB_PATH: "/healthz",
     Kind.INSTANT: "2026-01-31T12:00:00Z",
@@ -50,6 +50,10 @@ def companions(row: Key) -> dict[str, Any]:
         return pair
     if row.path in pair:
         return {path: value for path, value in pair.items() if path != row.path}
+    section = row.path.rpartition(".")[0]
+    if section.startswith("owners.") and row.name in ("certificate", "private_key"):
+        partner = "private_key" if row.name == "certificate" else "certificate"
+        return {f"{section}.url": ("https://owner",), f"{section}.{partner}": "/other"}
     if row.name == "ca":
         return {row.path.replace(".ca", ".url"): ("https://owner",)}
     return {

@@ -34,6 +34,11 @@ WITH = {
         f"owners.{name}.url=https://127.0.0.1:7"
         for name in ("index", "mailbox", "storage", "overlay", "policy")
     ),
+    **{
+        f"owners.{name}.{key}": (f"owners.{name}.url=https://127.0.0.1:7", f"owners.{name}.{other}=/b")
+        for name in ("index", "mailbox", "storage", "overlay", "policy")
+        for key, other in (("certificate", "private_key"), ("private_key", "certificate"))
+    },
 }
 OWN = (
     "facets.echo.kind=echo",
