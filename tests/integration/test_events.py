@@ -93,7 +93,7 @@ class EventsTestCase(TestCase):
             "http": LOOPBACK,
             "admin": LOOPBACK,
             "oap": LOOPBACK,
-            "owners": {"index": NOWHERE, "storage": NOWHERE},
+            "owners": {"index": NOWHERE, "mailbox": NOWHERE, "storage": NOWHERE},
             "drain": {"grace": "0s", "deadline": "5s"},
         }
         self.node = make_node(Config.from_mapping(self.config), reactor, facets=[self.news])
@@ -122,7 +122,11 @@ class EventsTestCase(TestCase):
     @property
     def running(self) -> float:
         """How many subscriptions run."""
-        return sample(self.node.metrics, "inflight_requests", route="news.watch")
+        return self.count("news.watch")
+
+    def count(self, route: str) -> float:
+        """Return how many calls of *route* are under way."""
+        return sample(self.node.metrics, "inflight_requests", route=route)
 
     @property
     def held_bytes(self) -> int:
@@ -253,28 +257,30 @@ class EndTests(EventsTestCase):
 
     async def test_a_facet_that_is_switched_off(self) -> None:
         """By both doors its subscriptions end with not_found, and who comes again finds nothing."""
-        reader = await self.reader()
+        # Its owner is not there, which ends no subscription so soon.
+        path = "/app/feed/jobs/events"
+        reader, other = await self.reader(request=get(path)), await self.reader()
         client = await connect(reactor, f"oap://{self.node.addresses['oap']}")
-        async with client.events(PROFILE, "watch", {}) as messages:
-            await self.until(lambda: self.running == 2)
-            self.news.tell(b"{}")
-            await self.until(lambda: bool(self.news.held))
-            await self.node.reload(Config.from_mapping(self.config | {"facets": {"graph": {"limit": 1}}}))
-            self.assertEqual(self.running, 2, "a reload of something else is no matter")
-            # A host's facets are switched by nobody; this is what the switch of a built-in one does.
-            del self.node._parts._hosted["news"]
-            await self.node.reload(Config.from_mapping(self.config | {"facets": {"graph": {"limit": 2}}}))
+        async with client.subscribe("jobs") as messages:
+            await self.until(lambda: self.count("feed.subscribe") == 2)
+            await self.reload({"graph": {"enabled": False}})
+            self.assertEqual(self.count("feed.subscribe"), 2, "a reload of something else is no matter")
+            await self.reload({"feed": {"enabled": False}})
             with self.assertRaises(OAPError) as caught:
-                async for _ in messages:
-                    pass
+                await messages.next()
         await client.close()
         self.assertEqual(caught.exception.name, "not_found")
         await reader.until(lambda: reader.stream.whole)
         last = reader.stream.events.events[-1]
         self.assertEqual((last.type, json.loads(last.data)["code"]), ("error", "not_found"))
-        self.assertEqual((self.running, self.news.held), (0, set()))
-        reader.transport.write(get(News.path))
+        await self.until(lambda: self.count("feed.subscribe") == 0)
+        reader.transport.write(get(path))
         await reader.until(lambda: b"404 Not Found" in reader.stream.behind)
+        self.assertEqual((self.running, other.lost), (1, None), "others go on")
+
+    async def reload(self, facets: dict[str, Any]) -> None:
+        outcome = await self.node.reload(Config.from_mapping(self.config | {"facets": facets}))
+        self.assertEqual(outcome.outcome, "applied")
 
     async def test_slots(self) -> None:
         self.node._parts.dispatcher.serving.bounds["news"].slots.limit = 1
