@@ -27,7 +27,8 @@ from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
-from micronode.config.schema import BUILT_OWNERS, Config
+from micronode.config.schema import BUILT_OWNERS, Config, OwnFacet
+from micronode.custom import make_custom, own_facets, upstreams
 from micronode.facets.feed import FeedFacet
 from micronode.facets.graph import GraphFacet
 from micronode.facets.hosted import FacetSettings, Served
@@ -174,7 +175,13 @@ class Assembly(MultiService):
 
     def _prepare(self, config: Config, identities: Mapping[str, Identity]) -> PreparedParts:
         present = {name: config.owners[name] for name in BUILT_OWNERS if config.owners[name].url}
-        owners = self.owners.prepare(present, config.timeouts, identities)
+        own = own_facets(config, self._hosted)
+        owners = self.owners.prepare(
+            present | upstreams(own),
+            config.timeouts,
+            identities,
+            health={name: facet.health for name, facet in own.items()},
+        )
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
         served = {
             name: Served(
@@ -243,7 +250,10 @@ class Assembly(MultiService):
         return Check(name, lambda: policy.state(health.state()))
 
     def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
-        deadline_s = config.facets[name].timeout
+        facet = config.facets[name]
+        deadline_s = facet.timeout
+        if isinstance(facet, OwnFacet):
+            return make_custom(name, facet, owners.get(name))
         if name == "search":
             return SearchFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         if name == "graph":

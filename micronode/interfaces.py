@@ -77,8 +77,11 @@ class IEventSink(IResponseSink):
     """Where a subscribing operation answers: beside the body it may send messages, each one whole.
 
     Only as much is written as there is room for, so that a facet asks its owner for no more than the
-    caller can take, and what waits, waits at the owner. A caller that takes nothing for long is not given
-    up for it: a subscription may stay quiet as long as it lives.
+    caller can take, and what waits, waits at the owner. A subscription may be quiet as long as it lives, and
+    a caller whose window is shut is not given up; one that takes nothing of what was sent to it is.
+
+    Over HTTP it has messages or a body, not both, and fail() after start() does not cut the connection: an
+    event ``error`` tells the caller.
 
     After the caller has gone, or the answer has ended, :meth:`write_event` does nothing, there is no room,
     and :meth:`when_room` fails; that ends a loop which waits and writes. The Deferred of the relay is
@@ -135,6 +138,12 @@ class IOwnerReply(IReplyBody):
     def header(name: str) -> str | None:
         """Return the value of header field *name* (a str, any case), or None."""
 
+    def headers() -> Sequence[tuple[str, str]]:
+        """Return every end-to-end header field: (name in small letters, value) pairs, as they came.
+
+        Bytes of a value that are no UTF-8 are surrogate escapes.
+        """
+
     def read(
         max_bytes: int,
         *,
@@ -148,6 +157,11 @@ class IOwnerReply(IReplyBody):
             against the owner as an answer that is of no use.
         :return: a Deferred that fires with the bytes; fails with NodeError ``bad_gateway`` when it is
             longer than *max_bytes* or cut short, ``owner_timeout`` when it stalls.
+        """
+
+    def streamed() -> IReplyBody:
+        """Return an :class:`IReplyBody` of this reply that sends the head at once, and each piece when it
+        comes. (relay() of the reply itself holds the first 64 KiB, so that less is whole, or an error.)
         """
 
     def checked(digest: bytes) -> IReplyBody:
@@ -178,7 +192,7 @@ class IOwnerClient(Interface):
     Bounded: at most ``owners.NAME.concurrency`` calls at a time, one more is ``owner_unavailable``.
     """
 
-    name: str = Attribute("The owner's name: index, mailbox, storage, overlay or policy.")
+    name: str = Attribute("The owner's name: one of the five, or that of a custom facet.")
 
     def call(
         method: bytes,
@@ -194,10 +208,11 @@ class IOwnerClient(Interface):
     ) -> Deferred[IOwnerReply]:
         """Make one request of the owner.
 
-        :param bytes method: ``b"GET"``, ``b"HEAD"`` or ``b"POST"``.
+        :param bytes method: ``b"GET"``, ``b"POST"`` or another; all but ``b"CONNECT"``.
         :param bytes path: from the first ``/``, already percent-quoted.
         :param query: a sequence of (str, str) pairs, quoted here; or None.
-        :param headers: a sequence of (bytes, bytes) pairs, end-to-end only; or None.
+        :param headers: a sequence of (bytes, bytes) pairs, end-to-end only; or None. Where none of them is
+            ``accept-encoding``, in small letters, the answer is asked for as it is (``identity``).
         :param body: an :class:`~twisted.web.iweb.IBodyProducer`, bytes (small ones: they leave with the
             head), or None. While a producer is being sent only stall deadlines run; the owner's timeout
             starts when it was whole.
@@ -270,6 +285,23 @@ class IStorageOwner(IObjectOwner):
 
     def put(call: Call, body: IBodyProducer | None, *, content_type: str) -> Deferred[IOwnerReply]:
         """Store *body* (None: an empty object); the answer (201) is the JSON object ``{"cid": "b3:…"}``."""
+
+
+class IUpstream(Interface):
+    """A service of the user's own as a custom facet sees it."""
+
+    def send(
+        call: Call,
+        method: bytes,
+        target: bytes,
+        fields: Sequence[tuple[bytes, bytes]],
+        body: IBodyProducer | None,
+    ) -> Deferred[IOwnerReply]:
+        """Pass a request on, and on whose behalf (*call*); return as :meth:`IOwnerClient.call` does.
+
+        :param target: path and query, quoted.
+        :param fields: names in small letters, and values: end-to-end, and none that the node says itself.
+        """
 
 
 class IMailboxOwner(Interface):

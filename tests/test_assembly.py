@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -290,6 +291,72 @@ def _concurrency(case: ReloadCase, path: str) -> None:
     case.assert_answered(case.http(asked), 503)
     waits[0].leave()
     case.assertIsNone(case.http(asked).status())
+
+
+POLICY = {"owners__policy__url": "http://10.0.0.5:5"}
+
+
+def _decision(action: str = "allow", **more: Any) -> bytes:
+    said = {"action": action, "rule": "x", "reason": "", "ttl_s": 60, **more}
+    return response(json.dumps(said).encode())
+
+
+@probe("owners.policy.url")
+def _policy_url(case: ReloadCase) -> None:
+    """Another owner is asked anew; without one, nobody is."""
+    for url, port in (("http://10.0.0.5:5", 5), ("http://10.0.0.6:6", 6)):
+        case.applied("owners.policy.url", url)
+        caller = case.http(ASKED["graph"])
+        case.assertEqual(case.destination()[1], port)
+        case.owner().send(_decision("deny"))
+        case.assert_answered(caller, 403)
+        case.assert_answered(case.http(ASKED["graph"]), 403)
+    case.assertEqual(case.node_.status.as_dict()["policy"]["known"], 1)
+    case.reload()
+    case.assertIsNone(case.http(ASKED["graph"]).status(), "nobody is asked any more")
+    case.assertEqual(case.destination(), ("127.0.0.1", 5321))
+    case.assertIsNone(case.node_.status.as_dict()["policy"])
+
+
+@probe("owners.policy.timeout")
+def _policy_timeout(case: ReloadCase) -> None:
+    for timeout, after_s in (("100ms", 0.1), ("5s", 0.25)):
+        case.reload(**POLICY, owners__policy__timeout=timeout)
+        caller = case.http(ASKED["graph"])
+        case.owner()
+        case.reactor.advance(after_s - 0.01)
+        case.assertIsNone(caller.status())
+        case.reactor.advance(0.01)
+        case.assert_answered(caller, 503)
+
+
+@probe("owners.policy.concurrency")
+def _policy_concurrency(case: ReloadCase) -> None:
+    """One more question waits for its turn."""
+    case.reload(**POLICY, owners__policy__concurrency=1)
+    case.http(ASKED["graph"])
+    end, connects = case.owner(), len(case.reactor.tcpClients)
+    case.http(ASKED["media"])
+    case.assertEqual(len(case.reactor.tcpClients), connects)
+    end.send(_decision())
+    case.assertIn(b'"facet":"media"', end.heard())
+
+
+@probe("owners.policy.fail")
+def _policy_fail(case: ReloadCase) -> None:
+    asked = {"read": ASKED["graph"], "write": post("/app/media", b"x")}
+    for fail, refused in (("open", ()), ("reads-open", ("write",)), ("closed", ("read", "write"))):
+        case.reload(**POLICY, owners__policy__fail=fail)
+        for kind, data in asked.items():
+            caller = case.http(data)
+            case.owner().send(response(b"{}", "Connection: close"))
+            if kind in refused:
+                case.assert_answered(caller, 503)
+            else:
+                case.assertIsNone(caller.status(), "it goes on")
+                caller.leave()
+            deps = case.node_.probes.readyz()[1]
+            case.assertIn("policy", deps["degraded"])
 
 
 @probe("owners.overlay.url", "owners.overlay.timeout", "owners.overlay.concurrency")
@@ -668,6 +735,61 @@ class FileTests(ReloadCase):
         Path(self.tls.ca).unlink()
         self.assertRegex(self.tls.reload().reason, "cannot read .*: no such file or directory")
         self.assertIn(b"GET /", self.tls.call().heard)
+
+
+class PolicyTests(ReloadCase):
+    """What is known of the policy's decisions across reloads, and where it shows."""
+
+    def deny(self) -> None:
+        self.reload(**POLICY)
+        caller = self.http(ASKED["graph"])
+        self.owner().send(_decision("deny"))
+        self.assert_answered(caller, 403)
+
+    def test_decisions_outlive_a_reload_that_leaves_the_owner(self) -> None:
+        self.deny()
+        self.reload(**POLICY, owners__policy__fail="open", owners__policy__timeout="1s")
+        self.assert_answered(self.http(ASKED["graph"]), 403)
+
+    def test_and_no_other(self) -> None:
+        self.deny()
+        self.reload()
+        self.reload(**POLICY)
+        self.assertIsNone(self.http(ASKED["graph"]).status(), "it is asked again")
+        self.assertEqual(self.destination(), ("10.0.0.5", 5))
+
+    def test_a_question_of_before_is_answered_to_who_waits(self) -> None:
+        self.reload(**POLICY)
+        caller = self.http(ASKED["graph"])
+        end = self.owner()
+        self.reload()
+        end.send(_decision("deny"))
+        self.assert_answered(caller, 403)
+
+    def test_where_it_shows(self) -> None:
+        self.assertEqual(self.node_.probes.readyz()[1]["deps"]["policy"], "disabled")
+        self.deny()
+        self.assertEqual(self.node_.probes.readyz()[1]["deps"]["policy"], "starting")
+        told = {"fail": "closed", "known": 1, "failing": False, "last_failure": None}
+        self.assertEqual(self.node_.status.as_dict()["policy"], told)
+        caller = self.http(ASKED["media"])
+        self.reactor.advance(0.25)
+        self.assert_answered(caller, 503)
+        self.reactor.advance(1.5)
+        policy = self.node_.status.as_dict()["policy"]
+        self.assertEqual((policy["failing"], policy["last_failure"]["ago_s"]), (True, 1.5))
+        self.assertIn("policy", self.node_.probes.readyz()[1]["degraded"])
+
+    def test_the_node_stops_while_it_is_asked(self) -> None:
+        """Nothing of the question is left."""
+        self.reload(**POLICY, drain__grace="0s", drain__deadline="100ms")
+        self.http(ASKED["graph"])
+        end = self.owner()
+        stopped = self.node_.stopService()
+        self.reactor.pump([0.05] * 30)
+        self.successResultOf(stopped)
+        self.assertTrue(end.closed)
+        self.assertEqual(self.node_._parts.policy.decider.asking, 0)  # type: ignore[union-attr]
 
 
 class AboutTests(ReloadCase):

@@ -99,7 +99,9 @@ class Attempt:
         :raises Exception: the request cannot be sent as it is; nothing was.
         """
         left_ms = b"%d" % max(1, int(left_s * 1000))
-        headers = [_IDENTITY, *request.headers, (b"x-micronode-deadline-ms", left_ms)]
+        headers = [*request.headers, (b"x-micronode-deadline-ms", left_ms)]
+        if not any(name == b"accept-encoding" for name, _ in request.headers):
+            headers.insert(0, _IDENTITY)
         sent = request.body if isinstance(request.body, bytes) else body
         exchange = self.endpoint.agent.exchange(
             request.method, request.target, headers, sent, fresh=fresh, on_written=on_written

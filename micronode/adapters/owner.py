@@ -70,6 +70,7 @@ class OwnerClient:
         self.permits = Permits(self.clock, settings.concurrency, settings.queue)
         self.budget = RetryBudget(self.clock.seconds)
         self._settings = settings
+        self._watched = True
 
     @property
     def settings(self) -> OwnerSettings:
@@ -89,8 +90,9 @@ class OwnerClient:
 
     @property
     def healthy(self) -> int:
-        """How many endpoints are well: their health checks succeed, and so do their calls."""
-        return sum(endpoint.is_well for endpoint in self._settings.endpoints)
+        """How many endpoints are well: their health checks, if any, succeed, and so do their calls."""
+        endpoints = self._settings.endpoints
+        return sum(each.is_well if self._watched else each.serves for each in endpoints)
 
     def call(
         self,
@@ -140,6 +142,13 @@ class OwnerClient:
             return "ok" if all(endpoint.is_well for endpoint in endpoints) else "degraded"
 
         return gatherResults(asked, consumeErrors=True).addBoth(state)
+
+    def watch(self, watched: bool) -> None:
+        """Tell whether there are probes; where there are none, what an earlier one has heard is forgotten."""
+        self._watched = watched
+        if not watched:
+            for endpoint in self._settings.endpoints:
+                endpoint.health = Health.UNKNOWN
 
     def close(self) -> Deferred[None]:
         """Close idle connections; see :class:`~micronode.interfaces.IOwnerClient`."""

@@ -8,6 +8,9 @@ to match, the piece before it is passed on instead: the caller never holds the w
 bodies of unknown length.) Held at any time: 64 KiB and one read. Of a body that is to be JSON that much is
 looked at, and no more: one that is longer is passed on as it comes.
 
+Where nothing is to be held, since a service may speak a line an hour, the head is sent when it is there and
+each piece as it comes.
+
 The caller's pauses reach the owner's transport; while paused no deadline runs here, since the sink has
 its own for a caller that does not read.
 """
@@ -15,7 +18,6 @@ its own for a caller that does not read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -30,7 +32,7 @@ from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
 from micronode.adapters.jsoncheck import is_json_object
-from micronode.adapters.lease import Lease, outcome_of
+from micronode.adapters.lease import Lease
 from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
@@ -128,45 +130,6 @@ class BodyReader(Protocol, ABC):
         self.fail(self._lease.stalled())
 
 
-class Collector(BodyReader):
-    """Reads a small body into memory."""
-
-    def __init__(
-        self,
-        lease: Lease,
-        max_bytes: int,
-        within_s: float | None = None,
-        check: Callable[[bytes], object] | None = None,
-    ) -> None:
-        super().__init__(lease, within_s)
-        self._max_bytes = max_bytes
-        self._check = check
-        self._pieces: list[bytes] = []
-        self.done: Deferred[bytes] = Deferred(lambda _: self.stop())
-
-    def piece(self, data: bytes) -> None:
-        if self._total > self._max_bytes:
-            self.fail(self._lease.bad_answer("answered more than was asked for"))
-        else:
-            self._pieces.append(data)
-
-    def whole(self) -> None:
-        data = b"".join(self._pieces)
-        if self._check is not None:
-            try:
-                self._check(data)
-            except NodeError as error:
-                # The connection is as good as any: what came over it was whole.
-                self._lease.end(outcome_of(error))
-                self.broken(error)
-                return
-        self._lease.end(self._lease.outcome)
-        self.done.callback(data)
-
-    def broken(self, error: NodeError) -> None:
-        self.done.errback(error)
-
-
 @attrs.frozen
 class Check:
     """What a body must be: its BLAKE3 *digest*, and the counter of those that are not."""
@@ -180,6 +143,7 @@ class Check:
 class Relay(BodyReader):
     """Passes a body on to an :class:`~micronode.interfaces.IResponseSink`.
 
+    :param hold: whether the first 64 KiB wait, as they always do where there is a *check*.
     :param is_json: a body that is held whole must be a JSON object.
     :ivar done: fires (None) when the sink has finished; fails with NodeError when the owner failed, and
         then the sink is the caller's to fail. Cancelling it aborts the owner's connection.
@@ -192,12 +156,14 @@ class Relay(BodyReader):
         sink: IResponseSink,
         check: Check | None,
         *,
+        hold: bool = True,
         is_json: bool = False,
     ) -> None:
         super().__init__(lease)
         self._head = head
         self._sink = sink
         self._check = check
+        self._hold_bytes = HOLD_BYTES if hold or check is not None else -1
         self._is_json = is_json
         self._hasher = blake3() if check is not None else None
         self._held: list[bytes] = []
@@ -207,18 +173,28 @@ class Relay(BodyReader):
 
     # The body
 
+    def read_from(self, response: OwnerResponse) -> None:
+        super().read_from(response)
+        # What was there by now has been sent in one with the head.
+        if self._hold_bytes < 0 and not self._streaming and not self._over:
+            self._begin()
+
     def piece(self, data: bytes) -> None:
         length = self._head.length
         if self._hasher is not None:
             self._hasher.update(data)
         self._held.append(data)
         if not self._streaming:
-            if self._total <= HOLD_BYTES and (length is None or length <= HOLD_BYTES):
+            most = self._hold_bytes
+            if self._total <= most and (length is None or length <= most):
                 return
-            self._streaming = True
-            self._sink.start(self._head)
-            self._sink.registerProducer(self, True)
+            self._begin()
         self._pass_on(keep=0 if self._hasher is None else 1)
+
+    def _begin(self) -> None:
+        self._streaming = True
+        self._sink.start(self._head)
+        self._sink.registerProducer(self, True)
 
     def whole(self) -> None:
         error = self._verdict()

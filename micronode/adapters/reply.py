@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
+from micronode.adapters.collector import Collector
 from micronode.adapters.lease import Lease
-from micronode.adapters.relay import Check, Collector, Relay
+from micronode.adapters.relay import Check, Relay
 from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.interfaces import IOwnerReply, IReplyBody, IResponseSink
@@ -58,6 +59,13 @@ class OwnerReply:
             return None
         return value.decode("ascii")
 
+    def headers(self) -> list[tuple[str, str]]:
+        """Return every end-to-end field; see :class:`~micronode.interfaces.IOwnerReply`."""
+        return [
+            (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
+            for name, value in self._response.fields
+        ]
+
     def read(
         self,
         max_bytes: int,
@@ -74,30 +82,41 @@ class OwnerReply:
 
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
         """Pass the body on unchecked; see :class:`~micronode.interfaces.IReplyBody`."""
-        return self.relay_checked(head, sink, None)
+        return self.relay_as(head, sink)
 
-    def relay_checked(
-        self, head: ResponseHead, sink: IResponseSink, digest: bytes | None, *, is_json: bool = False
+    def relay_as(
+        self,
+        head: ResponseHead,
+        sink: IResponseSink,
+        *,
+        digest: bytes | None = None,
+        hold: bool = True,
+        is_json: bool = False,
     ) -> Deferred[None]:
         """Pass the body on, of which *digest* must be the BLAKE3 digest unless it is None.
 
+        :param hold: whether its beginning may wait, see :mod:`micronode.adapters.relay`.
         :param is_json: see :meth:`as_json`.
         """
         if self._empty:
             sink.start(head)
             return sink.finish()
         check = None if digest is None else Check(digest, self._mismatches)
-        relay = Relay(self._take(), head, sink, check, is_json=is_json)
+        relay = Relay(self._take(), head, sink, check, hold=hold, is_json=is_json)
         relay.read_from(self._response)
         return relay.done
 
     def checked(self, digest: bytes) -> IReplyBody:
         """Return this reply's body as one that must match *digest* (BLAKE3, 32 bytes)."""
-        return _CheckedBody(self, digest)
+        return _Body(self, digest=digest)
+
+    def streamed(self) -> IReplyBody:
+        """Return this reply's body as one of which nothing is held back."""
+        return _Body(self, hold=False)
 
     def as_json(self) -> IReplyBody:
         """Return this reply's body as one that must be a JSON object; see IOwnerReply."""
-        return _JSONBody(self)
+        return _Body(self, is_json=True)
 
     def abort(self) -> None:
         """Throw the body away and close its connection. Idempotent, and harmless once it was read."""
@@ -128,31 +147,17 @@ def _checked(data: bytes, check: Callable[[bytes], object] | None) -> bytes:
 
 @implementer(IReplyBody)
 @attrs.frozen
-class _CheckedBody:
-    """The body of a reply that must match a digest."""
+class _Body:
+    """The body of a reply, relayed in one certain way."""
 
     _reply: OwnerReply
-    _digest: bytes
+    _digest: bytes | None = attrs.field(default=None, kw_only=True)
+    _hold: bool = attrs.field(default=True, kw_only=True)
+    _is_json: bool = attrs.field(default=False, kw_only=True)
 
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
         """See :class:`~micronode.interfaces.IReplyBody`."""
-        return self._reply.relay_checked(head, sink, self._digest)
-
-    def abort(self) -> None:
-        """See :class:`~micronode.interfaces.IReplyBody`."""
-        self._reply.abort()
-
-
-@implementer(IReplyBody)
-@attrs.frozen
-class _JSONBody:
-    """The body of a reply that must be a JSON object."""
-
-    _reply: OwnerReply
-
-    def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
-        """See :class:`~micronode.interfaces.IReplyBody`."""
-        return self._reply.relay_checked(head, sink, None, is_json=True)
+        return self._reply.relay_as(head, sink, digest=self._digest, hold=self._hold, is_json=self._is_json)
 
     def abort(self) -> None:
         """See :class:`~micronode.interfaces.IReplyBody`."""

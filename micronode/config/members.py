@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from micronode.config.fields import OTHERS, choice, duration, file, integer, key, not_built
+from micronode.config.fields import OTHERS, choice, duration, file, integer, key, not_built, size
 from micronode.config.kinds import Kind, Route
 
 OWNER_NAMES: Final = ("index", "mailbox", "storage", "overlay", "policy")
@@ -20,7 +20,7 @@ BUILT_FACETS: Final = ("graph", "search", "feed", "media")
 OWN: Final = "NAME"
 
 _OWNERS: Final = frozenset(BUILT_OWNERS)
-_FACETS: Final = frozenset(BUILT_FACETS)
+_FACETS: Final = frozenset((*BUILT_FACETS, OWN))
 
 
 @attrs.frozen(kw_only=True)
@@ -89,19 +89,40 @@ class Facet:
 class OwnFacet(Facet):
     """A facet that the user's configuration makes: ``[facets.NAME]`` with a ``kind``."""
 
-    kind: str = not_built(
-        key,
+    kind: str = key(
         Kind.CHOICE,
-        "What it does: pass calls on to its upstream, or answer with what was sent.",
+        "What it does: pass calls on to its upstream, or answer with what was sent (for development).",
         {OWN: "proxy"},
         choices=("proxy", "echo"),
-        # Whatever it is, it is not there yet.
-        inert=("",),
     )
-    upstream: str = not_built(key, Kind.UPSTREAM, "Where the calls of a proxy go.", "", optional=True)
-    routes: tuple[Route, ...] = not_built(
-        key, Kind.ROUTES, "Which calls it takes, and whether they read or write.", (), optional=True
+    upstream: str = key(
+        Kind.UPSTREAM, "Where the calls of a proxy go; it has no path of its own.", "", optional=True
     )
-    health: str = not_built(
-        key, Kind.WEB_PATH, "Path at which its upstream is asked for its health.", "", optional=True
+    routes: tuple[Route, ...] = key(
+        Kind.ROUTES,
+        "Which calls it takes, and whether they read or write; the first that fits counts."
+        " {name} is one segment, a last {rest} everything.",
+        (),
+        optional=True,
+    )
+    health: str = key(
+        Kind.WEB_PATH,
+        "Path at which its upstream is asked for its health; empty: it is not asked.",
+        "",
+        optional=True,
+    )
+    ca: str = file(
+        "PEM file of the authorities that its upstream's certificate may be from; the system's where empty."
+    )
+    certificate: str = file("PEM file of the certificate that its upstream is shown, and its chain.")
+    private_key: str = file("PEM file of that certificate's key; not readable by everybody, nor encrypted.")
+    pass_headers: tuple[str, ...] = key(
+        Kind.WORDS,
+        "Fields of a caller that its upstream gets although they are secrets.",
+        (),
+        choices=("authorization", "cookie"),
+        optional=True,
+    )
+    max_body: int = size(
+        "Longest request body; over HTTP at most 1 MiB.", 1024**2, minimum=0, maximum=1024**3
     )

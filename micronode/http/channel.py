@@ -111,6 +111,7 @@ class HttpChannel(Protocol):
             self._settle()
             if self._request is not None and self._request.ask is not None:
                 self._request.ask()
+                self._intake.look_soon()
 
     def writeConnectionLost(self) -> None:
         """Do nothing: our side is shut down because we asked for it."""

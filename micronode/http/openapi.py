@@ -2,13 +2,14 @@
 
 Generated from the very rows that the routes are made of, so that it cannot tell of another node than the
 one it comes from. OpenAPI 3.1 has no word for a stream of events: that of a subscription is a text, and
-``x-micronode-message`` tells of the messages in it. While nobody checks capabilities no answer is 401 or 403,
+``x-micronode-message`` tells of the messages in it. While nobody checks capabilities no answer is 401,
 and none is written down.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from micronode.calls.answers import Answer
 from micronode.calls.operations import Access, BodyRule, Operation
 from micronode.errors import ErrorCode, http_status
 from micronode.http.eventtext import EVENT_STREAM
+from micronode.http.openapi_mounts import mounted_operation
 from micronode.http.parameters import arguments_body, bytes_body, parameter
 from micronode.http.response import JSON
 from micronode.oap.wire.errors import MAX_MESSAGE
@@ -29,6 +31,7 @@ _ANY: Final = (ErrorCode.BAD_REQUEST, ErrorCode.TIMEOUT, ErrorCode.BODY_TOO_LARG
 #: What a call of any operation may be told beside that.
 _CALL: Final = (
     ErrorCode.CAP_TOO_LARGE,
+    ErrorCode.FORBIDDEN,
     ErrorCode.BUSY,
     ErrorCode.INTERNAL,
     ErrorCode.BAD_GATEWAY,
@@ -40,6 +43,7 @@ _CALL: Final = (
 _BODY: Final = (ErrorCode.UNSUPPORTED_ENCODING, ErrorCode.BAD_COMPRESSION, ErrorCode.DECOMPRESS_CAP)
 _TEXTS: Final = {
     400: "The request, or one of its arguments, is malformed.",
+    403: "The policy forbids it; the message names its rule.",
     404: "There is no such thing.",
     408: "The request was not whole in time.",
     409: "It conflicts with what is there.",
@@ -117,8 +121,16 @@ def make_openapi(operations: Iterable[Operation], pages: Iterable[Page]) -> dict
     templates: dict[str, str] = {}
     statuses: dict[int, set[ErrorCode]] = {}
     facets: dict[str, None] = {}
+    passed: Counter[str] = Counter()
     for operation in operations:
         facets[operation.facet] = None
+        if operation.mount is not None:
+            # All of a facet's have one name.
+            passed[operation.facet] += 1
+            template = templates.setdefault(_SEGMENT.sub("{}", operation.path), operation.path)
+            told = mounted_operation(operation, template, f"{operation.name}.{passed[operation.facet]}")
+            paths.setdefault(template, {}).setdefault(operation.method.lower(), told)
+            continue
         # Two paths that differ in the names of their arguments are one path to OpenAPI.
         template = templates.setdefault(_SEGMENT.sub("{}", operation.path), operation.path)
         names = dict(zip(_SEGMENT.findall(operation.path), _SEGMENT.findall(template), strict=True))

@@ -44,6 +44,8 @@ class Request:
     route: Route | None = None
     #: Path arguments, decoded.
     segments: dict[str, str] = attrs.field(factory=dict)
+    #: Path and query as they came, less the path of a route that stands for all below it.
+    below: str = ""
     #: Query parameters, decoded.
     query: dict[str, list[str]] = attrs.field(factory=dict)
     #: What the route made of the head before the body came.

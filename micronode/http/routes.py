@@ -23,12 +23,13 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import BodyRule, Operation, OperationTable
 from micronode.errors import ErrorCode, NodeError
+from micronode.http.below import Below
 from micronode.http.encoding import find_inflate
 from micronode.http.events import EventSink
 from micronode.http.framing import body_too_large
 from micronode.http.limits import MAX_HTTP_BODY_BYTES
 from micronode.http.request import Request, call_fields
-from micronode.http.url import decode_segment, parse_query
+from micronode.http.url import decode_segment, parse_query, refuse_tokens
 from micronode.oap.wire.heads import HeadError, parse_object
 from micronode.oap.wire.limits import DECOMPRESS_RATIO, MAX_HEAD_BYTES
 
@@ -80,6 +81,11 @@ class Route:
     subscribes: bool = False
     #: Whether the path is its alone: by another method nothing else is reached, say a path with arguments.
     reserved: bool = False
+    #: Set where it stands for all that begins with its path and a ``/``: returns the route of a method and of
+    #: the raw path and query from there on. Raises NodeError.
+    below: Callable[[str, str], Route] | None = None
+    #: Whether query and body are passed on as they come: neither is decoded.
+    opaque: bool = False
 
 
 class Routes:
@@ -92,6 +98,7 @@ class Routes:
         from klein import Klein
 
         self.app = Klein()
+        self.app.url_map.converters["below"] = Below
         self._by_name: dict[str, Route] = {}
         self._decompress_ratio = decompress_ratio
         # Redirects and forgiving slashes are two spellings of one thing: a policy sees only one.
@@ -112,11 +119,12 @@ class Routes:
         def endpoint(request: Request) -> Deferred[None] | None:
             return route.handler(request)
 
-        rule = _ARGUMENT.sub(r"<\1>", route.path)
+        rule = _ARGUMENT.sub(r"<\1>", route.path) + ("" if route.below is None else "/<below:below>")
         self.app.route(rule, endpoint=route.name, methods=sorted(route.methods))(endpoint)
         # werkzeug lets HEAD in wherever GET is; here the table alone says so.
         for each in self.app.url_map.iter_rules(route.name):
-            each.methods = None if route.reserved else set(route.methods)
+            any_method = route.reserved or route.below is not None
+            each.methods = None if any_method else set(route.methods)
 
     def admit(self, request: Request) -> None:
         """Find the route of *request* and let it judge the head; nothing has run by then.
@@ -126,13 +134,22 @@ class Routes:
         """
         head = request.head
         route, raw = self._match(head.method, head.path)
+        if route.below is not None:
+            # Where it finds none the facet is known all the same.
+            request.route = route
+            request.below = head.target[len(route.path) :]
+            route, raw = route.below(head.method, request.below), {}
         request.route = route
         request.segments = {name: decode_segment(value) for name, value in raw.items()}
-        request.query = parse_query(head.query)
+        if route.opaque:
+            refuse_tokens(head.query)
+        else:
+            request.query = parse_query(head.query)
         if head.has_body:
             if route.max_body_bytes is None:
                 raise NodeError(ErrorCode.BODY_TOO_LARGE, "this operation takes no body")
-            request.inflate = find_inflate(head.fields.get("content-encoding", "identity"))
+            if not route.opaque:
+                request.inflate = find_inflate(head.fields.get("content-encoding", "identity"))
             # A compressed body may be the longer one, by its own header.
             most = route.max_body_bytes if request.inflate is None else MAX_HTTP_BODY_BYTES
             if head.body_length is not None and head.body_length > most:
@@ -151,7 +168,7 @@ class Routes:
         except HTTPException:
             raise _not_found() from None
         route = self._by_name[str(endpoint)]
-        if method not in route.methods:
+        if method not in route.methods and route.below is None:
             # werkzeug upper-cases methods; HTTP's are case-sensitive (RFC 9110 section 9.1).
             raise _method_not_allowed(route.methods)
         return route, dict(raw)
@@ -281,7 +298,7 @@ def operation_routes(
     about: Sequence[Route] = (),
     decompress_ratio: int = DECOMPRESS_RATIO,
 ) -> Routes:
-    """Return the application plane's routes, generated from a table of operations.
+    """Return the application plane's routes, generated from a table of operations but those with a mount.
 
     :param table: the dispatcher's own where None.
     :param about: routes beside them; an operation at the path of one is refused.
@@ -295,5 +312,5 @@ def operation_routes(
             raise ValueError(
                 f"operation {operation.name}: {operation.path} is the node's own, choose another"
             )
-    routes = (operation_route(operation, dispatch) for operation in operations)
+    routes = (operation_route(operation, dispatch) for operation in operations if operation.mount is None)
     return Routes((*about, *routes), decompress_ratio=decompress_ratio)

@@ -18,6 +18,7 @@ from micronode.calls.operations import OperationTable
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
+from micronode.http.mounts import mount_routes
 from micronode.http.request import Request
 from micronode.http.response import DateField
 from micronode.http.routes import Dispatch, Route, Routes, operation_routes
@@ -210,6 +211,11 @@ def app_settings(
     :raises ValueError: two operations would be one route.
     """
     return SiteSettings(
-        routes=operation_routes(dispatcher, table, about=about, decompress_ratio=decompress_ratio),
+        routes=operation_routes(
+            dispatcher,
+            table,
+            about=(*about, *mount_routes(table, dispatcher)),
+            decompress_ratio=decompress_ratio,
+        ),
         deadlines=Deadlines.of(timeouts, idle_s),
     )

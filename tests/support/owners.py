@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -46,10 +46,25 @@ class StubReply:
         """See IOwnerReply."""
         return self._fields.get(name.lower())
 
-    def read(self, max_bytes: int) -> Deferred[bytes]:
+    def headers(self) -> list[tuple[str, str]]:
+        """See IOwnerReply."""
+        return list(self._fields.items())
+
+    def read(
+        self,
+        max_bytes: int,
+        *,
+        within_s: float | None = None,
+        check: Callable[[bytes], object] | None = None,
+    ) -> Deferred[bytes]:
         """See IOwnerReply."""
         if len(self.body) > max_bytes:
             return fail(NodeError(ErrorCode.BAD_GATEWAY, "too long"))
+        if check is not None:
+            try:
+                check(self.body)
+            except NodeError as error:
+                return fail(error)
         return succeed(self.body)
 
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
@@ -58,6 +73,10 @@ class StubReply:
         if self.body:
             sink.write(self.body)
         return sink.finish()
+
+    def streamed(self) -> IReplyBody:
+        """See IOwnerReply."""
+        return self
 
     def checked(self, digest: bytes) -> IReplyBody:
         """See IOwnerReply."""
@@ -115,7 +134,7 @@ class StubOwnerClient:
         *,
         query: Sequence[tuple[str, str]] | None = None,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
-        body: IBodyProducer | None = None,
+        body: IBodyProducer | bytes | None = None,
         idempotent: bool | None = None,
         deadline_s: float | None = None,
         caller_s: float | None = None,
