@@ -18,7 +18,7 @@ from OpenSSL import SSL, crypto
 from twisted.internet.ssl import Certificate as TrustedCertificate
 from twisted.internet.ssl import CertificateOptions, platformTrust, trustRootFromCertificates
 
-from micronode.config.problems import ConfigError, Problem, RefusedError, shorten
+from micronode.config.problems import ConfigError, Problem, RefusedError, printable
 from micronode.config.schema import BUILT_OWNERS, OWNER_NAMES, Config, OwnFacet
 from micronode.config.url import OwnerUrl
 from micronode.security.pem import read_certificates, read_key, read_pem
@@ -166,9 +166,9 @@ def _unusable(paths: Mapping[str, str], place: Callable[[str], str]) -> Problem:
     """Return the problem of files that can each be read, and of which OpenSSL makes no context."""
     if "private_key" not in paths:
         name = next(iter(paths))
-        what = f"{shorten(paths[name])} holds a certificate that TLS cannot use"
+        what = f"{printable(paths[name])} holds a certificate that TLS cannot use"
         return Problem(place(name), what, "leave it out of the file")
-    key, certificate = shorten(paths["private_key"]), shorten(paths["certificate"])
+    key, certificate = printable(paths["private_key"]), printable(paths["certificate"])
     return Problem(
         place("private_key"),
         f"{key} is not the key of the first certificate in {certificate}",
