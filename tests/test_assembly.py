@@ -696,47 +696,6 @@ class ReloadTests(ReloadCase):
         self.assertEqual(asked, {("10.0.0.9", 7), ("127.0.0.1", 5323)})
 
 
-class FileTests(ReloadCase):
-    """What is in files that the configuration names may change while their names stay."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.tls = TlsCase(self, "owners.index.ca")
-        self.tls.reload()
-
-    def test_a_file_that_says_something_else(self) -> None:
-        before = self.tls.call()
-        self.assertIn(b"GET /", before.heard)
-        other = make_authority("other")
-        other.save(self.tls.folder, "ca")
-        self.tls.changed(self.tls.reload())
-        self.assertIn(b"GET /", self.tls.call(other).heard)
-        self.assertEqual(self.tls.call().heard, b"")
-
-    def test_one_that_says_the_same(self) -> None:
-        self.tls.authority.save(self.tls.folder, "ca")
-        end = self.tls.call()
-        end.send(response(b"{}"))
-        made = len(self.reactor.tcpClients)
-        self.assertEqual(self.tls.reload().outcome, "unchanged")
-        self.http(ASKED["search"])
-        self.assertEqual(end.pump().count(b"GET /search"), 2)
-        self.assertEqual(len(self.reactor.tcpClients), made)
-
-    def test_one_that_is_of_no_use(self) -> None:
-        """What was read before stays."""
-        for data in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\0" * 5):
-            Path(self.tls.ca).write_bytes(data)
-            outcome = self.tls.reload()
-            self.assertEqual((outcome.outcome, outcome.changes), ("refused", ()))
-            self.assertRegex(
-                outcome.reason, "^flag --set owners__index__ca: .* is no PEM file of certificates"
-            )
-        Path(self.tls.ca).unlink()
-        self.assertRegex(self.tls.reload().reason, "cannot read .*: no such file or directory")
-        self.assertIn(b"GET /", self.tls.call().heard)
-
-
 class PolicyTests(ReloadCase):
     """What is known of the policy's decisions across reloads, and where it shows."""
 
@@ -790,6 +749,47 @@ class PolicyTests(ReloadCase):
         self.successResultOf(stopped)
         self.assertTrue(end.closed)
         self.assertEqual(self.node_._parts.policy.decider.asking, 0)  # type: ignore[union-attr]
+
+
+class FileTests(ReloadCase):
+    """What is in files that the configuration names may change while their names stay."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tls = TlsCase(self, "owners.index.ca")
+        self.tls.reload()
+
+    def test_a_file_that_says_something_else(self) -> None:
+        before = self.tls.call()
+        self.assertIn(b"GET /", before.heard)
+        other = make_authority("other")
+        other.save(self.tls.folder, "ca")
+        self.tls.changed(self.tls.reload())
+        self.assertIn(b"GET /", self.tls.call(other).heard)
+        self.assertEqual(self.tls.call().heard, b"")
+
+    def test_one_that_says_the_same(self) -> None:
+        self.tls.authority.save(self.tls.folder, "ca")
+        end = self.tls.call()
+        end.send(response(b"{}"))
+        made = len(self.reactor.tcpClients)
+        self.assertEqual(self.tls.reload().outcome, "unchanged")
+        self.http(ASKED["search"])
+        self.assertEqual(end.pump().count(b"GET /search"), 2)
+        self.assertEqual(len(self.reactor.tcpClients), made)
+
+    def test_one_that_is_of_no_use(self) -> None:
+        """What was read before stays."""
+        for data in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\0" * 5):
+            Path(self.tls.ca).write_bytes(data)
+            outcome = self.tls.reload()
+            self.assertEqual((outcome.outcome, outcome.changes), ("refused", ()))
+            self.assertRegex(
+                outcome.reason, "^flag --set owners__index__ca: .* is no PEM file of certificates"
+            )
+        Path(self.tls.ca).unlink()
+        self.assertRegex(self.tls.reload().reason, "cannot read .*: no such file or directory")
+        self.assertIn(b"GET /", self.tls.call().heard)
 
 
 class AboutTests(ReloadCase):

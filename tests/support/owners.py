@@ -219,6 +219,8 @@ class BadProtocol(Protocol):
 
     factory: BadOwner
     _request = b""
+    #: Of the latest request.
+    path = b""
 
     def connectionMade(self) -> None:
         self.factory.open.add(self)
@@ -228,6 +230,7 @@ class BadProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._request += data
         if b"\r\n\r\n" in self._request:
+            self.path = self._request.split(b" ", 2)[1]
             self._request = b""
             self.factory.answer(self)
 
