@@ -16,7 +16,10 @@ from twisted.application.service import MultiService
 from twisted.logger import Logger
 
 from micronode.adapters.index import IndexClient
+from micronode.adapters.mailbox import MailboxClient
+from micronode.adapters.overlay import OverlayClient
 from micronode.adapters.owner import OwnerClient
+from micronode.adapters.policy import make_policy
 from micronode.adapters.registry import Owners
 from micronode.adapters.registry import Prepared as PreparedOwners
 from micronode.adapters.storage import StorageClient
@@ -24,11 +27,16 @@ from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
-from micronode.config.schema import BUILT_OWNERS, Config
+from micronode.config.schema import BUILT_OWNERS, Config, OwnFacet
+from micronode.custom import make_custom, own_facets, upstreams
+from micronode.facets.feed import FeedFacet
 from micronode.facets.graph import GraphFacet
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.facets.media import MediaFacet
+from micronode.facets.objects import Overlay
+from micronode.facets.polls import Polls
 from micronode.facets.search import SearchFacet
+from micronode.facets.subscription import Deliveries
 from micronode.http.about import ABOUT_ROUTES, about_routes
 from micronode.http.admin import ADMIN_ROUTES, make_admin_site
 from micronode.http.control import Control
@@ -41,6 +49,7 @@ from micronode.observability.heartbeat import Heartbeat
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
+from micronode.security.policy import Policy
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
@@ -60,6 +69,7 @@ class PreparedParts:
     """The snapshots of every part."""
 
     owners: PreparedOwners
+    policy: Policy | None
     serving: Serving
     http: SiteSettings
     facets: tuple[str, ...]
@@ -74,6 +84,7 @@ class Assembly(MultiService):
     :param control: how the node is looked at and steered from its admin plane.
     :ivar config: the configuration in force.
     :ivar facets: the names of the facets that are served.
+    :ivar policy: what judges calls, or None.
     """
 
     def __init__(
@@ -89,8 +100,10 @@ class Assembly(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
         self.facets: tuple[str, ...] = ()
+        self.policy: Policy | None = None
         self._build = build_version()
         self._hosted = hosted
+        self._reactor = reactor
         self._listening = listening
         self.metrics = self._make_metrics()
         self.bus = EventBus(lagged=self.metrics.bus_lagged.inc)
@@ -100,6 +113,9 @@ class Assembly(MultiService):
         self.owners.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.dispatcher = Dispatcher(
             OperationTable(()), gates={}, timeouts={}, clock=reactor, metrics=self.metrics
+        )
+        self._deliveries = Deliveries(
+            reactor, Polls(reactor, gate=lambda: self.dispatcher.serving.bounds["feed"].gate)
         )
         self.probes = Probes(
             state=lambda: state().value,
@@ -149,18 +165,25 @@ class Assembly(MultiService):
 
     def _prepare(self, config: Config) -> PreparedParts:
         present = {name: config.owners[name] for name in BUILT_OWNERS if config.owners[name].url}
-        owners = self.owners.prepare(present, config.timeouts)
+        own = own_facets(config, self._hosted)
+        owners = self.owners.prepare(
+            present | upstreams(own),
+            config.timeouts,
+            health={name: facet.health for name, facet in own.items()},
+        )
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
         served = {
             name: Served(
-                FacetSettings(limit=facet.limit, timeout=facet.timeout),
+                FacetSettings(limit=facet.limit, timeout=facet.timeout, subscriptions=facet.subscriptions),
                 self._make_facet(name, config, owners.clients).operations(),
             )
             for name, facet in enabled.items()
         } | dict(self._hosted)
-        serving = Serving.of(served, self.dispatcher.serving)
+        policy = make_policy(config.owners["policy"], owners.clients, self._reactor, self.policy)
+        serving = Serving.of(served, self.dispatcher.serving, policy)
         return PreparedParts(
             owners=owners,
+            policy=policy,
             serving=serving,
             http=app_settings(
                 self.dispatcher,
@@ -176,7 +199,9 @@ class Assembly(MultiService):
     def _commit(self, parts: PreparedParts) -> None:
         config = self.config
         follow_owners = self.owners.commit(parts.owners)
+        self.policy = parts.policy
         self.dispatcher.serve(parts.serving)
+        self._deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
         self.http.settings = parts.http
         self.admin.settings = attrs.evolve(
             self.admin.settings, deadlines=Deadlines.of(config.timeouts, config.http.idle)
@@ -184,7 +209,7 @@ class Assembly(MultiService):
         self.oap.bound(config.limits, config.timeouts)
         self.facets = parts.facets
         # All is in force. What comes now follows from it, and nothing of it may keep the rest from it.
-        for follow in (self._show, follow_owners, self._watch):
+        for follow in (self._show, follow_owners, self._watch, self.dispatcher.end_withdrawn):
             try:
                 follow()
             except Exception:
@@ -201,18 +226,35 @@ class Assembly(MultiService):
             [
                 Check("config", lambda: "ok"),
                 Check("listeners", lambda: "ok" if self._listening() else "closed"),
-                *(IReadinessCheck(health) for health in self.owners.health.values()),
+                *(self._watch_owner(name, health) for name, health in self.owners.health.items()),
             ]
         )
 
+    def _watch_owner(self, name: str, health: IReadinessCheck) -> IReadinessCheck:
+        policy = self.policy
+        if name != "policy" or policy is None:
+            return IReadinessCheck(health)
+        return Check(name, lambda: policy.state(health.state()))
+
     def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
-        deadline_s = config.facets[name].timeout
+        facet = config.facets[name]
+        deadline_s = facet.timeout
+        if isinstance(facet, OwnFacet):
+            return make_custom(name, facet, owners.get(name))
         if name == "search":
             return SearchFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         if name == "graph":
             return GraphFacet(IndexClient(owners["index"], deadline_s=deadline_s))
+        if name == "feed":
+            mailbox = MailboxClient(owners["mailbox"], deadline_s=deadline_s)
+            return FeedFacet(mailbox, self._deliveries, timeout_s=deadline_s)
+        overlay = None
+        if "overlay" in owners:
+            peers = OverlayClient(owners["overlay"], deadline_s=deadline_s)
+            overlay = Overlay(owner=peers, timeout_s=deadline_s, seconds=self._reactor.seconds)
         return MediaFacet(
             StorageClient(owners["storage"], deadline_s=deadline_s),
+            overlay=overlay,
             max_object=config.limits.max_object,
             mismatches=self.metrics.integrity_failures("put"),
         )

@@ -6,7 +6,7 @@ implementation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from micronode.calls.call import Call, ResponseHead
     from micronode.calls.operations import Operation
     from micronode.errors import NodeError
+    from micronode.security.decisions import Decision
 
 
 class IResponseSink(Interface):
@@ -76,8 +77,11 @@ class IEventSink(IResponseSink):
     """Where a subscribing operation answers: beside the body it may send messages, each one whole.
 
     Only as much is written as there is room for, so that a facet asks its owner for no more than the
-    caller can take, and what waits, waits at the owner. A caller that takes nothing for long is not given
-    up for it: a subscription may stay quiet as long as it lives.
+    caller can take, and what waits, waits at the owner. A subscription may be quiet as long as it lives, and
+    a caller whose window is shut is not given up; one that takes nothing of what was sent to it is.
+
+    Over HTTP it has messages or a body, not both, and fail() after start() does not cut the connection: an
+    event ``error`` tells the caller.
 
     After the caller has gone, or the answer has ended, :meth:`write_event` does nothing, there is no room,
     and :meth:`when_room` fails; that ends a loop which waits and writes. The Deferred of the relay is
@@ -134,11 +138,30 @@ class IOwnerReply(IReplyBody):
     def header(name: str) -> str | None:
         """Return the value of header field *name* (a str, any case), or None."""
 
-    def read(max_bytes: int) -> Deferred[bytes]:
+    def headers() -> Sequence[tuple[str, str]]:
+        """Return every end-to-end header field: (name in small letters, value) pairs, as they came.
+
+        Bytes of a value that are no UTF-8 are surrogate escapes.
+        """
+
+    def read(
+        max_bytes: int,
+        *,
+        within_s: float | None = None,
+        check: Callable[[bytes], object] | None = None,
+    ) -> Deferred[bytes]:
         """Collect a small body.
 
+        :param within_s: seconds from now in which it must be whole; None: as long as it does not stall.
+        :param check: called with the bytes; the NodeError that it raises is how this fails, and is held
+            against the owner as an answer that is of no use.
         :return: a Deferred that fires with the bytes; fails with NodeError ``bad_gateway`` when it is
             longer than *max_bytes* or cut short, ``owner_timeout`` when it stalls.
+        """
+
+    def streamed() -> IReplyBody:
+        """Return an :class:`IReplyBody` of this reply that sends the head at once, and each piece when it
+        comes. (relay() of the reply itself holds the first 64 KiB, so that less is whole, or an error.)
         """
 
     def checked(digest: bytes) -> IReplyBody:
@@ -148,6 +171,13 @@ class IOwnerReply(IReplyBody):
         is held back until the digest matches. A mismatch is ``integrity_failed``.
 
         :param bytes digest: the BLAKE3 digest of the whole body, 32 bytes.
+        """
+
+    def as_json() -> IReplyBody:
+        """Return an :class:`IReplyBody` of this reply that must be a JSON object.
+
+        Up to 64 KiB the whole body is looked at before the head is sent, and what is none is
+        ``bad_gateway``; a longer one is passed on as it is.
         """
 
     def discard() -> None:
@@ -162,7 +192,7 @@ class IOwnerClient(Interface):
     Bounded: at most ``owners.NAME.concurrency`` calls at a time, one more is ``owner_unavailable``.
     """
 
-    name: str = Attribute("The owner's name: index, mailbox, storage, overlay or policy.")
+    name: str = Attribute("The owner's name: one of the five, or that of a custom facet.")
 
     def call(
         method: bytes,
@@ -170,25 +200,30 @@ class IOwnerClient(Interface):
         *,
         query: Sequence[tuple[str, str]] | None = None,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
-        body: IBodyProducer | None = None,
+        body: IBodyProducer | bytes | None = None,
         idempotent: bool | None = None,
         deadline_s: float | None = None,
         caller_s: float | None = None,
+        wait_s: float = 0.0,
     ) -> Deferred[IOwnerReply]:
         """Make one request of the owner.
 
-        :param bytes method: ``b"GET"``, ``b"HEAD"`` or ``b"POST"``.
+        :param bytes method: ``b"GET"``, ``b"POST"`` or another; all but ``b"CONNECT"``.
         :param bytes path: from the first ``/``, already percent-quoted.
         :param query: a sequence of (str, str) pairs, quoted here; or None.
-        :param headers: a sequence of (bytes, bytes) pairs, end-to-end only; or None.
-        :param body: an :class:`~twisted.web.iweb.IBodyProducer` or None. While it is being sent only
-            stall deadlines run; the owner's timeout starts when it was whole.
+        :param headers: a sequence of (bytes, bytes) pairs, end-to-end only; or None. Where none of them is
+            ``accept-encoding``, in small letters, the answer is asked for as it is (``identity``).
+        :param body: an :class:`~twisted.web.iweb.IBodyProducer`, bytes (small ones: they leave with the
+            head), or None. While a producer is being sent only stall deadlines run; the owner's timeout
+            starts when it was whole.
         :param idempotent: whether the owner may get it a second time where the first came to nothing; None:
-            GET and HEAD may. A request with a body is never sent again.
+            GET and HEAD may. A request whose body is a producer is never sent again.
         :param deadline_s: seconds this call may take up to the response head, further tries included; None:
             ``owners.NAME.timeout``, which bounds each try.
         :param caller_s: seconds that the caller gives it, which only shortens that. Where they are over,
             nothing is held against the owner.
+        :param wait_s: seconds that the owner was asked to let pass if need be before it answers. Each try has
+            so many more, as far as *deadline_s* goes, and how long it takes is no measure of the owner.
         :return: a Deferred that fires with an :class:`IOwnerReply` whatever its status, when the
             response head is there. It fails with NodeError: ``owner_unavailable``, ``owner_timeout``,
             ``bad_gateway``, or the one that *body* failed with. Cancelling it aborts the connection to
@@ -227,8 +262,8 @@ class IIndexOwner(Interface):
         """Ask for the nodes at most *hops* edges from *node*; at most *max_neighbors* of them."""
 
 
-class IStorageOwner(Interface):
-    """The storage owner as the media facet sees it. *call* and the Deferreds are as IIndexOwner says.
+class IObjectOwner(Interface):
+    """An owner that has objects, as the media facet sees it. *call*, the Deferreds: as IIndexOwner says.
 
     The header values given are visible ASCII.
     """
@@ -238,14 +273,91 @@ class IStorageOwner(Interface):
     ) -> Deferred[IOwnerReply]:
         """Ask for the object *cid*, or one *byte_range* of it (status 206, or 416).
 
-        Where the entity tag in *if_none_match* is the object's: status 304.
+        Where the entity tag in *if_none_match* is the object's: status 304. Unknown: status 404.
         """
 
     def head(call: Call, cid: str, *, if_none_match: str | None = None) -> Deferred[IOwnerReply]:
         """Ask for the size (``length``) and type of the object *cid*."""
 
+
+class IStorageOwner(IObjectOwner):
+    """The storage owner: objects can be put there, too."""
+
     def put(call: Call, body: IBodyProducer | None, *, content_type: str) -> Deferred[IOwnerReply]:
         """Store *body* (None: an empty object); the answer (201) is the JSON object ``{"cid": "b3:…"}``."""
+
+
+class IUpstream(Interface):
+    """A service of the user's own as a custom facet sees it."""
+
+    def send(
+        call: Call,
+        method: bytes,
+        target: bytes,
+        fields: Sequence[tuple[bytes, bytes]],
+        body: IBodyProducer | None,
+    ) -> Deferred[IOwnerReply]:
+        """Pass a request on, and on whose behalf (*call*); return as :meth:`IOwnerClient.call` does.
+
+        :param target: path and query, quoted.
+        :param fields: names in small letters, and values: end-to-end, and none that the node says itself.
+        """
+
+
+class IMailboxOwner(Interface):
+    """The mailbox owner as the feed facet sees it. *call* and the Deferreds are as IIndexOwner says.
+
+    Topics, keys and messages are those of the call's tenant. None of it is ever asked a second time for one
+    call.
+    """
+
+    def send(
+        call: Call, topic: str, payload: bytes, *, key: str, attributes: Mapping[str, str]
+    ) -> Deferred[IOwnerReply]:
+        """Add a message to *topic*; the answer (201) is JSON: ``{"msg_id": "…", "duplicate": false}``.
+
+        Where the idempotency *key* is this message's already: 200 and ``true``; another one's: status 409.
+        """
+
+    def recv(
+        call: Call, topic: str, *, max_messages: int, max_bytes: int, visibility_ms: int, wait_ms: int
+    ) -> Deferred[IOwnerReply]:
+        """Take messages of *topic*, oldest first; the answer (200) is JSON: ``{"messages": […]}``.
+
+        They are the caller's alone for *visibility_ms*. One that as JSON is longer than *max_bytes* is passed
+        over, and together they are no longer. Where there is none the owner may let *wait_ms* pass.
+        """
+
+    def ack(call: Call, msg_id: str) -> Deferred[IOwnerReply]:
+        """Confirm a message, which is forgotten then (204). Unknown: status 404."""
+
+    def nack(call: Call, msg_id: str) -> Deferred[IOwnerReply]:
+        """Give a message back, so that it can be taken at once (204). Unknown: status 404."""
+
+
+class IPolicyOwner(Interface):
+    """The policy owner as the node's policy sees it."""
+
+    def decide(call: Call) -> Deferred[Decision]:
+        """Ask whether *call* may be done: its tenant, token id, facet, op and method alone.
+
+        :return: a Deferred that fires with a :class:`~micronode.security.decisions.Decision`, a quarter of
+            a second later at most; fails with NodeError where the owner cannot be reached, is too slow, or
+            answers anything else. It may be cancelled.
+        """
+
+
+class IPolicy(Interface):
+    """Who is asked about every call that was admitted, before its facet runs."""
+
+    def admit(call: Call) -> Call | Deferred[Call]:
+        """Judge *call*.
+
+        :return: the call that goes on: itself, or one whose body is held to a limit; at once where that is
+            known, else a Deferred, which may be cancelled.
+        :raises NodeError: it must not go on (or the Deferred fails with it): ``forbidden``,
+            ``body_too_large``, ``owner_unavailable``.
+        """
 
 
 class IFacet(Interface):

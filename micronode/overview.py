@@ -63,7 +63,7 @@ def owners(parts: Assembly) -> Iterator[OwnerStatus]:
     for name, client in parts.owners.clients.items():
         yield OwnerStatus(
             name=name,
-            state=health[name].state() if name in health else "starting",
+            state=health[name].state() if name in health else "unwatched",
             in_flight=client.inflight,
             limit=client.settings.concurrency,
             endpoints={"count": len(client.settings.endpoints), "healthy": client.healthy},

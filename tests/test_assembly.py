@@ -290,6 +290,36 @@ def _concurrency(case: ReloadCase, path: str) -> None:
     case.assertIsNone(case.http(asked).status())
 
 
+@probe("owners.overlay.url", "owners.overlay.timeout", "owners.overlay.concurrency")
+def _overlay(case: ReloadCase, path: str) -> None:
+    """It is asked for what storage lacks, by calls that begin after the reload."""
+    where, absent = {"owners__overlay__url": "http://10.0.0.9:7"}, response(b"", status="404 Not Found")
+    name = path.rpartition(".")[2]
+    if name != "url":
+        case.reload(**where)
+    running = case.http(ASKED["media"])
+    end = case.owner()
+    settings = where | {"timeout": {"owners__overlay__timeout": "1s"}, "url": {}}.get(
+        name, {"owners__overlay__concurrency": 1}
+    )
+    outcome = case.reload(**settings)
+    case.assertEqual((outcome.outcome, [each.path for each in outcome.changes]), ("applied", [path]))
+    end.send(absent)
+    if name == "url":
+        case.assert_answered(running, 404)
+        case.assertEqual(case.node_.probes.readyz()[1]["deps"]["overlay"], "starting")
+    asked = case.http(ASKED["media"])
+    end.send(absent)
+    case.assertEqual(case.destination(), ("10.0.0.9", 7))
+    if name == "timeout":
+        case.reactor.advance(1.0)
+        case.assert_answered(asked, 504)
+    elif name == "concurrency":
+        case.assert_answered(asked, 503)
+    case.reload()
+    case.assertEqual(case.node_.probes.readyz()[1]["deps"]["overlay"], "disabled")
+
+
 @probe(*(f"facets.{name}.enabled" for name in ASKED))
 def _enabled(case: ReloadCase, path: str) -> None:
     name = path.split(".")[1]

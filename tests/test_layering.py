@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
             "config.members",
             "config.problems",
             "config.readers",
+            "config.routes",
             "config.sections",
             "config.table",
             "calls.answers",
@@ -56,7 +57,7 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("oap",), ("http",)),
     # The other end: it uses what the node's side has, never the other way round.
     (("oap.client",),),
-    (("node", "assembly", "overview"),),
+    (("node", "assembly", "custom", "overview"),),
     (("cli", "__main__"),),
 )
 #: Their modules are of several layers, so importing one of them must not bring in another.

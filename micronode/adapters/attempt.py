@@ -32,9 +32,14 @@ class Request(NamedTuple):
     method: bytes
     target: bytes
     headers: Sequence[tuple[bytes, bytes]]
-    body: IBodyProducer | None
+    body: IBodyProducer | bytes | None
     #: Whether it may be sent again after an endpoint may have seen it.
     repeatable: bool
+
+    @property
+    def is_question(self) -> bool:
+        """Whether its answer is as small as itself, so that only the whole of it says how the owner is."""
+        return self.repeatable and isinstance(self.body, bytes)
 
 
 class Loss(Enum):
@@ -81,16 +86,19 @@ class Attempt:
         left_s: float,
         on_written: Callable[[], None],
     ) -> Exchange:
-        """Send *request* with *body*.
+        """Send *request*, with *body* unless it has bytes of its own.
 
         :param fresh: on a new connection.
         :param left_s: seconds to its deadline, which the owner is told.
         :raises Exception: the request cannot be sent as it is; nothing was.
         """
         left_ms = b"%d" % max(1, int(left_s * 1000))
-        headers = [_IDENTITY, *request.headers, (b"x-micronode-deadline-ms", left_ms)]
+        headers = [*request.headers, (b"x-micronode-deadline-ms", left_ms)]
+        if not any(name == b"accept-encoding" for name, _ in request.headers):
+            headers.insert(0, _IDENTITY)
+        sent = request.body if isinstance(request.body, bytes) else body
         exchange = self.endpoint.agent.exchange(
-            request.method, request.target, headers, body, fresh=fresh, on_written=on_written
+            request.method, request.target, headers, sent, fresh=fresh, on_written=on_written
         )
         self.lease.exchange = exchange
         return exchange

@@ -14,15 +14,20 @@ from micronode.config.url import OwnerUrl
 from micronode.observability.metrics import Metrics
 
 #: Bytes of an answer, by owner. The largest honest answer of the index (200 neighbours, 50 hits with
-#: snippets) stays far below. Storage has no bound: an object is as long as it is, and is never held.
-_MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024}
+#: snippets) stays far below; the mailbox is asked for half of it. Storage has no bound: an object is as long
+#: as it is, and is never held.
+_MAX_BODY: Final[Mapping[str, int]] = {"index": 8 * 1024 * 1024, "mailbox": 4 * 1024 * 1024}
+#: Calls beyond its concurrency that may wait for their turn, and the seconds they may, by owner. A decision
+#: of the policy owner is quick, and many callers that come at once each need one; they all give up soon.
+_WAITING: Final[Mapping[str, tuple[int, float]]] = {"policy": (1024, 0.25)}
 
 
 def owner_settings(
-    owner: Owner, timeouts: Timeouts, reactor: Any, *, known: Iterable[Endpoint] = ()
+    owner: Owner, timeouts: Timeouts, reactor: Any, *, known: Iterable[Endpoint] = (), name: str = ""
 ) -> OwnerSettings:
     """Build the settings that *owner* describes; nothing is connected by it.
 
+    :param name: of the owner.
     :param known: endpoints that stay, with their connections and all that is known of them, where their
         URL is one of its.
     :raises Exception: TLS does not take a URL's host.
@@ -35,12 +40,15 @@ def owner_settings(
         if url not in endpoints:
             agent = None if url in kept else OwnerAgent(reactor, url, connections=owner.concurrency)
             endpoints[url] = kept[url] if agent is None else Endpoint(agent, reactor.seconds)
+    queue, wait_s = _WAITING.get(name, (0, 0.0))
     return OwnerSettings(
         endpoints=tuple(endpoints.values()),
         concurrency=owner.concurrency,
         timeout_s=owner.timeout,
         idle_s=timeouts.idle,
         stall_s=timeouts.stall,
+        queue=queue,
+        wait_s=wait_s,
     )
 
 
@@ -50,7 +58,7 @@ def make_owner_client(
     """Build the client of the owner *name*."""
     return OwnerClient(
         name,
-        owner_settings(owner, timeouts, reactor),
+        owner_settings(owner, timeouts, reactor, name=name),
         reactor=reactor,
         max_body=_MAX_BODY.get(name),
         metrics=metrics,

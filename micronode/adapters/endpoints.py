@@ -67,7 +67,12 @@ class Endpoint:
     @property
     def is_well(self) -> bool:
         """Whether its health check succeeds, and so do its calls."""
-        return self.health is Health.UP and not self.outlier.ejected and self.breaker.is_closed
+        return self.health is Health.UP and self.serves
+
+    @property
+    def serves(self) -> bool:
+        """Whether its calls succeed."""
+        return not self.outlier.ejected and self.breaker.is_closed
 
     @property
     def rest_s(self) -> float:

@@ -21,13 +21,16 @@ _log = Logger()
 
 #: Seconds between two questions: a dead owner shows within a load balancer's usual interval.
 INTERVAL_S: Final = 2.0
+#: Where an owner is asked, if nothing else is said.
+READY_PATH: Final = "/readyz"
 
 
 @implementer(IReadinessCheck)
 class OwnerHealth(Repeater):
-    """Asks one owner's ``/readyz`` while it runs; one question at a time.
+    """Asks one owner while it runs; one question at a time.
 
     :param bus: told of every change.
+    :ivar path: where it asks.
     """
 
     def __init__(
@@ -36,9 +39,12 @@ class OwnerHealth(Repeater):
         clock: IReactorTime,
         bus: EventBus | None = None,
         crashed: Crashed = untold,
+        *,
+        path: bytes = READY_PATH.encode("ascii"),
     ) -> None:
         super().__init__(f"health of {owner.name}", INTERVAL_S, self._ask, clock, crashed)
         self.name = owner.name
+        self.path = path
         self._owner = owner
         self._state = "starting"
         self._bus = bus or EventBus()
@@ -49,7 +55,7 @@ class OwnerHealth(Repeater):
 
     async def _asked(self) -> None:
         try:
-            state = await self._owner.probe(b"/readyz")
+            state = await self._owner.probe(self.path)
         except Exception:
             # A defect, or the end: nobody knows how the owner is, so it is not "ok".
             self._enter("down")

@@ -70,6 +70,7 @@ class OwnerClient:
         self.permits = Permits(self.clock, settings.concurrency, settings.queue)
         self.budget = RetryBudget(self.clock.seconds)
         self._settings = settings
+        self._watched = True
 
     @property
     def settings(self) -> OwnerSettings:
@@ -89,8 +90,9 @@ class OwnerClient:
 
     @property
     def healthy(self) -> int:
-        """How many endpoints are well: their health checks succeed, and so do their calls."""
-        return sum(endpoint.is_well for endpoint in self._settings.endpoints)
+        """How many endpoints are well: their health checks, if any, succeed, and so do their calls."""
+        endpoints = self._settings.endpoints
+        return sum(each.is_well if self._watched else each.serves for each in endpoints)
 
     def call(
         self,
@@ -99,10 +101,11 @@ class OwnerClient:
         *,
         query: Sequence[tuple[str, str]] | None = None,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
-        body: IBodyProducer | None = None,
+        body: IBodyProducer | bytes | None = None,
         idempotent: bool | None = None,
         deadline_s: float | None = None,
         caller_s: float | None = None,
+        wait_s: float = 0.0,
     ) -> Deferred[IOwnerReply]:
         """Make one request; see :class:`~micronode.interfaces.IOwnerClient`."""
         settings = self._settings
@@ -111,9 +114,10 @@ class OwnerClient:
             target=path if not query else path + b"?" + urlencode(query).encode("ascii"),
             headers=headers or (),
             body=body,
-            repeatable=body is None and (method in _REPEATABLE if idempotent is None else idempotent),
+            repeatable=(body is None or isinstance(body, bytes))
+            and (method in _REPEATABLE if idempotent is None else idempotent),
         )
-        time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s)
+        time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s, wait_s)
         if time_left.of_call <= 0:
             # The owner might do it, and nobody would hear of that.
             self.count("timeout")
@@ -138,6 +142,13 @@ class OwnerClient:
             return "ok" if all(endpoint.is_well for endpoint in endpoints) else "degraded"
 
         return gatherResults(asked, consumeErrors=True).addBoth(state)
+
+    def watch(self, watched: bool) -> None:
+        """Tell whether there are probes; where there are none, what an earlier one has heard is forgotten."""
+        self._watched = watched
+        if not watched:
+            for endpoint in self._settings.endpoints:
+                endpoint.health = Health.UNKNOWN
 
     def close(self) -> Deferred[None]:
         """Close idle connections; see :class:`~micronode.interfaces.IOwnerClient`."""

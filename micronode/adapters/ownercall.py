@@ -58,7 +58,8 @@ class OwnerCall:
         self._waiting: Deferred[None] | None = None
         self._pausing: IDelayedCall | None = None
         self._body: UploadBody | None = None
-        if request.body is not None:
+        # Bytes are no upload: they leave with the head, and nothing of them is waited for.
+        if request.body is not None and not isinstance(request.body, bytes):
             self._body = UploadBody(request.body, client.clock, settings.stall_s, self._upload_stalled)
 
     # The permit
@@ -161,15 +162,16 @@ class OwnerCall:
         if lease.ended:
             return
         lease.rest()
-        client.metrics.owner_latency(client.name).observe(client.clock.seconds() - attempt.began)
+        if not self._time_left.waits:
+            client.metrics.owner_latency(client.name).observe(client.clock.seconds() - attempt.began)
         if not 200 <= status <= 599:
             self._fail(attempt, lease.bad_answer("answered with a status that is none"))
             return
         lease.outcome = "ok" if status < 400 else "client_error" if status < 500 else "server_error"
-        if status < 500:
-            client.answered(attempt.endpoint, attempt.entered)
-        else:
+        if status >= 500:
             self._judge(attempt, False)
+        elif not self._request.is_question:
+            client.answered(attempt.endpoint, attempt.entered)
         delay_s = None if status < 400 else self._delay_after(response, attempt)
         attempt.is_last = delay_s is None
         empty = self._request.method == b"HEAD" or status in _EMPTY

@@ -2,7 +2,7 @@
 
 A client is made once for each name and kept for good, since calls, and facets of calls, may hold it longer
 than the configuration names it. So an owner that comes back while calls of before are under way has one count
-of them, not two. There are only as many names as there are kinds of owners.
+of them, not two. Names come from configuration alone: the kinds of owners, and custom facets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from micronode.adapters.agent import OwnerAgent
 from micronode.adapters.build import make_owner_client, owner_settings
 from micronode.adapters.endpoints import keep_one
-from micronode.adapters.health import OwnerHealth
+from micronode.adapters.health import READY_PATH, OwnerHealth
 from micronode.adapters.owner import OwnerClient
 from micronode.adapters.settings import OwnerSettings
 from micronode.bus import EventBus, HealthChanged
@@ -35,6 +35,8 @@ class Prepared:
 
     clients: Mapping[str, OwnerClient]
     settings: Mapping[str, OwnerSettings]
+    #: Where each is asked how it is; those that are not in it are not asked.
+    health: Mapping[str, bytes]
 
 
 class Owners(MultiService):
@@ -55,6 +57,7 @@ class Owners(MultiService):
         #: Every client there ever was.
         self._known: dict[str, OwnerClient] = {}
         self._health: dict[str, OwnerHealth] = {}
+        self._asked: Mapping[str, bytes] = {}
         #: Closings of agents that are under way.
         self._closing: set[Deferred[Any]] = set()
 
@@ -63,10 +66,14 @@ class Owners(MultiService):
         """The health checks by name."""
         return dict(self._health)
 
-    def prepare(self, owners: Mapping[str, Owner], timeouts: Timeouts) -> Prepared:
+    def prepare(
+        self, owners: Mapping[str, Owner], timeouts: Timeouts, *, health: Mapping[str, str] | None = None
+    ) -> Prepared:
         """Build what *owners* need; nothing changes, and nothing is connected, before :meth:`commit`.
 
         :param owners: those there are to be, by name, each with a URL at least.
+        :param health: paths at which they are asked how they are, by name, where it is not ``/readyz``;
+            those with an empty one are not asked.
         :raises Exception: one cannot be built.
         """
         clients: dict[str, OwnerClient] = {}
@@ -78,9 +85,10 @@ class Owners(MultiService):
                 settings[name] = client.settings
             else:
                 known = client.settings.endpoints
-                settings[name] = owner_settings(owner, timeouts, self._reactor, known=known)
+                settings[name] = owner_settings(owner, timeouts, self._reactor, known=known, name=name)
             clients[name] = client
-        return Prepared(clients, settings)
+        paths = {name: (health or {}).get(name, READY_PATH).encode("ascii") for name in owners}
+        return Prepared(clients, settings, {name: path for name, path in paths.items() if path})
 
     def commit(self, prepared: Prepared) -> Callable[[], None]:
         """Let *prepared* be in force for every call from now on; calls under way keep what they hold.
@@ -94,6 +102,7 @@ class Owners(MultiService):
             keep_one(settings.endpoints)
             self._known[name] = client
         self.clients = prepared.clients
+        self._asked = prepared.health
         used = {id(agent) for settings in prepared.settings.values() for agent in settings.agents}
         gone = [agent for settings in before for agent in settings.agents if id(agent) not in used]
 
@@ -114,14 +123,20 @@ class Owners(MultiService):
 
     def _watch(self) -> None:
         """Watch the owners there are, and no others."""
-        for name in [name for name in self._health if name not in self.clients]:
+        for name in [name for name in self._health if name not in self._asked]:
             health = self._health.pop(name)
             previous = health.state()
             health.disownServiceParent()  # type: ignore[no-untyped-call]
             self._bus.publish(HealthChanged(name=name, state="disabled", previous=previous))
         for name, client in self.clients.items():
-            if name not in self._health:
-                health = OwnerHealth(client, self._reactor, self._bus, self._crashed)
+            path = self._asked.get(name)
+            client.watch(path is not None)
+            if path is None:
+                continue
+            if name in self._health:
+                self._health[name].path = path
+            else:
+                health = OwnerHealth(client, self._reactor, self._bus, self._crashed, path=path)
                 self._health[name] = health
                 health.setServiceParent(self)  # type: ignore[no-untyped-call]
 

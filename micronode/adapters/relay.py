@@ -5,7 +5,11 @@ wrong with a small answer is always a clean error and never an aborted one; and 
 with its length known. Of a longer body each piece is passed on as it comes. Where the body has a digest
 to match, the piece before it is passed on instead: the caller never holds the whole of a wrong object.
 (Holding back only the last bytes of a known length would do no better and needs a second rule for
-bodies of unknown length.) Held at any time: 64 KiB and one read.
+bodies of unknown length.) Held at any time: 64 KiB and one read. Of a body that is to be JSON that much is
+looked at, and no more: one that is longer is passed on as it comes.
+
+Where nothing is to be held, since a service may speak a line an hour, the head is sent when it is there and
+each piece as it comes.
 
 The caller's pauses reach the owner's transport; while paused no deadline runs here, since the sink has
 its own for a caller that does not read.
@@ -14,6 +18,7 @@ its own for a caller that does not read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -27,7 +32,8 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
-from micronode.adapters.lease import Lease
+from micronode.adapters.jsoncheck import is_json_object
+from micronode.adapters.lease import Lease, outcome_of
 from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
@@ -45,8 +51,10 @@ class BodyReader(Protocol, ABC):
     :meth:`piece`, then one of :meth:`whole` and :meth:`broken`.
     """
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, within_s: float | None = None) -> None:
         self._lease = lease
+        #: For the whole body; None: there is only the deadline between pieces.
+        self._within_s = within_s
         self._total = 0
         self._over = False
         self._paused = False
@@ -54,7 +62,7 @@ class BodyReader(Protocol, ABC):
     def read_from(self, response: OwnerResponse) -> None:
         """Begin. A body that is there is over at once, so nothing is timed then."""
         if not response.ended:
-            self._lease.watch(self._lease.idle_s, self._stalled)
+            self._lease.watch(self._lease.idle_s if self._within_s is None else self._within_s, self._stalled)
         response.deliverBody(self)
 
     @abstractmethod
@@ -85,7 +93,7 @@ class BodyReader(Protocol, ABC):
         if self._over:
             return
         self._total += len(data)
-        if not self._paused:
+        if not self._paused and self._within_s is None:
             self._lease.touch(self._lease.idle_s)
         if self._lease.max_body is not None and self._total > self._lease.max_body:
             self.fail(self._lease.bad_answer("answered more than it may"))
@@ -126,9 +134,16 @@ class BodyReader(Protocol, ABC):
 class Collector(BodyReader):
     """Reads a small body into memory."""
 
-    def __init__(self, lease: Lease, max_bytes: int) -> None:
-        super().__init__(lease)
+    def __init__(
+        self,
+        lease: Lease,
+        max_bytes: int,
+        within_s: float | None = None,
+        check: Callable[[bytes], object] | None = None,
+    ) -> None:
+        super().__init__(lease, within_s)
         self._max_bytes = max_bytes
+        self._check = check
         self._pieces: list[bytes] = []
         self.done: Deferred[bytes] = Deferred(lambda _: self.stop())
 
@@ -139,8 +154,17 @@ class Collector(BodyReader):
             self._pieces.append(data)
 
     def whole(self) -> None:
+        data = b"".join(self._pieces)
+        if self._check is not None:
+            try:
+                self._check(data)
+            except NodeError as error:
+                # The connection is as good as any: what came over it was whole.
+                self._lease.end(outcome_of(error))
+                self.broken(error)
+                return
         self._lease.end(self._lease.outcome)
-        self.done.callback(b"".join(self._pieces))
+        self.done.callback(data)
 
     def broken(self, error: NodeError) -> None:
         self.done.errback(error)
@@ -159,15 +183,28 @@ class Check:
 class Relay(BodyReader):
     """Passes a body on to an :class:`~micronode.interfaces.IResponseSink`.
 
+    :param hold: whether the first 64 KiB wait, as they always do where there is a *check*.
+    :param is_json: a body that is held whole must be a JSON object.
     :ivar done: fires (None) when the sink has finished; fails with NodeError when the owner failed, and
         then the sink is the caller's to fail. Cancelling it aborts the owner's connection.
     """
 
-    def __init__(self, lease: Lease, head: ResponseHead, sink: IResponseSink, check: Check | None) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        head: ResponseHead,
+        sink: IResponseSink,
+        check: Check | None,
+        *,
+        hold: bool = True,
+        is_json: bool = False,
+    ) -> None:
         super().__init__(lease)
         self._head = head
         self._sink = sink
         self._check = check
+        self._hold_bytes = HOLD_BYTES if hold or check is not None else -1
+        self._is_json = is_json
         self._hasher = blake3() if check is not None else None
         self._held: list[bytes] = []
         self._streaming = False
@@ -176,18 +213,28 @@ class Relay(BodyReader):
 
     # The body
 
+    def read_from(self, response: OwnerResponse) -> None:
+        super().read_from(response)
+        # What was there by now has been sent in one with the head.
+        if self._hold_bytes < 0 and not self._streaming and not self._over:
+            self._begin()
+
     def piece(self, data: bytes) -> None:
         length = self._head.length
         if self._hasher is not None:
             self._hasher.update(data)
         self._held.append(data)
         if not self._streaming:
-            if self._total <= HOLD_BYTES and (length is None or length <= HOLD_BYTES):
+            most = self._hold_bytes
+            if self._total <= most and (length is None or length <= most):
                 return
-            self._streaming = True
-            self._sink.start(self._head)
-            self._sink.registerProducer(self, True)
+            self._begin()
         self._pass_on(keep=0 if self._hasher is None else 1)
+
+    def _begin(self) -> None:
+        self._streaming = True
+        self._sink.start(self._head)
+        self._sink.registerProducer(self, True)
 
     def whole(self) -> None:
         error = self._verdict()
@@ -209,6 +256,8 @@ class Relay(BodyReader):
         self.done.errback(error)
 
     def _verdict(self) -> NodeError | None:
+        if self._is_json and not self._streaming and not is_json_object(b"".join(self._held)):
+            return self._lease.bad_answer("answered with what is no JSON object")
         if self._check is None or self._hasher is None or self._hasher.digest() == self._check.digest:
             return None
         self._check.mismatches.inc()

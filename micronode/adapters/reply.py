@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import attrs
@@ -57,31 +58,64 @@ class OwnerReply:
             return None
         return value.decode("ascii")
 
-    def read(self, max_bytes: int) -> Deferred[bytes]:
+    def headers(self) -> list[tuple[str, str]]:
+        """Return every end-to-end field; see :class:`~micronode.interfaces.IOwnerReply`."""
+        return [
+            (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
+            for name, value in self._response.fields
+        ]
+
+    def read(
+        self,
+        max_bytes: int,
+        *,
+        within_s: float | None = None,
+        check: Callable[[bytes], object] | None = None,
+    ) -> Deferred[bytes]:
         """Collect the body; see :class:`~micronode.interfaces.IOwnerReply`."""
         if self._empty:
-            return succeed(b"")
-        collector = Collector(self._take(), max_bytes)
+            return succeed(b"").addCallback(_checked, check)
+        collector = Collector(self._take(), max_bytes, within_s, check)
         collector.read_from(self._response)
         return collector.done
 
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
         """Pass the body on unchecked; see :class:`~micronode.interfaces.IReplyBody`."""
-        return self.relay_checked(head, sink, None)
+        return self.relay_as(head, sink)
 
-    def relay_checked(self, head: ResponseHead, sink: IResponseSink, digest: bytes | None) -> Deferred[None]:
-        """Pass the body on, of which *digest* must be the BLAKE3 digest unless it is None."""
+    def relay_as(
+        self,
+        head: ResponseHead,
+        sink: IResponseSink,
+        *,
+        digest: bytes | None = None,
+        hold: bool = True,
+        is_json: bool = False,
+    ) -> Deferred[None]:
+        """Pass the body on, of which *digest* must be the BLAKE3 digest unless it is None.
+
+        :param hold: whether its beginning may wait, see :mod:`micronode.adapters.relay`.
+        :param is_json: see :meth:`as_json`.
+        """
         if self._empty:
             sink.start(head)
             return sink.finish()
         check = None if digest is None else Check(digest, self._mismatches)
-        relay = Relay(self._take(), head, sink, check)
+        relay = Relay(self._take(), head, sink, check, hold=hold, is_json=is_json)
         relay.read_from(self._response)
         return relay.done
 
     def checked(self, digest: bytes) -> IReplyBody:
         """Return this reply's body as one that must match *digest* (BLAKE3, 32 bytes)."""
-        return _CheckedBody(self, digest)
+        return _Body(self, digest=digest)
+
+    def streamed(self) -> IReplyBody:
+        """Return this reply's body as one of which nothing is held back."""
+        return _Body(self, hold=False)
+
+    def as_json(self) -> IReplyBody:
+        """Return this reply's body as one that must be a JSON object; see IOwnerReply."""
+        return _Body(self, is_json=True)
 
     def abort(self) -> None:
         """Throw the body away and close its connection. Idempotent, and harmless once it was read."""
@@ -104,17 +138,25 @@ class OwnerReply:
         return self._lease
 
 
+def _checked(data: bytes, check: Callable[[bytes], object] | None) -> bytes:
+    if check is not None:
+        check(data)
+    return data
+
+
 @implementer(IReplyBody)
 @attrs.frozen
-class _CheckedBody:
-    """The body of a reply that must match a digest."""
+class _Body:
+    """The body of a reply, relayed in one certain way."""
 
     _reply: OwnerReply
-    _digest: bytes
+    _digest: bytes | None = attrs.field(default=None, kw_only=True)
+    _hold: bool = attrs.field(default=True, kw_only=True)
+    _is_json: bool = attrs.field(default=False, kw_only=True)
 
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
         """See :class:`~micronode.interfaces.IReplyBody`."""
-        return self._reply.relay_checked(head, sink, self._digest)
+        return self._reply.relay_as(head, sink, digest=self._digest, hold=self._hold, is_json=self._is_json)
 
     def abort(self) -> None:
         """See :class:`~micronode.interfaces.IReplyBody`."""

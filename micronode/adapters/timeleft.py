@@ -22,16 +22,24 @@ class TimeLeft:
     :param timeout_s: seconds of one attempt.
     :param deadline_s: of all of them, of the time before each, and of waiting for a permit; None: as of one.
     :param caller_s: what the caller gives; None: whatever it takes.
+    :param wait_s: what the owner was asked to let pass, beside what an attempt has.
+    :ivar waits: whether it was.
     """
 
-    __slots__ = ("_caller_until", "_clock", "_deadline_s", "_timeout_s", "_until")
+    __slots__ = ("_caller_until", "_clock", "_deadline_s", "_timeout_s", "_until", "waits")
 
     def __init__(
-        self, clock: IReactorTime, timeout_s: float, deadline_s: float | None, caller_s: float | None
+        self,
+        clock: IReactorTime,
+        timeout_s: float,
+        deadline_s: float | None,
+        caller_s: float | None,
+        wait_s: float = 0.0,
     ) -> None:
+        self.waits = wait_s > 0
         self._clock = clock
-        self._timeout_s = timeout_s
-        self._deadline_s = timeout_s if deadline_s is None else deadline_s
+        self._timeout_s = timeout_s + wait_s
+        self._deadline_s = self._timeout_s if deadline_s is None else deadline_s
         now = clock.seconds()
         self._until = now + self._deadline_s
         self._caller_until = inf if caller_s is None else now + caller_s

@@ -2,14 +2,14 @@
 
 The order is fixed (``docs/architecture.rst``, "life of a call"): the ingress has routed the call and
 applied the cheap caps; here the gate admits it (429), a node that is going away refuses it (503), the
-facet asks its owner, and the answer is relayed to the sink. One deadline runs until the sink has got the
-head: up to there an answer may still be held back, and the caller has heard nothing. Whatever goes
-wrong reaches the sink as exactly one :class:`~micronode.errors.NodeError`.
+policy judges it (403), the facet asks its owner, and the answer is relayed to the sink. One deadline runs
+until the sink has got the head: up to there an answer may still be held back, and the caller has heard
+nothing. Whatever goes wrong reaches the sink as exactly one :class:`~micronode.errors.NodeError`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -22,7 +22,7 @@ from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
 from micronode.errors import ErrorCode, NodeError
-from micronode.interfaces import IResponseSink
+from micronode.interfaces import IPolicy, IResponseSink
 from micronode.observability.metrics import Metrics
 
 _log = Logger()
@@ -47,13 +47,15 @@ class Dispatcher:
         clock: IReactorTime,
         metrics: Metrics,
         slots: Mapping[str, Gate] | None = None,
+        policy: IPolicy | None = None,
     ) -> None:
         """:param gates: facet name -> its gate.
         :param slots: facet name -> the gate of its subscriptions, which take no permit of the other one.
         :param timeouts: facet name -> seconds from dispatch to the head that the caller gets.
+        :param policy: asked about every call; None: nobody is.
         :raises ValueError: a facet of the table has no gate or no timeout, or subscribes without slots.
         """
-        self._serving = Serving.within(table, gates, slots or {}, timeouts)
+        self._serving = Serving.within(table, gates, slots or {}, timeouts, policy)
         self.active = 0
         #: The subscriptions that run, with what is needed to tell their callers of the end.
         self._subscriptions: dict[_Running, tuple[Call, IResponseSink]] = {}
@@ -84,8 +86,8 @@ class Dispatcher:
             failed. It never fails. Cancelling it (the caller has gone) aborts the owner's connection
             and leaves the sink untouched; it fires when that is done, and the slot is free then.
         """
-        operation = call.operation
-        bound = self._serving.bounds[operation.facet]
+        operation, serving = call.operation, self._serving
+        bound = serving.bounds[operation.facet]
         gate = bound.slots if operation.subscribes else bound.gate
         if not gate.try_acquire():
             what = "subscriptions" if operation.subscribes else "calls"
@@ -98,7 +100,7 @@ class Dispatcher:
         if operation.subscribes:
             self._subscriptions[running] = call, sink
         deadline = Deadline(self._clock, bound.timeout_s, call, sink)
-        work = Deferred.fromCoroutine(self._admitted(call, sink, gate, running, deadline))
+        work = Deferred.fromCoroutine(self._admitted(call, sink, gate, running, deadline, serving.policy))
         if not work.called:
             deadline.guard(work)
         running.follow(work)
@@ -107,13 +109,34 @@ class Dispatcher:
     def drain(self) -> None:
         """Refuse every call from now on; those admitted go on.
 
-        Subscriptions would go on for ever, so they are ended: each relay is cancelled, which lets it hand
-        back what was not acknowledged, and its caller is told ``draining`` at once, however long that takes.
+        Subscriptions would go on for ever, so they are ended, with ``draining``.
         """
         self._draining = True
+        self.end_subscriptions(lambda call: _draining())
+
+    def end_withdrawn(self) -> None:
+        """End the subscriptions to operations that are not served any more, with ``not_found``.
+
+        Calls to them finish; a subscription would go on for ever, and who switches a facet off wants an end.
+        """
+        served = {operation.name for operation in self.table}
+
+        def judge(call: Call) -> NodeError | None:
+            name = call.operation.name
+            return (
+                None if name in served else NodeError(ErrorCode.NOT_FOUND, f"{name} is not served any more")
+            )
+
+        self.end_subscriptions(judge)
+
+    def end_subscriptions(self, judge: Callable[[Call], NodeError | None]) -> None:
+        """End each subscription for which *judge* returns an error, with that.
+
+        Its relay is cancelled, and its caller told at once, however long it takes to hand back.
+        """
         for running, (call, sink) in list(self._subscriptions.items()):
-            if not running.given_up:
-                error = _draining()
+            error = None if running.given_up else judge(call)
+            if error is not None:
                 running.end(error)
                 _fail(call, sink, error)
 
@@ -132,7 +155,13 @@ class Dispatcher:
         return succeed(None)
 
     async def _admitted(
-        self, call: Call, sink: IResponseSink, gate: Gate, running: _Running, deadline: Deadline
+        self,
+        call: Call,
+        sink: IResponseSink,
+        gate: Gate,
+        running: _Running,
+        deadline: Deadline,
+        policy: IPolicy | None,
     ) -> None:
         operation = call.operation
         inflight = self._metrics.inflight(operation.name)
@@ -140,6 +169,10 @@ class Dispatcher:
         self.active += 1
         result = "failed"
         try:
+            if policy is not None:
+                judged = policy.admit(call)
+                # Mostly it is known, and then there is nothing to wait for.
+                call = await judged if isinstance(judged, Deferred) else judged
             await _answer(call, sink, running, deadline)
             # It may have ended badly on the caller's side of the sink.
             result = "ok" if sink.error is None else _result(sink.error)

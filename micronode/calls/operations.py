@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -40,6 +40,9 @@ class BodyRule(Enum):
     NONE = "none"
     #: Passed on as it comes (over HTTP collected up to 1 MiB first, in memory).
     STREAMED = "streamed"
+    #: Over HTTP a JSON object of those arguments that are not in the path, or nothing; over OAP, which has a
+    #: place for them, there is none. Bounded as a head of OAP is, whatever ``max_body`` says.
+    ARGUMENTS = "arguments"
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +50,8 @@ class Argument:
     """One argument of an operation.
 
     Over OAP it is a member of ``args``; over HTTP it is the path segment ``{name}`` if the path has
-    one, else the header *header* if given, else the query parameter of that name.
+    one, else the header *header* if given, else the query parameter of that name, or where the operation's
+    body is of arguments, the member of that name.
 
     One of type dict is an object whose values are strings; in a URL or header it is JSON.
     """
@@ -128,6 +132,28 @@ class Argument:
         return NodeError(ErrorCode.BAD_REQUEST, f"argument {self.name!r} {what}")
 
 
+class Mount(Protocol):
+    """What takes whole paths below one of its own, for a facet whose operations are told by them.
+
+    All of them share profile and op, and over HTTP what begins with ``/app/FACET/``. Which of them is meant
+    is found here, by either door, so that no path leads to one operation over HTTP and to another over OAP.
+    """
+
+    def find(self, method: str, path: str) -> Operation:
+        """Return the operation of *method* and *path*, as they are sent: from its ``/``, with its query.
+
+        :raises NodeError: ``bad_request``, ``not_found``, ``method_not_allowed``.
+        """
+
+
+#: By what an operation with a mount is found over OAP/1.
+MOUNT_ARGUMENTS: Final = (
+    Argument(name="facet", required=True, max_length=32, doc="Its name."),
+    Argument(name="method", required=True, max_length=16, doc="HTTP's, in capitals."),
+    Argument(name="path", required=True, max_length=16_384, doc="Quoted, from its `/`, with its query."),
+)
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Operation:
     """One thing a caller can ask for."""
@@ -150,8 +176,14 @@ class Operation:
     max_body: int = 0
     #: Whether it answers with messages, for as long as the caller stays: its handler's Reply has a body
     #: that relays to an :class:`~micronode.interfaces.IEventSink`. It holds a slot of its facet, not a
-    #: permit, and takes no request body. Over OAP its START needs ACK_REQ; over HTTP it is not served yet.
+    #: permit, and takes no request body. Over OAP its START needs ACK_REQ; over HTTP it is a GET that answers
+    #: with server-sent events.
     subscribes: bool = False
+    #: What finds it among its facet's others, with which it shares name, profile and op; its arguments begin
+    #: with :data:`MOUNT_ARGUMENTS`. None: it is alone.
+    mount: Mount | None = None
+    #: Whether a call needs an idempotency key; told in documents, judged by the facet.
+    needs_key: bool = False
     summary: str = ""
     #: What it answers when all goes well, over HTTP; for documents. Empty: nothing is said of it.
     answers: tuple[Answer, ...] = ()
@@ -161,6 +193,8 @@ class Operation:
     def __attrs_post_init__(self) -> None:
         if self.subscribes and self.body is not BodyRule.NONE:
             raise ValueError(f"operation {self.name} subscribes, so it takes no request body")
+        if self.subscribes and self.method != "GET":
+            raise ValueError(f"operation {self.name} subscribes, so its method is GET")
 
     @property
     def idempotent(self) -> bool:
@@ -180,16 +214,20 @@ class Operation:
         return self._bound(given, parse=True)
 
     def _bound(self, given: Mapping[str, Any], *, parse: bool) -> dict[str, Any]:
-        bound: dict[str, Any] = {}
-        for argument in self.arguments:
-            value = given.get(argument.name)
-            if value is None:
-                if argument.required:
-                    raise NodeError(ErrorCode.BAD_REQUEST, f"argument {argument.name!r} is missing")
-                bound[argument.name] = argument.default
-            else:
-                bound[argument.name] = argument.parse(value) if parse else argument.check(value)
-        return bound
+        return _bind(self.arguments, given, parse=parse)
+
+
+def _bind(arguments: Iterable[Argument], given: Mapping[str, Any], *, parse: bool) -> dict[str, Any]:
+    bound: dict[str, Any] = {}
+    for argument in arguments:
+        value = given.get(argument.name)
+        if value is None:
+            if argument.required:
+                raise NodeError(ErrorCode.BAD_REQUEST, f"argument {argument.name!r} is missing")
+            bound[argument.name] = argument.default
+        else:
+            bound[argument.name] = argument.parse(value) if parse else argument.check(value)
+    return bound
 
 
 class OperationTable:
@@ -198,33 +236,62 @@ class OperationTable:
     def __init__(self, operations: Iterable[Operation]) -> None:
         self._operations = tuple(operations)
         self._by_op: dict[tuple[int, str], Operation] = {}
-        names: set[str] = set()
+        #: By profile and op, then by facet.
+        self._mounts: dict[tuple[int, str], dict[str, Mount]] = {}
+        names: dict[str, Mount | None] = {}
         routes: set[tuple[str, str]] = set()
         for operation in self._operations:
             wire, route = (operation.profile, operation.op), (operation.method, operation.path)
-            if operation.name in names or wire in self._by_op or route in routes:
+            mount, mounts = operation.mount, self._mounts.get(wire)
+            alone = operation.name not in names and wire not in self._by_op
+            if mount is None:
+                alone = alone and mounts is None
+                self._by_op[wire] = operation
+            elif mounts is not None and mounts.get(operation.facet) is mount:
+                alone = names.get(operation.name) is mount
+            else:
+                alone = alone and operation.facet not in (mounts or ())
+                self._mounts.setdefault(wire, {})[operation.facet] = mount
+            if not alone or route in routes:
                 raise ValueError(f"operation {operation.name} is declared twice")
-            self._by_op[wire] = operation
-            names.add(operation.name)
+            names[operation.name] = mount
             routes.add(route)
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(self._operations)
 
-    def by_op(self, profile: int, op: str) -> Operation:
+    def by_op(self, profile: int, op: str, args: Mapping[str, Any] | None = None) -> Operation:
         """Return the operation *op* of *profile*.
 
-        :raises NodeError: ``unknown_app``, ``unknown_op``.
+        :param args: those of the call, by which one with a mount is found.
+        :raises NodeError: ``unknown_app``, ``unknown_op``; of a mount ``bad_request`` and ``not_found``.
         """
         operation = self._by_op.get((profile, op))
         if operation is not None:
             return operation
-        ops = sorted(known for app, known in self._by_op if app == profile)
+        mounts = self._mounts.get((profile, op))
+        if mounts is not None:
+            return _find_mounted(mounts, args or {})
+        ops = sorted(known for app, known in (*self._by_op, *self._mounts) if app == profile)
         if not ops:
             raise NodeError(ErrorCode.UNKNOWN_APP, f"profile {_spell(profile)} is not served here")
         raise NodeError(
             ErrorCode.UNKNOWN_OP, f"profile {_spell(profile)} has no such op; it has {', '.join(ops)}"
         )
+
+
+def _find_mounted(mounts: Mapping[str, Mount], args: Mapping[str, Any]) -> Operation:
+    found = _bind(MOUNT_ARGUMENTS, args, parse=False)
+    mount = mounts.get(found["facet"])
+    if mount is None:
+        raise NodeError(ErrorCode.NOT_FOUND, f"no such facet is served; there are {', '.join(mounts)}")
+    try:
+        return mount.find(found["method"], found["path"])
+    except NodeError as error:
+        if error.code is not ErrorCode.METHOD_NOT_ALLOWED:
+            raise
+        # That code is HTTP's.
+        raise NodeError(ErrorCode.NOT_FOUND, error.message) from None
 
 
 def _spell(profile: int) -> str:

@@ -16,6 +16,7 @@ import attrs
 from micronode.calls.operations import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.facets.hosted import Served
+from micronode.interfaces import IPolicy
 
 
 @attrs.frozen(kw_only=True)
@@ -41,9 +42,11 @@ class Serving:
     bounds: Mapping[str, Bound]
     #: What the gates are set to when this snapshot is in force.
     limits: tuple[tuple[Gate, int], ...] = ()
+    #: Who is asked about every call; None: nobody.
+    policy: IPolicy | None = None
 
     @classmethod
-    def of(cls, served: Mapping[str, Served], before: Serving) -> Serving:
+    def of(cls, served: Mapping[str, Served], before: Serving, policy: IPolicy | None = None) -> Serving:
         """Build what serves *served*; nothing changes until its limits are set.
 
         :param before: whose gates are taken over.
@@ -61,7 +64,7 @@ class Serving:
             )
             bounds[name] = bound
             limits += [(bound.gate, settings.limit), (bound.slots, settings.subscriptions)]
-        return cls(table=table, bounds=bounds, limits=tuple(limits))
+        return cls(table=table, bounds=bounds, limits=tuple(limits), policy=policy)
 
     @classmethod
     def within(
@@ -70,6 +73,7 @@ class Serving:
         gates: Mapping[str, Gate],
         slots: Mapping[str, Gate],
         timeouts: Mapping[str, Any],
+        policy: IPolicy | None = None,
     ) -> Serving:
         """Build what serves *table* within bounds that are given, each by facet.
 
@@ -85,7 +89,7 @@ class Serving:
             for name, gate in gates.items()
             if name in timeouts
         }
-        return cls(table=table, bounds=bounds)
+        return cls(table=table, bounds=bounds, policy=policy)
 
     def set_limits(self) -> None:
         """Resize the gates. One that has more permits out than its new limit refuses until it has fewer."""

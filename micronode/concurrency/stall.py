@@ -33,40 +33,77 @@ class StallWatch:
     :param stalled: called without arguments; the watch has stopped by then.
     """
 
-    __slots__ = ("_call", "_clock", "_limit_s", "_queued", "_since_s", "_stalled", "_transport", "_watching")
+    __slots__ = (
+        "_call",
+        "_clock",
+        "_full",
+        "_left",
+        "_limit_s",
+        "_mark",
+        "_sent",
+        "_since_s",
+        "_stalled",
+        "_transport",
+    )
 
     def __init__(self, clock: IReactorTime, transport: Any, stalled: Callable[[], None]) -> None:
         self._clock = clock
         self._transport = transport
         self._stalled = stalled
         self._call: IDelayedCall | None = None
-        self._watching = False
+        #: Whether the transport's buffer is full, and whether something that it was given may be left.
+        self._full = False
+        self._left = False
         self._limit_s = 0.0
         self._since_s = 0.0
-        self._queued: int | None = None
+        #: What sent() was told of, in all: a queue that only grew by it has lost nothing.
+        self._sent = 0
+        self._mark: int | None = None
 
     def start(self, limit_s: float) -> None:
         """Watch: the transport has bytes that it cannot pass on."""
-        self._watching = True
-        self._limit_s = limit_s
-        self._since_s = self._clock.seconds()
-        self._queued = unacknowledged(self._transport)
-        if self._call is None:
-            self._schedule()
+        self._full = True
+        self._begin(limit_s, unacknowledged(self._transport))
 
     def stop(self) -> None:
         """Stop watching: the transport is empty.
 
         The timer stays: a fast download fills and empties a thousand times a second.
         """
-        self._watching = False
+        self._full = False
+
+    def sent(self, size: int, limit_s: float) -> None:
+        """Watch until the peer has taken all there is, *size* bytes more than before.
+
+        One that was told of each write notices a peer also that takes nothing while little is written. A
+        transport without a descriptor cannot tell, and nobody is given up for that.
+        """
+        self._sent += size
+        if not self._left:
+            self._left = True
+            if not self._full:
+                self._begin(limit_s, unacknowledged(self._transport))
 
     def close(self) -> None:
-        """Stop for good."""
-        self._watching = False
+        """Stop watching for good."""
+        self._full = self._left = False
         if self._call is not None:
             self._call.cancel()
             self._call = None
+
+    def _begin(self, limit_s: float, queued: int | None) -> None:
+        self._limit_s = limit_s
+        self._since_s = self._clock.seconds()
+        self._mark = self._marked(queued)
+        if self._call is None:
+            self._schedule()
+
+    def _marked(self, queued: int | None) -> int | None:
+        """Return a number that falls with every byte the peer takes.
+
+        What was written and is not in the kernel yet looks like taken: the number rises when it is.
+        """
+        return None if queued is None else queued - self._sent
 
     def _schedule(self) -> None:
         # Looking four times in a limit notices progress that a full buffer does not show.
@@ -74,13 +111,17 @@ class StallWatch:
 
     def _look(self) -> None:
         self._call = None
-        if not self._watching:
-            return
         queued, now = unacknowledged(self._transport), self._clock.seconds()
-        if queued != self._queued:
-            self._queued, self._since_s = queued, now
+        if not queued:
+            self._left = False
+        if not (self._full or self._left):
+            return
+        mark, before = self._marked(queued), self._mark
+        self._mark = mark
+        if mark != before and (self._full or mark is None or before is None or mark < before):
+            self._since_s = now
         if now - self._since_s >= self._limit_s:
-            self._watching = False
+            self._full = self._left = False
             self._stalled()
         else:
             self._schedule()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from micronode.config.address import ListenAddress
-from micronode.config.members import BUILT_OWNERS, OwnFacet
+from micronode.config.members import NEEDED_OWNERS, OWNER_NAMES, OwnFacet
 from micronode.config.problems import Problem
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _amnesia(config: Config) -> Iterator[Problem]:
 def _owners(config: Config) -> Iterator[Problem]:
     for name, owner in config.owners.items():
         path = f"owners.{name}"
-        if name in BUILT_OWNERS and not owner.url:
+        if name in NEEDED_OWNERS and not owner.url:
             yield Problem(config.place(f"{path}.url"), f"{path}.url names no URL", "give it one")
         if owner.ca and not any(url.startswith("https:") for url in owner.url):
             yield Problem(
@@ -133,9 +133,28 @@ def _own_facets(config: Config) -> Iterator[Problem]:
                 f"{path} has an upstream, but an echo answers by itself",
                 'remove upstream, or set kind = "proxy"',
             )
+        if facet.kind == "echo" and facet.health:
+            yield Problem(
+                config.place(f"{path}.health"),
+                f"{path} has a health path, but an echo has no upstream to ask",
+                'remove health, or set kind = "proxy"',
+            )
         if not facet.routes:
             yield Problem(
                 config.place(f"{path}.kind"),
                 f"{path} has no routes, so nothing reaches it",
                 'set routes = [{method = "GET", path = "/{rest}", access = "read"}]',
             )
+        if name in OWNER_NAMES:
+            yield Problem(
+                config.place(f"{path}.kind"),
+                f"{path} has the name of an owner, so nobody could tell their metrics apart",
+                f"call it {name}_api, or anything else",
+            )
+        for number, route in enumerate(facet.routes):
+            if first := next((each for each in facet.routes[:number] if each.covers(route)), None):
+                yield Problem(
+                    config.place(f"{path}.routes"),
+                    f'{path}.routes: "{route}" is never reached, since "{first}" stands before it',
+                    "let the narrower one stand first, or remove it",
+                )

@@ -24,7 +24,7 @@ from micronode.config.problems import (
     meant,
     shorten,
 )
-from micronode.config.readers import Route
+from micronode.config.routes import Route
 
 __all__ = [
     "ConfigError",
@@ -60,12 +60,16 @@ class Kind(Enum):
     HOSTS = 'a list of host names or addresses such as ["node.example"]'
     NETWORKS = 'a list of networks such as ["10.0.0.0/8"]'
     NAMES = 'a list of names such as ["edge-1"]'
+    #: Of those in ``choices``.
+    WORDS = "a list of words"
     UIDS = "a list of user ids such as [1000]"
     ROUTES = 'a list of routes such as [{method = "GET", path = "/{rest}", access = "read"}]'
 
 
 #: Kinds whose canonical values are tuples.
-LISTS: Final = frozenset({Kind.URLS, Kind.HOSTS, Kind.NETWORKS, Kind.NAMES, Kind.UIDS, Kind.ROUTES})
+LISTS: Final = frozenset(
+    {Kind.URLS, Kind.HOSTS, Kind.NETWORKS, Kind.NAMES, Kind.WORDS, Kind.UIDS, Kind.ROUTES}
+)
 #: Kinds of numbers, all of which are bounded.
 NUMBERS: Final = frozenset({Kind.DURATION, Kind.SIZE, Kind.INTEGER})
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
@@ -119,6 +123,8 @@ class Key:
         """What it takes, in words."""
         if self.kind is Kind.CHOICE:
             return "one of " + ", ".join(f'"{word}"' for word in self.choices)
+        if self.kind is Kind.WORDS:
+            return "a list of " + ", ".join(f'"{word}"' for word in self.choices)
         if self.may_be_off:
             return f'{self.kind.value}, or "off"'
         return str(self.kind.value)
@@ -255,6 +261,7 @@ _READERS: Final[Mapping[Kind, Callable[[Key, Any], Any]]] = {
     Kind.HOSTS: readers.read_hosts,
     Kind.NETWORKS: readers.read_networks,
     Kind.NAMES: readers.read_names,
+    Kind.WORDS: readers.read_words,
     Kind.UIDS: readers.read_uids,
     Kind.ROUTES: readers.read_routes,
 }

@@ -6,19 +6,21 @@ from typing import Final
 
 import attrs
 
-from micronode.config.fields import OTHERS, choice, duration, file, integer, key, not_built
+from micronode.config.fields import OTHERS, choice, duration, file, integer, key, not_built, size
 from micronode.config.kinds import Kind, Route
 
 OWNER_NAMES: Final = ("index", "mailbox", "storage", "overlay", "policy")
 #: Those that the node has a use for in this release.
-BUILT_OWNERS: Final = ("index", "storage")
+BUILT_OWNERS: Final = OWNER_NAMES
+#: Those of them that have to be somewhere.
+NEEDED_OWNERS: Final = ("index", "mailbox", "storage")
 FACET_NAMES: Final = ("graph", "search", "feed", "media")
-BUILT_FACETS: Final = ("graph", "search", "media")
+BUILT_FACETS: Final = ("graph", "search", "feed", "media")
 #: The name, in the table, of facets that a configuration makes by giving them a ``kind``.
 OWN: Final = "NAME"
 
 _OWNERS: Final = frozenset(BUILT_OWNERS)
-_FACETS: Final = frozenset(BUILT_FACETS)
+_FACETS: Final = frozenset((*BUILT_FACETS, OWN))
 
 
 @attrs.frozen(kw_only=True)
@@ -30,19 +32,18 @@ class Owner:
         "Where it listens: one URL or a list.",
         {
             "index": ("http://127.0.0.1:5321",),
-            "mailbox": (),
+            "mailbox": ("http://127.0.0.1:5322",),
             "storage": ("http://127.0.0.1:5323",),
             "overlay": (),
             "policy": (),
         },
         built=_OWNERS,
-        optional=frozenset(OWNER_NAMES) - _OWNERS,
+        optional=frozenset(OWNER_NAMES) - frozenset(NEEDED_OWNERS),
     )
     timeout: float = duration("For one attempt, up to the response head.", 5.0, maximum=3600.0, built=_OWNERS)
     concurrency: int = integer("Calls it gets at a time.", 64, built=_OWNERS)
     ca: str = not_built(file, "PEM file of the authorities that its certificate may be from.")
-    fail: str = not_built(
-        choice,
+    fail: str = choice(
         "What is refused while it gives no answer: everything, writes, nothing.",
         *("closed", "reads-open", "open"),
         default="closed",
@@ -57,8 +58,7 @@ class Facet:
     enabled: bool = key(
         Kind.BOOLEAN,
         "Whether it is served.",
-        # A facet that does not exist yet is not served; feed will be, once it does.
-        {"graph": True, "search": True, "feed": False, "media": False, OTHERS: True},
+        {"graph": True, "search": True, "feed": True, "media": False, OTHERS: True},
         built=_FACETS,
     )
     limit: int = integer(
@@ -73,8 +73,8 @@ class Facet:
         maximum=3600.0,
         built=_FACETS,
     )
-    subscriptions: int = not_built(
-        integer, "Subscriptions it serves at a time.", 1024, minimum=0, only=("feed",)
+    subscriptions: int = integer(
+        "Subscriptions it serves at a time; one more is refused with 429.", 1024, minimum=0, only=("feed",)
     )
 
 
@@ -82,19 +82,35 @@ class Facet:
 class OwnFacet(Facet):
     """A facet that the user's configuration makes: ``[facets.NAME]`` with a ``kind``."""
 
-    kind: str = not_built(
-        key,
+    kind: str = key(
         Kind.CHOICE,
-        "What it does: pass calls on to its upstream, or answer with what was sent.",
+        "What it does: pass calls on to its upstream, or answer with what was sent (for development).",
         {OWN: "proxy"},
         choices=("proxy", "echo"),
-        # Whatever it is, it is not there yet.
-        inert=("",),
     )
-    upstream: str = not_built(key, Kind.UPSTREAM, "Where the calls of a proxy go.", "", optional=True)
-    routes: tuple[Route, ...] = not_built(
-        key, Kind.ROUTES, "Which calls it takes, and whether they read or write.", (), optional=True
+    upstream: str = key(
+        Kind.UPSTREAM, "Where the calls of a proxy go; it has no path of its own.", "", optional=True
     )
-    health: str = not_built(
-        key, Kind.WEB_PATH, "Path at which its upstream is asked for its health.", "", optional=True
+    routes: tuple[Route, ...] = key(
+        Kind.ROUTES,
+        "Which calls it takes, and whether they read or write; the first that fits counts."
+        " {name} is one segment, a last {rest} everything.",
+        (),
+        optional=True,
+    )
+    health: str = key(
+        Kind.WEB_PATH,
+        "Path at which its upstream is asked for its health; empty: it is not asked.",
+        "",
+        optional=True,
+    )
+    pass_headers: tuple[str, ...] = key(
+        Kind.WORDS,
+        "Fields of a caller that its upstream gets although they are secrets.",
+        (),
+        choices=("authorization", "cookie"),
+        optional=True,
+    )
+    max_body: int = size(
+        "Longest request body; over HTTP at most 1 MiB.", 1024**2, minimum=0, maximum=1024**3
     )

@@ -9,14 +9,13 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from micronode.config.address import ListenAddress
-from micronode.config.problems import RefusedError, closest, did_you_mean, meant, shorten
+from micronode.config.problems import RefusedError, closest, did_you_mean, shorten
+from micronode.config.routes import has_dots, read_route
 from micronode.config.url import OwnerUrl
 
 if TYPE_CHECKING:
@@ -41,24 +40,7 @@ MAX_ITEMS: Final = 64
 _MAX_PATH: Final = 4095
 #: One root key as a key file has it, or PEM: the content where the name of its file belongs.
 _KEY_MATERIAL: Final = re.compile(r"(?:\S{1,32}[ :])?[0-9a-fA-F]{64,}|-----BEGIN", re.ASCII)
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_ACCESS: Final = ("read", "write")
 _WEB_PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+;=:@-]+/)*[A-Za-z0-9._~!$&'()*+;=:@-]*")
-_ROUTE_PATH: Final = re.compile(
-    r"/(?:(?:[A-Za-z0-9._~-]+|\{[a-z_]{1,32}\})/)*(?:[A-Za-z0-9._~-]+|\{[a-z_]{1,32}\})?"
-)
-
-
-@attrs.frozen
-class Route:
-    """One route of a facet of the user's own; *access* is ``read`` or ``write``."""
-
-    method: str
-    path: str
-    access: str
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path} {self.access}"
 
 
 def _is_number(value: Any) -> bool:
@@ -188,7 +170,14 @@ def _read_url(key: Key, url: str) -> str:
 def read_upstream(key: Key, value: Any) -> str:
     if not isinstance(value, str):
         raise key.mistyped(value)
-    return "" if key.optional and not value else _read_url(key, value)
+    if key.optional and not value:
+        return ""
+    url = _read_url(key, value)
+    prefix = OwnerUrl.parse(url).prefix
+    if prefix:
+        without = f'"{url.removesuffix(prefix)}"'
+        raise key.mistyped(value, without, "it has a path; what callers ask for is passed on as it is")
+    return url
 
 
 def read_file(key: Key, value: Any) -> str:
@@ -207,13 +196,9 @@ def read_file(key: Key, value: Any) -> str:
 def read_web_path(key: Key, value: Any) -> str:
     if not isinstance(value, str):
         raise key.mistyped(value)
-    if value and (not _WEB_PATH.fullmatch(value) or _has_dots(value)):
+    if value and (not _WEB_PATH.fullmatch(value) or has_dots(value)):
         raise key.mistyped(value)
     return value
-
-
-def _has_dots(path: str) -> bool:
-    return any(segment in (".", "..") for segment in path.split("/"))
 
 
 def read_instant(key: Key, value: Any) -> str:
@@ -291,37 +276,27 @@ def _name(key: Key, value: Any) -> str:
     return value
 
 
+def _word(key: Key, value: Any) -> str:
+    if not isinstance(value, str):
+        raise key.mistyped(value)
+    if value not in key.choices:
+        raise RefusedError(
+            f"{key.path} cannot hold {shorten(value)}",
+            f"it takes {key.form}{did_you_mean(value, key.choices)}",
+        )
+    return value
+
+
 def _uid(key: Key, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32 - 1:
         raise key.mistyped(value)
     return value
 
 
-def _route(key: Key, value: Any) -> Route:
-    if isinstance(value, Route):
-        return value
-    if not isinstance(value, Mapping):
-        raise key.mistyped(value)
-    if unknown := [name for name in value if name not in ("method", "path", "access")]:
-        hint = did_you_mean(str(unknown[0]), ("method", "path", "access"))
-        raise RefusedError(
-            f"{key.path} has an unknown key {shorten(unknown[0])}{hint}", "there are method, path, access"
-        )
-    method, path, access = (value.get(name) for name in ("method", "path", "access"))
-    for name, word, known in (("method", method, _METHODS), ("access", access, _ACCESS)):
-        if word not in known:
-            what = f"{key.path}: {name} is missing" if word is None else f"{key.path}: {name} {shorten(word)}"
-            hint = meant(closest(word, known)) if isinstance(word, str) else ""
-            raise RefusedError(what, f"use one of {', '.join(known)}{hint}")
-    path = "/{rest}" if path is None else path
-    if not isinstance(path, str) or not _ROUTE_PATH.fullmatch(path) or _has_dots(path):
-        raise RefusedError(f"{key.path}: path {shorten(path)}", 'use a path such as "/{rest}" or "/v1/{id}"')
-    return Route(str(method), path, str(access))
-
-
 read_urls: Final = _list_of(_url, MAX_URLS, lone=True)
 read_hosts: Final = _list_of(_host, MAX_ITEMS)
 read_networks: Final = _list_of(_network, MAX_ITEMS)
 read_names: Final = _list_of(_name, MAX_ITEMS)
+read_words: Final = _list_of(_word, MAX_ITEMS)
 read_uids: Final = _list_of(_uid, MAX_ITEMS)
-read_routes: Final = _list_of(_route, MAX_ITEMS)
+read_routes: Final = _list_of(read_route, MAX_ITEMS)

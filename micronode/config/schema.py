@@ -21,7 +21,7 @@ from micronode.config.address import ListenAddress
 from micronode.config.contradictions import contradictions
 from micronode.config.fields import key
 from micronode.config.guards import Amnesia, Auth, Persistence, Pq, Tls
-from micronode.config.kinds import Key, Kind, plain
+from micronode.config.kinds import Key, Kind, Route, plain
 from micronode.config.members import (
     BUILT_FACETS,
     BUILT_OWNERS,
@@ -74,6 +74,7 @@ __all__ = [
     "Persistence",
     "Pq",
     "Problem",
+    "Route",
     "Timeouts",
     "Tls",
     "Uds",
@@ -280,19 +281,10 @@ def unbuilt(pairs: Iterable[tuple[Key, Any]], place: Callable[[str], str]) -> It
     :param place: tells where the value of a path comes from.
     """
     for row, value in pairs:
-        if row.is_inert(value) or _is_detail(row):
+        if row.is_inert(value):
             continue
-        if row.name == "kind":
-            fix = f"remove [{row.path.removesuffix('.kind')}]: facets of your own come later"
-        else:
-            inert = " or ".join(row.toml(each) for each in row.inert or (row.default,))
-            fix = f"remove it, or set it to {inert}, which asks for nothing"
+        inert = " or ".join(row.toml(each) for each in row.inert or (row.default,))
+        fix = f"remove it, or set it to {inert}, which asks for nothing"
         text = row.toml(value)
         text = text if len(text) <= 60 else f"{text[:57]}..."
         yield Problem(place(row.path), f"{row.path} = {text} is not available yet in this release", fix)
-
-
-def _is_detail(row: Key) -> bool:
-    """Whether *row* is of a facet of the user's own, which is refused as a whole, by its kind."""
-    group, name = row.path.split(".")[:2]
-    return group == "facets" and name not in FACET_NAMES and row.name != "kind"

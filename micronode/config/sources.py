@@ -214,7 +214,9 @@ def _nothing_served(config: Config) -> Iterable[Problem]:
         )
     if any(facet.enabled for facet in config.facets.values()):
         return
-    served = [name for name in config.facets if KEYS[f"facets.{name}.enabled"].built]
+    served = [
+        name for name in config.facets if name not in FACET_NAMES or KEYS[f"facets.{name}.enabled"].built
+    ]
     paths = [f"facets.{name}.enabled" for name in served]
     origins = dict.fromkeys(config.sources[path] for path in paths if path in config.sources)
     fix = f"enable at least one of {', '.join(served)} (as in --facets {','.join(served)})"

@@ -1,6 +1,6 @@
 """What the built-in facets answer, for documents: the shapes of ``docs/architecture.rst``, "Owner services".
 
-Graph and search pass their owner's JSON on unparsed, so theirs are what an owner has to say, not what the
+Graph and search pass their owner's JSON on as it is, so theirs are what an owner has to say, not what the
 node has seen to.
 """
 
@@ -60,3 +60,35 @@ NOT_MODIFIED: Final = Answer(
     status=304, doc="The caller has it already.", content=None, headers={"ETag": _TAG}
 )
 STORED: Final = Answer(status=201, doc="It is stored.", schema=object_of(cid=_ADDRESS))
+_NOT_KEPT: Final = {"Cache-Control": {"const": "no-store"}}
+_SENT: Final[dict[str, Any]] = {"msg_id": {"type": "string", "minLength": 1, "maxLength": 128}}
+SENT: Final = Answer(
+    status=201,
+    doc="It is in the mailbox.",
+    schema=object_of(**_SENT, duplicate={"const": False}),
+    headers=_NOT_KEPT,
+)
+SENT_BEFORE: Final = Answer(
+    doc="It was in the mailbox before, under this key.",
+    schema=object_of(**_SENT, duplicate={"const": True}),
+    headers=_NOT_KEPT,
+)
+_MESSAGE: Final[dict[str, Any]] = {
+    "msg_id": _TEXT,
+    "ts": _NUMBER,
+    "attempt": {"type": "integer", "minimum": 1},
+    "attrs": {"type": "object", "additionalProperties": _TEXT},
+    "payload_b64": {"type": "string", "contentEncoding": "base64"},
+}
+MESSAGES: Final = Answer(
+    doc="Messages, perhaps none, which are the caller's alone for a time.",
+    schema=object_of(messages=list_of(object_of(topic=_TEXT, **_MESSAGE))),
+    headers=_NOT_KEPT,
+)
+SUBSCRIBED: Final = Answer(
+    doc="Messages, each an event whose id is its msg_id, as long as the caller stays.",
+    content="text/event-stream",
+    schema=object_of(**_MESSAGE),
+    headers=_NOT_KEPT,
+)
+NO_CONTENT: Final = Answer(status=204, doc="Done.", content=None)

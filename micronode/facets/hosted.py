@@ -26,6 +26,11 @@ def _is_count(_: object, field: Any, value: object) -> None:
         raise ValueError(f"{field.name} is a whole number from 1 on, not {value!r}")
 
 
+def _is_count_or_none(_: object, field: Any, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{field.name} is a whole number from 0 on, not {value!r}")
+
+
 def _is_duration(_: object, field: Any, value: object) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
         raise ValueError(f"{field.name} is a number of seconds above 0, not {value!r}")
@@ -43,7 +48,7 @@ class FacetSettings:
     #: Seconds from dispatch to the head of the answer.
     timeout: float = attrs.field(default=5.0, validator=_is_duration)
     #: Subscriptions it holds at a time, beside the calls.
-    subscriptions: int = attrs.field(default=1024, validator=_is_count)
+    subscriptions: int = attrs.field(default=1024, validator=_is_count_or_none)
 
 
 #: A facet, or one with its settings.

@@ -1,4 +1,4 @@
-"""The media facet: content-addressed objects of the storage owner, checked on their way.
+"""The media facet: content-addressed objects of the storage owner, and the overlay's, checked on their way.
 
 A whole object is checked against its address (:meth:`~micronode.interfaces.IOwnerReply.checked`); one
 range of it cannot be, and is marked ``verified: false``. What is put is hashed on its way, and the
@@ -19,6 +19,7 @@ from micronode.facets.answers import CID, NOT_MODIFIED, OBJECT, OBJECT_HEAD, PAR
 from micronode.facets.cid import make_cid, parse_cid
 from micronode.facets.conditions import names_tag, object_size, part_matches, single_range
 from micronode.facets.hashing import HashedBody
+from micronode.facets.objects import Overlay, find_object
 from micronode.facets.replies import JSON, HeldBody, read_object, refusal
 from micronode.interfaces import IFacet, IOwnerReply, IStorageOwner
 from micronode.oap.wire.profiles import Profile
@@ -44,14 +45,18 @@ _IF_NONE_MATCH: Final = Argument(
 class MediaFacet:
     """See :class:`~micronode.interfaces.IFacet`.
 
+    :param overlay: who is asked for objects that *storage* has not; None: nobody.
     :param max_object: bytes of an object that may be put.
     :param mismatches: the counter (of prometheus) of puts whose address the owner got wrong.
     """
 
     name = "media"
 
-    def __init__(self, storage: IStorageOwner, *, max_object: int, mismatches: Any) -> None:
+    def __init__(
+        self, storage: IStorageOwner, *, max_object: int, mismatches: Any, overlay: Overlay | None = None
+    ) -> None:
         self._storage = storage
+        self._overlay = overlay
         self._max_object = max_object
         self._mismatches = mismatches
 
@@ -125,28 +130,38 @@ class MediaFacet:
         if_range = args.get("if_range")
         asked = single_range(args.get("range")) if if_range in (None, tag) else None
         known = names_tag(args.get("if_none_match"), tag)
-        reply = await self._storage.get(
-            call, args["cid"], byte_range=asked, if_none_match=tag if known else None
+        if_none_match = tag if known else None
+        reply, source = await find_object(
+            lambda owner, call: owner.get(call, args["cid"], byte_range=asked, if_none_match=if_none_match),
+            call,
+            self._storage,
+            self._overlay,
         )
         if reply.status == 304 and known:
             return _not_modified(reply, tag)
         if reply.status == 206 and asked is not None:
-            return _part(reply, asked, tag)
+            return _part(reply, source, asked, tag)
         if reply.status == 416 and asked is not None:
-            raise _unsatisfiable(reply)
+            raise _unsatisfiable(reply, source)
         if reply.status != 200:
-            raise refusal(reply, "storage", _MESSAGES)
+            raise refusal(reply, source, _MESSAGES)
         return Reply(head=_head_of(reply, tag, verified=True), body=reply.checked(digest))
 
     async def _head(self, call: Call) -> Reply:
         cid = call.args["cid"]
         tag = f'"{parse_cid(cid).hex()}"'
         known = names_tag(call.args.get("if_none_match"), tag)
-        reply = await self._storage.head(call, cid, if_none_match=tag if known else None)
+        if_none_match = tag if known else None
+        reply, source = await find_object(
+            lambda owner, call: owner.head(call, cid, if_none_match=if_none_match),
+            call,
+            self._storage,
+            self._overlay,
+        )
         if reply.status == 304 and known:
             return _not_modified(reply, tag)
         if reply.status != 200:
-            raise refusal(reply, "storage", _MESSAGES)
+            raise refusal(reply, source, _MESSAGES)
         reply.discard()
         return Reply(head=_head_of(reply, tag, verified=None))
 
@@ -197,12 +212,12 @@ def _head_of(
     )
 
 
-def _part(reply: IOwnerReply, asked: str, tag: str) -> Reply:
+def _part(reply: IOwnerReply, source: str, asked: str, tag: str) -> Reply:
     content_range = reply.header("content-range")
     if not part_matches(asked, content_range, reply.length):
         reply.abort()
-        message = "the storage owner answered another range than was asked for"
-        raise NodeError(ErrorCode.BAD_GATEWAY, message, source="storage")
+        message = f"the {source} owner answered another range than was asked for"
+        raise NodeError(ErrorCode.BAD_GATEWAY, message, source=source)
     head = _head_of(reply, tag, verified=False, status=206, part=content_range)
     return Reply(head=head, body=reply)
 
@@ -212,15 +227,15 @@ def _not_modified(reply: IOwnerReply, tag: str) -> Reply:
     return Reply(head=ResponseHead(status=304, etag=tag))
 
 
-def _unsatisfiable(reply: IOwnerReply) -> NodeError:
+def _unsatisfiable(reply: IOwnerReply, source: str) -> NodeError:
     size = object_size(reply.header("content-range"))
     reply.discard()
     if size is None:
-        return NodeError(ErrorCode.RANGE_NOT_SATISFIABLE, "the object has no such range", source="storage")
+        return NodeError(ErrorCode.RANGE_NOT_SATISFIABLE, "the object has no such range", source=source)
     # RFC 9110 section 15.5.17: how long it is, for the next try.
     return NodeError(
         ErrorCode.RANGE_NOT_SATISFIABLE,
         f"the object has no such range: it has {size} bytes",
-        source="storage",
+        source=source,
         headers=(("Content-Range", f"bytes */{size}"),),
     )

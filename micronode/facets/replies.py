@@ -1,6 +1,6 @@
 """What an owner's status means to a caller, for every built-in facet; and JSON answers, passed on or read.
 
-An owner's error body never reaches a caller: it may hold anything. Its JSON is passed on unparsed, for
+An owner's error body never reaches a caller: it may hold anything. Its JSON is passed on byte for byte, for
 what it says is the owner's own; only where the node can know better is it read first.
 """
 
@@ -64,12 +64,12 @@ def refusal(reply: IOwnerReply, source: str, messages: Mapping[ErrorCode, str] |
 
 
 def json_reply(reply: IOwnerReply, source: str, messages: Mapping[ErrorCode, str] | None = None) -> Reply:
-    """Pass an owner's JSON (status 200) on, byte for byte.
+    """Pass an owner's JSON object (status 200) on, byte for byte; it is looked at as far as it is held.
 
     :raises NodeError: the owner answered otherwise, with no JSON, or in an encoding nobody asked for.
     """
     _expect_json(reply, source, messages, (200,))
-    return Reply(head=ResponseHead(status=200, content_type=JSON, length=reply.length), body=reply)
+    return Reply(head=ResponseHead(status=200, content_type=JSON, length=reply.length), body=reply.as_json())
 
 
 async def read_object(
@@ -78,6 +78,7 @@ async def read_object(
     messages: Mapping[ErrorCode, str] | None = None,
     *,
     expected: tuple[int, ...],
+    max_bytes: int = MAX_READ_BYTES,
 ) -> tuple[dict[str, Any], bytes]:
     """Read an owner's JSON object, strictly; return it and the bytes it was.
 
@@ -85,12 +86,12 @@ async def read_object(
 
     :param expected: the owner's statuses that are good.
 
-    :raises NodeError: as :func:`json_reply`; or it is no JSON object, or longer than MAX_READ_BYTES.
+    :raises NodeError: as :func:`json_reply`; or it is no JSON object, or longer than *max_bytes*.
     """
     _expect_json(reply, source, messages, expected)
-    data = await reply.read(MAX_READ_BYTES)
+    data = await reply.read(max_bytes)
     try:
-        return parse_object(data, max_bytes=MAX_READ_BYTES), data
+        return parse_object(data, max_bytes=max_bytes), data
     except HeadError:
         raise _not_understood(source) from None
 

@@ -26,13 +26,12 @@ from micronode.http.limits import (
 from micronode.http.openapi import Page, make_openapi
 from micronode.http.request import Request
 from micronode.http.response import JSON, json_bytes
-from micronode.http.routes import Route
+from micronode.http.routes import Route, http_body_bytes
 
 _READ: Final = frozenset({"GET", "HEAD"})
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _NUMBER: Final = {"type": "number"}
-_MAYBE: Final = {"type": ["string", "null"]}
 
 META: Final = Page(
     name="meta",
@@ -50,8 +49,8 @@ META: Final = Page(
                     object_of(
                         name=_TEXT,
                         summary=_TEXT,
-                        method=_MAYBE,
-                        path=_MAYBE,
+                        method=_TEXT,
+                        path=_TEXT,
                         oap=object_of(profile=_COUNT, op=_TEXT),
                         access={"enum": ["read", "write"]},
                         subscribes={"type": "boolean"},
@@ -143,17 +142,16 @@ def _facet(name: str, served: Served) -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    most = 0 if operation.body is BodyRule.NONE else operation.max_body
+    most = operation.max_body if operation.body is BodyRule.STREAMED else 0
     return {
         "name": operation.name,
         "summary": operation.summary,
-        # Subscriptions are not served over HTTP.
-        "method": None if operation.subscribes else operation.method,
-        "path": None if operation.subscribes else operation.path,
+        "method": operation.method,
+        "path": operation.path,
         "oap": {"profile": int(operation.profile), "op": operation.op},
         "access": operation.access.value,
         "subscribes": operation.subscribes,
-        "max_body": {"http": min(most, MAX_HTTP_BODY_BYTES), "oap": most},
+        "max_body": {"http": http_body_bytes(operation) or 0, "oap": most},
     }
 
 

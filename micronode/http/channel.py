@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake
-from micronode.concurrency.stall import StallWatch
+from micronode.concurrency.stall import StallWatch, unacknowledged
 from micronode.concurrency.timer import EPSILON_S, LazyTimer
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.flow import Flow
@@ -74,6 +74,8 @@ class HttpChannel(Protocol):
         self._head_begun = False
         self._pumping = False
         self._input_ended = False
+        #: Whether all that is sent is watched, not only a full buffer.
+        self._following = False
 
     # Protocol
 
@@ -107,6 +109,9 @@ class HttpChannel(Protocol):
         else:
             self._input_ended = True
             self._settle()
+            if self._request is not None and self._request.ask is not None:
+                self._request.ask()
+                self._intake.look_soon()
 
     def writeConnectionLost(self) -> None:
         """Do nothing: our side is shut down because we asked for it."""
@@ -210,10 +215,22 @@ class HttpChannel(Protocol):
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand *pieces* to the transport."""
         self.transport.writeSequence(pieces)
+        if self._following:
+            self._watch.sent(sum(map(len, pieces)), self._settings.deadlines.write_stall_s)
+
+    def follow(self) -> None:
+        """Watch whether what this answer sends is taken, also while the transport's buffer is not full."""
+        self._following = True
+
+    @property
+    def behind(self) -> bool:
+        """Whether the caller has still to take bytes that were sent."""
+        return self.flow.full or bool(unacknowledged(self.transport))
 
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
         self._request = self._body = None
+        self._following = False
         if close or self._site.draining:
             self._end(linger=refused or bool(self._buffer))
         else:

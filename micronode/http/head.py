@@ -63,6 +63,8 @@ class RequestHead:
     keep_alive: bool
     #: Declared length of the body in bytes; None: chunked.
     body_length: int | None
+    #: Path and query as one: an empty query differs from none.
+    target: str = attrs.field(default="", eq=False, repr=False)
 
     @property
     def has_body(self) -> bool:
@@ -203,7 +205,8 @@ def _make_head(line: tuple[str, str, bool], fields: dict[str, str]) -> RequestHe
             raise _bad("an HTTP/1.1 request needs a Host")
     elif _HOST.fullmatch(host) is None:
         raise _bad("malformed Host")
-    path, query = _split_target(method, target, host)
+    target = _origin_form(method, target, host)
+    path, _, query = target.partition("?")
     # RFC 9112 section 9.3; HTTP/1.0 connections are never kept, its keep-alive never had a standard.
     keep_alive = http11
     if http11 and "connection" in fields:
@@ -217,10 +220,11 @@ def _make_head(line: tuple[str, str, bool], fields: dict[str, str]) -> RequestHe
         http11=http11,
         keep_alive=keep_alive,
         body_length=_body_length(fields, http11),
+        target=target,
     )
 
 
-def _split_target(method: str, target: str, host: str | None) -> tuple[str, str]:
+def _origin_form(method: str, target: str, host: str | None) -> str:
     if method == "CONNECT":
         raise _bad("no tunnels are served here")
     if target[0] != "/":
@@ -232,8 +236,7 @@ def _split_target(method: str, target: str, host: str | None) -> tuple[str, str]
             raise _bad("the request target names another host than Host")
         if not target.startswith("/"):
             target = f"/{target}"
-    path, _, query = target.partition("?")
-    return path, query
+    return target
 
 
 def _body_length(fields: dict[str, str], http11: bool) -> int | None:

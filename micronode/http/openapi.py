@@ -1,13 +1,15 @@
 """The OpenAPI 3.1 document of the application plane: operations in, a JSON value out. It never does IO.
 
 Generated from the very rows that the routes are made of, so that it cannot tell of another node than the
-one it comes from. What is not served over HTTP (subscriptions) is not in it. While nobody checks
-capabilities no answer is 401 or 403, and none is written down.
+one it comes from. OpenAPI 3.1 has no word for a stream of events: that of a subscription is a text, and
+``x-micronode-message`` tells of the messages in it. While nobody checks capabilities no answer is 401 or 403,
+and none is written down.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -15,9 +17,11 @@ import attrs
 
 import micronode
 from micronode.calls.answers import Answer
-from micronode.calls.operations import MAX_MEMBERS, Access, Argument, BodyRule, Operation
+from micronode.calls.operations import Access, BodyRule, Operation
 from micronode.errors import ErrorCode, http_status
-from micronode.http.limits import MAX_HTTP_BODY_BYTES
+from micronode.http.eventtext import EVENT_STREAM
+from micronode.http.openapi_mounts import mounted_operation
+from micronode.http.parameters import arguments_body, bytes_body, parameter
 from micronode.http.response import JSON
 from micronode.oap.wire.errors import MAX_MESSAGE
 
@@ -70,6 +74,13 @@ _IF_NONE_MATCH: Final = {
     "description": "Entity tags that the caller has: 304 if it is one of them.",
     "schema": {"type": "string"},
 }
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "description": "By which the same request, sent again, is known.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
 _TENANT: Final = {
     "name": "X-Tenant-ID",
     "in": "header",
@@ -103,15 +114,21 @@ class Page:
 
 
 def make_openapi(operations: Iterable[Operation], pages: Iterable[Page]) -> dict[str, Any]:
-    """Return the document that tells of *operations*, but for subscriptions, and of *pages*."""
+    """Return the document that tells of *operations* and of *pages*."""
     paths: dict[str, dict[str, Any]] = {}
     templates: dict[str, str] = {}
     statuses: dict[int, set[ErrorCode]] = {}
     facets: dict[str, None] = {}
+    passed: Counter[str] = Counter()
     for operation in operations:
-        if operation.subscribes:
-            continue
         facets[operation.facet] = None
+        if operation.mount is not None:
+            # All of a facet's have one name.
+            passed[operation.facet] += 1
+            template = templates.setdefault(_SEGMENT.sub("{}", operation.path), operation.path)
+            told = mounted_operation(operation, template, f"{operation.name}.{passed[operation.facet]}")
+            paths.setdefault(template, {}).setdefault(operation.method.lower(), told)
+            continue
         # Two paths that differ in the names of their arguments are one path to OpenAPI.
         template = templates.setdefault(_SEGMENT.sub("{}", operation.path), operation.path)
         names = dict(zip(_SEGMENT.findall(operation.path), _SEGMENT.findall(template), strict=True))
@@ -143,76 +160,37 @@ def _operation(
     # In no header whose field has a place of its own in a document.
     arguments = [each for each in operation.arguments if each.header not in ("content-type", "authorization")]
     takes_body = operation.body is not BodyRule.NONE
+    in_body = operation.body is BodyRule.ARGUMENTS
     codes = {*_ANY, *_CALL, *(_BODY if takes_body else ()), *operation.errors}
+    if in_body:
+        codes.add(ErrorCode.BAD_JSON)
     has_body = operation.method != "HEAD"
     told: dict[str, Any] = {
         "operationId": operation.name,
         "tags": [operation.facet],
         "summary": operation.summary,
         "parameters": [
-            *(_parameter(each, in_path.get(each.name)) for each in arguments),
+            *(
+                parameter(each, in_path.get(each.name))
+                for each in arguments
+                if not in_body or each.name in in_path or each.header is not None
+            ),
+            *([_IDEMPOTENCY_KEY] if operation.needs_key else ()),
             {"$ref": "#/components/parameters/RequestID"},
             {"$ref": "#/components/parameters/TenantID"},
         ],
-        "responses": _answers(operation.answers, has_body) | _refusals(codes, statuses, has_body),
+        "responses": (
+            _messages(operation.answers) if operation.subscribes else _answers(operation.answers, has_body)
+        )
+        | _refusals(codes, statuses, has_body),
         "x-micronode-access": operation.access.value,
         "x-micronode-oap": {"profile": int(operation.profile), "op": operation.op},
     }
     if takes_body:
-        told["requestBody"] = _body(operation)
+        told["requestBody"] = arguments_body(arguments, in_path) if in_body else bytes_body(operation)
     if operation.access is Access.WRITE:
         told["description"] = "A write: the node never repeats it by itself."
     return told
-
-
-def _parameter(argument: Argument, in_path: str | None) -> dict[str, Any]:
-    schema: dict[str, Any]
-    if argument.type is int:
-        limits = {"minimum": argument.minimum, "maximum": argument.maximum}
-        schema = {"type": "integer"} | {name: at for name, at in limits.items() if at is not None}
-    elif argument.type is dict:
-        schema = {
-            "type": "object",
-            "maxProperties": MAX_MEMBERS,
-            "additionalProperties": {"type": "string", "maxLength": argument.max_length},
-        }
-    else:
-        schema = {"type": "string", "maxLength": argument.max_length}
-        if argument.required or in_path:
-            schema["minLength"] = 1
-        if argument.pattern is not None:
-            schema["pattern"] = argument.pattern
-        elif argument.header is None or in_path:
-            # What no URL of ours may hold, see http/url.
-            schema["pattern"] = r"^[^\u0000]*$"
-            if in_path:
-                schema["not"] = {"enum": [".", ".."]}
-    if argument.default is not None:
-        schema["default"] = argument.default
-    if in_path:
-        where = {"name": in_path, "in": "path", "required": True}
-    elif argument.header is not None:
-        where = {"name": argument.header, "in": "header", "required": argument.required}
-    else:
-        where = {"name": argument.name, "in": "query", "required": argument.required}
-    where["description"] = argument.doc
-    if argument.type is dict:
-        # Its text is JSON, which none of OpenAPI's styles for objects is.
-        return where | {"content": {"application/json": {"schema": schema}}}
-    return where | {"schema": schema}
-
-
-def _body(operation: Operation) -> dict[str, Any]:
-    most = min(operation.max_body, MAX_HTTP_BODY_BYTES)
-    media_types = ["application/octet-stream"]
-    if any(each.header == "content-type" for each in operation.arguments):
-        media_types.append("*/*")
-    return {
-        "description": f"At most {most} bytes, after its Content-Encoding (none, gzip or zstd) was undone.",
-        # Without a schema it is bytes, whatever they are (OpenAPI 3.1.0 section 4.8.14.2).
-        "content": {media_type: {} for media_type in media_types},
-        "x-micronode-max-bytes": most,
-    }
 
 
 def _answers(answers: Iterable[Answer], has_body: bool) -> dict[str, Any]:
@@ -228,6 +206,18 @@ def _answers(answers: Iterable[Answer], has_body: bool) -> dict[str, Any]:
         told[str(answer.status)] = one
     # A host's facet need not say what it answers.
     return told or {"2XX": {"description": "What the operation answers."}}
+
+
+def _messages(answers: Iterable[Answer]) -> dict[str, Any]:
+    """Return the responses of a subscription: the schema of its 200 is that of one message."""
+    silent: dict[str, Any] = {"200": {"description": "Messages, as they come."}}
+    told = _answers(answers, True) if answers else silent
+    for status, answer in told.items():
+        if status == "200":
+            schema = answer.get("content", {}).get(JSON, {}).get("schema")
+            more = {} if schema is None else {"x-micronode-message": schema}
+            answer["content"] = {EVENT_STREAM: {"schema": {"type": "string"}, **more}}
+    return told
 
 
 def _refusals(

@@ -7,6 +7,7 @@ Not twisted.web's Request: that one parses forms and cookies, renders HTML error
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -43,6 +44,8 @@ class Request:
     route: Route | None = None
     #: Path arguments, decoded.
     segments: dict[str, str] = attrs.field(factory=dict)
+    #: Path and query as they came, less the path of a route that stands for all below it.
+    below: str = ""
     #: Query parameters, decoded.
     query: dict[str, list[str]] = attrs.field(factory=dict)
     #: What the route made of the head before the body came.
@@ -61,6 +64,8 @@ class Request:
     dispatched: bool = False
     #: The handler's Deferred, to be cancelled when the caller goes.
     running: Deferred[None] | None = None
+    #: Called when the caller's input has ended: writes something, which a caller that has gone resets.
+    ask: Callable[[], None] | None = None
     #: Where the answer goes; set by the channel at once.
     sink: ResponseSink = attrs.field(init=False, repr=False)
 

@@ -99,7 +99,9 @@ def head_bytes(
     if close:
         fields += "Connection: close\r\n"
     line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-    return f"{line}{date}{fields}{_ALWAYS}X-Request-ID: {request_id}\r\n\r\n".encode()
+    text = f"{line}{date}{fields}{_ALWAYS}X-Request-ID: {request_id}\r\n\r\n"
+    # An owner's field may hold bytes that are no UTF-8; they stay what they are.
+    return text.encode("utf-8", "surrogateescape")
 
 
 def json_bytes(value: Any) -> bytes:

@@ -13,22 +13,25 @@ saves half the cost of a call.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import BodyRule, Operation, OperationTable
 from micronode.errors import ErrorCode, NodeError
+from micronode.http.below import Below
 from micronode.http.encoding import find_inflate
+from micronode.http.events import EventSink
 from micronode.http.framing import body_too_large
 from micronode.http.limits import MAX_HTTP_BODY_BYTES
 from micronode.http.request import Request, call_fields
-from micronode.http.url import decode_segment, parse_query
-from micronode.oap.wire.limits import DECOMPRESS_RATIO
+from micronode.http.url import decode_segment, parse_query, refuse_tokens
+from micronode.oap.wire.heads import HeadError, parse_object
+from micronode.oap.wire.limits import DECOMPRESS_RATIO, MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
     from micronode.interfaces import IResponseSink
@@ -74,8 +77,15 @@ class Route:
     #: Largest body in bytes; None: it takes none.
     max_body_bytes: int | None = None
     facet: str | None = None
+    #: Whether its answers last as long as their callers stay.
+    subscribes: bool = False
     #: Whether the path is its alone: by another method nothing else is reached, say a path with arguments.
     reserved: bool = False
+    #: Set where it stands for all that begins with its path and a ``/``: returns the route of a method and of
+    #: the raw path and query from there on. Raises NodeError.
+    below: Callable[[str, str], Route] | None = None
+    #: Whether query and body are passed on as they come: neither is decoded.
+    opaque: bool = False
 
 
 class Routes:
@@ -88,6 +98,7 @@ class Routes:
         from klein import Klein
 
         self.app = Klein()
+        self.app.url_map.converters["below"] = Below
         self._by_name: dict[str, Route] = {}
         self._decompress_ratio = decompress_ratio
         # Redirects and forgiving slashes are two spellings of one thing: a policy sees only one.
@@ -108,11 +119,12 @@ class Routes:
         def endpoint(request: Request) -> Deferred[None] | None:
             return route.handler(request)
 
-        rule = _ARGUMENT.sub(r"<\1>", route.path)
+        rule = _ARGUMENT.sub(r"<\1>", route.path) + ("" if route.below is None else "/<below:below>")
         self.app.route(rule, endpoint=route.name, methods=sorted(route.methods))(endpoint)
         # werkzeug lets HEAD in wherever GET is; here the table alone says so.
         for each in self.app.url_map.iter_rules(route.name):
-            each.methods = None if route.reserved else set(route.methods)
+            any_method = route.reserved or route.below is not None
+            each.methods = None if any_method else set(route.methods)
 
     def admit(self, request: Request) -> None:
         """Find the route of *request* and let it judge the head; nothing has run by then.
@@ -122,13 +134,22 @@ class Routes:
         """
         head = request.head
         route, raw = self._match(head.method, head.path)
+        if route.below is not None:
+            # Where it finds none the facet is known all the same.
+            request.route = route
+            request.below = head.target[len(route.path) :]
+            route, raw = route.below(head.method, request.below), {}
         request.route = route
         request.segments = {name: decode_segment(value) for name, value in raw.items()}
-        request.query = parse_query(head.query)
+        if route.opaque:
+            refuse_tokens(head.query)
+        else:
+            request.query = parse_query(head.query)
         if head.has_body:
             if route.max_body_bytes is None:
                 raise NodeError(ErrorCode.BODY_TOO_LARGE, "this operation takes no body")
-            request.inflate = find_inflate(head.fields.get("content-encoding", "identity"))
+            if not route.opaque:
+                request.inflate = find_inflate(head.fields.get("content-encoding", "identity"))
             # A compressed body may be the longer one, by its own header.
             most = route.max_body_bytes if request.inflate is None else MAX_HTTP_BODY_BYTES
             if head.body_length is not None and head.body_length > most:
@@ -147,7 +168,7 @@ class Routes:
         except HTTPException:
             raise _not_found() from None
         route = self._by_name[str(endpoint)]
-        if method not in route.methods:
+        if method not in route.methods and route.below is None:
             # werkzeug upper-cases methods; HTTP's are case-sensitive (RFC 9110 section 9.1).
             raise _method_not_allowed(route.methods)
         return route, dict(raw)
@@ -177,6 +198,20 @@ def _not_found() -> NodeError:
     return NodeError(ErrorCode.NOT_FOUND, "nothing is served at this path")
 
 
+def _parsed(operation: Operation, given: Mapping[str, str]) -> dict[str, Any]:
+    """Return those arguments that are *given*, in path or header, while the others are yet to come."""
+    return {each.name: each.parse(given[each.name]) for each in operation.arguments if each.name in given}
+
+
+def http_body_bytes(operation: Operation) -> int | None:
+    """Return how long a request body *operation* takes over HTTP; None: it takes none."""
+    if operation.body is BodyRule.NONE:
+        return None
+    if operation.body is BodyRule.ARGUMENTS:
+        return MAX_HEAD_BYTES
+    return min(operation.max_body, MAX_HTTP_BODY_BYTES)
+
+
 def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
     """Return the route of *operation*: its arguments from path, header and query, its call to *dispatch*."""
     in_path = frozenset(_ARGUMENT.findall(operation.path))
@@ -185,10 +220,11 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         for argument in operation.arguments
         if argument.header is not None and argument.name not in in_path
     )
+    in_body = operation.body is BodyRule.ARGUMENTS
     in_query = tuple(
         argument.name
         for argument in operation.arguments
-        if argument.header is None and argument.name not in in_path
+        if argument.header is None and argument.name not in in_path and not in_body
     )
     strange = in_path - {argument.name for argument in operation.arguments}
     if strange:
@@ -206,9 +242,12 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
                 if len(values) > 1:
                     raise NodeError(ErrorCode.BAD_REQUEST, f"argument {name!r} is given twice")
                 given[name] = values[0]
-        return {"args": operation.bind_text(given), **call_fields(request.head)}
+        args = _parsed(operation, given) if in_body else operation.bind_text(given)
+        return {"args": args, **call_fields(request.head)}
 
     def handler(request: Request) -> Deferred[None]:
+        if in_body:
+            return with_arguments(request)
         call = Call(
             operation=operation,
             ingress=Ingress.HTTP,
@@ -217,6 +256,27 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
             peer=request.peer,
             **request.prepared,
         )
+        if not operation.subscribes:
+            return dispatch.dispatch(call, request.sink)
+        events = EventSink(request.sink, request.sink.clock)
+        request.ask = events.ask
+        return dispatch.dispatch(call, events)
+
+    def with_arguments(request: Request) -> Deferred[None]:
+        body, prepared = request.body, request.prepared
+        try:
+            given = parse_object(body.data) if body is not None and body.data else {}
+            args = operation.bind(given | prepared["args"])
+        except (HeadError, NodeError) as error:
+            request.sink.fail(NodeError(error.code, error.message))
+            return succeed(None)
+        call = Call(
+            operation=operation,
+            ingress=Ingress.HTTP,
+            request_id=request.request_id,
+            peer=request.peer,
+            **prepared | {"args": args},
+        )
         return dispatch.dispatch(call, request.sink)
 
     return Route(
@@ -224,11 +284,10 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         methods=frozenset({operation.method}),
         path=operation.path,
         facet=operation.facet,
+        subscribes=operation.subscribes,
         prepare=prepare,
         handler=handler,
-        max_body_bytes=(
-            None if operation.body is BodyRule.NONE else min(operation.max_body, MAX_HTTP_BODY_BYTES)
-        ),
+        max_body_bytes=http_body_bytes(operation),
     )
 
 
@@ -239,21 +298,19 @@ def operation_routes(
     about: Sequence[Route] = (),
     decompress_ratio: int = DECOMPRESS_RATIO,
 ) -> Routes:
-    """Return the application plane's routes, generated from a table of operations but its subscriptions.
+    """Return the application plane's routes, generated from a table of operations but those with a mount.
 
     :param table: the dispatcher's own where None.
     :param about: routes beside them; an operation at the path of one is refused.
     :param decompress_ratio: see :class:`Routes`.
     :raises ValueError: two routes would be one.
     """
-    # Subscriptions are server-sent events here, which no facet has yet.
     operations = dispatch.table if table is None else table
-    served = [operation for operation in operations if not operation.subscribes]
     taken = {route.path for route in about}
-    for operation in served:
+    for operation in operations:
         if operation.path in taken:
             raise ValueError(
                 f"operation {operation.name}: {operation.path} is the node's own, choose another"
             )
-    routes = (operation_route(operation, dispatch) for operation in served)
+    routes = (operation_route(operation, dispatch) for operation in operations if operation.mount is None)
     return Routes((*about, *routes), decompress_ratio=decompress_ratio)

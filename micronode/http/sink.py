@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, Protocol, cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
+from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -45,9 +45,23 @@ class Line(Protocol):
     def abort(self) -> None:
         """Reset the connection: the answer cannot be made whole."""
 
+    def follow(self) -> None:
+        """Give up a caller that takes nothing of what this answer sends, also while little of it waits.
+
+        Of any other answer it is given up only while the transport's buffer is full.
+        """
+
+    @property
+    def behind(self) -> bool:
+        """Whether bytes were sent that the caller has not taken, as far as the transport can tell."""
+
 
 class Ledger(Protocol):
     """Who keeps the books, as far as a sink needs it."""
+
+    @property
+    def clock(self) -> IReactorTime:
+        """What everything is timed by."""
 
     def date(self) -> str:
         """Return the ``Date`` line."""
@@ -85,6 +99,26 @@ class ResponseSink:
     def ended(self) -> bool:
         """True once the answer ended, well or not, or the caller has gone."""
         return self._line is None
+
+    @property
+    def clock(self) -> IReactorTime:
+        """What everything is timed by."""
+        return self._ledger.clock
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request, for errors that are told in a body."""
+        return self._request.request_id
+
+    @property
+    def behind(self) -> bool:
+        """Whether bytes were sent that the caller has not taken, as far as the transport can tell."""
+        return self._line is not None and self._line.behind
+
+    def follow(self) -> None:
+        """Give up a caller that takes nothing of what is sent, also while little of it waits."""
+        if self._line is not None:
+            self._line.follow()
 
     def start(self, head: ResponseHead) -> None:
         """Send *head*."""
@@ -152,19 +186,26 @@ class ResponseSink:
 
     def finish(self) -> Deferred[None]:
         """End the answer. The Deferred has fired already: nothing is buffered here."""
-        line = self._line
-        if line is not None:
-            if not self.started:
-                raise RuntimeError("finish() before start()")
-            if self._owed:
-                self._break_length()
-            else:
-                self._end(line)
-                if self._chunked:
-                    line.send((b"0\r\n\r\n",))
-                self._ledger.record(self._request, self._status, None)
-                line.answered(refused=False, close=self._close)
+        self.end(None)
         return succeed(None)
+
+    def end(self, error: NodeError | None) -> None:
+        """End the answer whole; where *error* is why it ends, its body has said so."""
+        line = self._line
+        if line is None:
+            return
+        if not self.started:
+            raise RuntimeError("finish() before start()")
+        if self._owed:
+            self._break_length()
+            return
+        self._end(line)
+        self.error = error
+        if self._chunked:
+            line.send((b"0\r\n\r\n",))
+        status = self._status if error is None else http_status(error.code)
+        self._ledger.record(self._request, status, error)
+        line.answered(refused=False, close=self._close)
 
     def fail(self, error: NodeError) -> None:
         """Answer with *error*.

@@ -18,6 +18,7 @@ from micronode.calls.operations import OperationTable
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
+from micronode.http.mounts import mount_routes
 from micronode.http.request import Request
 from micronode.http.response import DateField
 from micronode.http.routes import Dispatch, Route, Routes, operation_routes
@@ -126,7 +127,9 @@ class HttpSite(ServerFactory):
         self._channels.discard(channel)
 
     def first_byte(self, request: Request) -> None:
-        """Measure how long the head of an answer took."""
+        """Measure how long the head of an answer took, but that of a subscription."""
+        if request.route is not None and request.route.subscribes:
+            return
         route = OTHER_ROUTE if request.route is None else request.route.name
         taken_s = self.clock.seconds() - request.began_s
         self._metrics.first_byte(route, method_label(request.head.method)).observe(taken_s)
@@ -138,7 +141,8 @@ class HttpSite(ServerFactory):
         method = method_label(request.head.method)
         taken_s = self.clock.seconds() - request.began_s
         metrics.requests(name, method, status).inc()
-        metrics.latency(name, method).observe(taken_s)
+        if route is None or not route.subscribes:
+            metrics.latency(name, method).observe(taken_s)
         if request.bytes_in:
             metrics.bytes("http", "in").inc(request.bytes_in)
         if request.bytes_out:
@@ -207,6 +211,11 @@ def app_settings(
     :raises ValueError: two operations would be one route.
     """
     return SiteSettings(
-        routes=operation_routes(dispatcher, table, about=about, decompress_ratio=decompress_ratio),
+        routes=operation_routes(
+            dispatcher,
+            table,
+            about=(*about, *mount_routes(table, dispatcher)),
+            decompress_ratio=decompress_ratio,
+        ),
         deadlines=Deadlines.of(timeouts, idle_s),
     )

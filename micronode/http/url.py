@@ -47,6 +47,25 @@ def decode_segment(segment: str) -> str:
     return value
 
 
+def refuse_tokens(query: str) -> None:
+    """Look for a token in a *query* that is passed on as it is, whatever it is made of.
+
+    :raises NodeError: ``bad_request`` for a parameter with the name of one.
+    """
+    if not query:
+        return
+    for pair in query.split("&"):
+        name = unquote_to_bytes(pair.partition("=")[0]).decode("latin-1")
+        if name.lower() in _TOKEN_PARAMETERS:
+            raise _is_token(name)
+
+
+def _is_token(name: str) -> NodeError:
+    return NodeError(
+        ErrorCode.BAD_REQUEST, f"query parameter {name!r}: send the token in the Authorization header"
+    )
+
+
 def parse_query(query: str) -> dict[str, list[str]]:
     """Return the parameters of *query*: name -> values in order; ``+`` is a space.
 
@@ -64,8 +83,6 @@ def parse_query(query: str) -> dict[str, list[str]]:
         name, _, value = pair.replace("+", " ").partition("=")
         name = decode(name, what="the query")
         if name.lower() in _TOKEN_PARAMETERS:
-            raise NodeError(
-                ErrorCode.BAD_REQUEST, f"query parameter {name!r}: send the token in the Authorization header"
-            )
+            raise _is_token(name)
         parameters.setdefault(name, []).append(decode(value, what="the query"))
     return parameters

@@ -38,7 +38,7 @@ def read_start(table: OperationTable, opened: StreamOpened) -> Asked:
         head = parse_call_head(opened.head)
     except HeadError as error:
         raise NodeError(error.code, error.message) from None
-    operation = table.by_op(opened.app, head.op)
+    operation = table.by_op(opened.app, head.op, head.args)
     if operation.subscribes and not opened.windowed:
         message = f"{operation.name} subscribes: its START needs the flag ACK_REQ"
         raise NodeError(ErrorCode.BAD_REQUEST, message)

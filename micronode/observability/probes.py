@@ -59,7 +59,7 @@ class Probes:
         self._wall_clock = wall_clock
 
     def watch(self, checks: Iterable[IReadinessCheck]) -> None:
-        """Report *checks* from now on, and no others."""
+        """Report *checks* from now on, and no others; those that are none of DEPS where they are not well."""
         self._checks: Mapping[str, IReadinessCheck] = {check.name: check for check in checks}
 
     def healthz(self) -> tuple[int, dict[str, Any]]:
@@ -80,12 +80,13 @@ class Probes:
         """Return status, body and Retry-After (seconds, or None) of ``/readyz``."""
         ready = self.ready
         deps = {name: self._checks[name].state() if name in self._checks else "disabled" for name in DEPS}
+        others = {name: check.state() for name, check in self._checks.items() if name not in deps}
         body = {
             "ready": ready,
             "state": self._state(),
             "deps": deps,
             "shedding": False,
-            "degraded": [name for name, state in deps.items() if state not in ("ok", "disabled")],
+            "degraded": [name for name, state in (deps | others).items() if state not in ("ok", "disabled")],
             "mode": "truthful",
         }
         return (200, body, None) if ready else (503, body, RETRY_AFTER_S)

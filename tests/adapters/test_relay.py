@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from micronode.adapters.relay import HOLD_BYTES, Relay
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
-from micronode.interfaces import IOwnerReply
+from micronode.interfaces import IOwnerReply, IReplyBody
 from tests.support.clients import make_client
 from tests.support.measures import make_metrics, sample
 from tests.support.network import MemoryNetwork, OwnerEnd
@@ -438,10 +438,70 @@ class RelayTests(SynchronousTestCase):
             relaying.cancel()
             self.failureResultOf(relaying, CancelledError)
 
+    # Bodies that are to be JSON
+
+    def relay_json(self, *fields: str) -> tuple[OwnerEnd, MemorySink, Deferred[None]]:
+        end, reply = self.reply(*fields)
+        sink = MemorySink()
+        return end, sink, reply.as_json().relay(ResponseHead(length=reply.length), sink)
+
+    def test_json_is_passed_on_byte_for_byte(self) -> None:
+        data = b' {"a" : 1.50,\t"a":"\\u0041"}\n'
+        end, sink, relaying = self.relay_json(f"Content-Length: {len(data)}")
+        end.send(data[:5])
+        end.send(data[5:])
+        self.successResultOf(relaying)
+        self.assertEqual((sink.body, sink.outcome), (data, "finished"))
+        self.idle()
+
+    def test_what_is_no_json_is_a_clean_failure(self) -> None:
+        for count, data in enumerate((b'{"a": ', b"<html></html>", b"[]", b"{}" + b" " * READ), 1):
+            length = HOLD_BYTES if data.startswith(b"{}") else len(data)
+            end, sink, relaying = self.relay_json(f"Content-Length: {length}")
+            end.send(data[:length])
+            if data.startswith(b"{}"):
+                self.successResultOf(relaying)
+            else:
+                self.failed(relaying, ErrorCode.BAD_GATEWAY)
+                self.assertFalse(sink.started)
+                self.assertEqual(self.outcome("bad_gateway"), count)
+                self.assertFalse(end.aborted, "the connection is as good as any")
+        self.idle()
+
+    def test_no_json_in_chunks(self) -> None:
+        end, sink, relaying = self.relay_json("Transfer-Encoding: chunked")
+        end.send(b"3\r\n{} \r\n2\r\n{}\r\n0\r\n\r\n")
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        self.assertFalse(sink.started)
+        self.idle()
+
+    def test_empty_body_is_no_json(self) -> None:
+        _, sink, relaying = self.relay_json("Content-Length: 0")
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        self.assertFalse(sink.started)
+        self.idle()
+
+    def test_more_than_is_held_is_not_looked_at(self) -> None:
+        for fields in (f"Content-Length: {HOLD_BYTES + 1}",), ("Transfer-Encoding: chunked",):
+            end, sink, relaying = self.relay_json(*fields)
+            data = b"x" * (HOLD_BYTES + 1)
+            end.send(data if "Length" in fields[0] else b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
+            self.successResultOf(relaying)
+            self.assertEqual((sink.body, sink.outcome), (data, "finished"))
+        self.idle()
+
+    def test_json_nobody_wants(self) -> None:
+        end, reply = self.reply("Content-Length: 9")
+        reply.as_json().abort()
+        self.network.settle()
+        self.assertTrue(end.aborted)
+        self.idle()
+
     # Interfaces
 
     def test_interfaces(self) -> None:
         _, reply = self.reply("Content-Length: 3")
         verifyObject(IOwnerReply, reply)
+        verifyObject(IReplyBody, reply.as_json())
         lease: Any = None
         verifyObject(IPushProducer, Relay(lease, ResponseHead(), MemorySink(), None))

@@ -128,3 +128,49 @@ class StallWatchTests(SynchronousTestCase):
         self.watch.start(LIMIT_S)
         self.wait(LIMIT_S)
         self.assertEqual(self.stalls, [0.0])
+
+    def test_what_was_sent_and_is_not_taken(self) -> None:
+        """No buffer is full: the peer has not taken what there is, however little."""
+        self.watch.sent(10_000, LIMIT_S)
+        self.wait(LIMIT_S - 0.5)
+        self.assertEqual(self.stalls, [])
+        self.wait(0.5)
+        self.assertEqual(self.stalls, [LIMIT_S])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_writing_is_no_taking(self) -> None:
+        for _ in range(20):
+            self.pipe.near.send(b"x" * 100)
+            self.watch.sent(100, LIMIT_S)
+            self.wait(1)
+        self.assertEqual(len(self.stalls), 2, "it begins again with what is sent after it has told")
+
+    def test_taking_some_of_it(self) -> None:
+        self.watch.sent(10_000, LIMIT_S)
+        for _ in range(4):
+            self.wait(LIMIT_S - 2)
+            self.pipe.far.recv(2000)
+        self.assertEqual(self.stalls, [])
+
+    def test_what_was_taken_is_watched_no_more(self) -> None:
+        self.watch.sent(10_000, LIMIT_S)
+        self.pipe.far.recv(10_000)
+        self.wait(LIMIT_S / 4)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.pipe.near.send(b"x")
+        self.watch.sent(1, LIMIT_S)
+        self.wait(LIMIT_S + 2)
+        self.assertEqual(len(self.stalls), 1)
+
+    def test_an_empty_buffer_is_not_all_that_was_sent(self) -> None:
+        self.watch.sent(10_000, LIMIT_S)
+        self.watch.start(LIMIT_S)
+        self.watch.stop()
+        self.wait(LIMIT_S + 2)
+        self.assertEqual(len(self.stalls), 1)
+
+    def test_a_transport_that_cannot_tell(self) -> None:
+        self.watch = StallWatch(self.clock, StringTransport(), lambda: self.stalls.append(0.0))
+        self.watch.sent(10_000, LIMIT_S)
+        self.wait(2 * LIMIT_S)
+        self.assertEqual((self.stalls, self.clock.getDelayedCalls()), ([], []))

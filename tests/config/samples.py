@@ -16,7 +16,7 @@ BUILT_ROWS = {path: row for path, row in ROWS.items() if row.built}
 
 _OTHERS: dict[Kind, Any] = {
     Kind.URLS: ("http://a:1", "unix:/run/b"),
-    Kind.UPSTREAM: "http://a:1/x",
+    Kind.UPSTREAM: "http://a:1",
     Kind.FILE: "/etc/micronode/some file",
     Kind.WEB_PATH: "/healthz",
     Kind.INSTANT: "2026-01-31T12:00:00Z",

@@ -15,6 +15,12 @@ def problems(text: str) -> list[str]:
     return []
 
 
+def toml(route: str) -> str:
+    """Return *route*, as a variable has it, as TOML."""
+    method, path, access = route.split()
+    return f'{{ method = "{method}", path = "{path}", access = "{access}" }}'
+
+
 class ContradictionTests(SynchronousTestCase):
     def test_each_is_placed_and_says_what_to_do(self) -> None:
         for text, line in [
@@ -40,10 +46,45 @@ class ContradictionTests(SynchronousTestCase):
                 "f:2: facets.x is a proxy",
             ),
             ('[facets.x]\nkind = "echo"', "f:2: facets.x has no routes.*; set routes"),
+            (
+                '[facets.x]\nkind = "echo"\nhealth = "/h"\nroutes = [{method="GET",access="read"}]',
+                "f:3: facets.x has a health path, but an echo .*; remove health",
+            ),
+            (
+                '[facets.x]\nkind = "echo"\nupstream = "http://a"\nroutes = [{method="GET",access="read"}]',
+                "f:3: facets.x has an upstream, but an echo .*; remove upstream",
+            ),
+            (
+                '[facets.policy]\nkind = "echo"\nroutes = [{method="GET",access="read"}]',
+                "f:2: facets.policy has the name of an owner.*; call it policy_api",
+            ),
         ]:
             lines = problems(text)
             self.assertTrue(lines, text)
             self.assertRegex(lines[0], f"^{line}")
+
+    def test_routes_that_nothing_reaches(self) -> None:
+        for first, second, reached in (
+            ("GET /{rest} read", "GET /{rest} write", False),
+            ("GET /{rest} read", "GET /admin/{rest} write", False),
+            ("GET /{rest} read", "GET /{id} read", False),
+            ("GET /{rest} read", "GET / read", False),
+            ("GET /v1/{a} read", "GET /v1/{b} read", False),
+            ("GET /v1/{a} read", "GET /v1/x read", False),
+            ("GET /v1/{a}/{rest} read", "GET /v1/x/y/z read", False),
+            ("GET /admin/{rest} write", "GET /{rest} read", True),
+            ("GET /{rest} read", "POST /{rest} write", True),
+            ("GET /v1/{rest} read", "GET /v1 read", True),
+            ("GET /v1/{a} read", "GET /v1/ read", True),
+            ("GET /v1/{a} read", "GET /v1/{rest} read", True),
+            ("GET /v1/{a} read", "GET /v1/{a}/x read", True),
+            ("GET /v1/x read", "GET /v1/{a} read", True),
+        ):
+            lines = problems(f'[facets.x]\nkind = "echo"\nroutes = [{toml(first)},\n {toml(second)}]')
+            self.assertEqual(lines == [], reached, (first, second, lines))
+            if not reached:
+                said = f'f:3: facets.x.routes: "{second}" is never reached, since "{first}" stands before it'
+                self.assertIn(said, lines[0])
 
     def test_all_at_once_with_those_of_single_values(self) -> None:
         text = '[http]\nlisten = "0.0.0.0:1"\nidle = "x"\n[persistence]\ndir = "/x"\n[htp]\n'

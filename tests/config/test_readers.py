@@ -102,6 +102,14 @@ class ListTests(ReaderTestCase):
         self.refused(key(Kind.HOSTS), "node.example", 'did you mean ["node.example"]?')
         self.refused(key(Kind.NETWORKS), ["10.1.2.3/8"], 'did you mean "10.0.0.0/8"?')
 
+    def test_words(self) -> None:
+        row = key(Kind.WORDS, optional=True, choices=("authorization", "cookie"))
+        self.assertEqual(row.read(["cookie"]), ("cookie",))
+        self.assertEqual((row.read([]), row.parse("cookie,authorization")), ((), ("cookie", "authorization")))
+        self.refused(row, ["cooky"], 'it takes a list of "authorization", "cookie" (did you mean cookie?)')
+        for value in (["host"], [3], "cookie", {"cookie": True}):
+            self.refused(row, value)
+
     def test_too_many(self) -> None:
         self.refused(key(Kind.UIDS), [1] * (MAX_ITEMS + 1), f"it takes 1 to {MAX_ITEMS}")
 
@@ -130,7 +138,12 @@ class PathTests(ReaderTestCase):
 
     def test_upstream(self) -> None:
         row = key(Kind.UPSTREAM, optional=True)
-        self.assertEqual((row.read("http://a:80/x/"), row.read("")), ("http://a/x", ""))
+        self.assertEqual((row.read("http://A:80/"), row.read("")), ("http://a", ""))
+        self.assertEqual(row.read("unix:/run/a.sock"), "unix:/run/a.sock")
+        self.refused(row, "http://a:81/x/", '(did you mean "http://a:81"?)')
+        self.refused(row, "http://user:secret@a", "credentials do not belong in a URL")
+        self.refused(row, "http://a?x=1", "must not carry a query")
+        self.refused(row, "ftp://a", "must begin with http://")
         self.refused(row, "a:80", 'did you mean "http://a:80"?')
         self.refused(row, ["http://a"])
 

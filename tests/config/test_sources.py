@@ -184,7 +184,6 @@ class NotAvailableTests(SynchronousTestCase):
             "http.tls = true",
             'tls.certificate = "/c"',
             'amnesia.enabled = true\npersistence.dir = "/x"',
-            '[facets.own]\nkind = "proxy"',
             'auth.mode = "required"\nhttp.listen = "0.0.0.0:1"',
         ):
             (line,) = refusals(file=("f", text), to_run=True)

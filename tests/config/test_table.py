@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.config.members import BUILT_FACETS, BUILT_OWNERS, FACET_NAMES, OWNER_NAMES
 from micronode.config.problems import ConfigError, RefusedError
-from micronode.config.readers import Route
+from micronode.config.routes import Route
 from micronode.config.schema import KEYS, Config, OwnFacet
 from micronode.config.sources import Flag
 from micronode.config.table import FLAGS, SECTIONS, find_key
@@ -33,8 +33,8 @@ def refusals(**sources: object) -> list[str]:
 
 class TableTests(SynchronousTestCase):
     def test_built_is_a_part_of_what_is_named(self) -> None:
-        self.assertLess(set(BUILT_OWNERS), set(OWNER_NAMES))
-        self.assertLess(set(BUILT_FACETS), set(FACET_NAMES))
+        self.assertLessEqual(set(BUILT_OWNERS), set(OWNER_NAMES))
+        self.assertLessEqual(set(BUILT_FACETS), set(FACET_NAMES))
         for name in OWNER_NAMES:
             self.assertIs(KEYS[f"owners.{name}.url"].built, name in BUILT_OWNERS)
         for name in FACET_NAMES:
@@ -92,7 +92,7 @@ class OwnFacetTests(SynchronousTestCase):
         )
         self.assertEqual((facet.enabled, facet.queue, facet.health), (True, 0, "/healthz"))
         self.assertEqual(config.sources["facets.billing.routes"], "f:6")
-        self.assertEqual(len(list(config.unbuilt())), 1)
+        self.assertEqual(list(config.unbuilt()), [])
         self.assertNotEqual(config.sha(), Config().sha())
 
     def test_each_source_may_set_a_part(self) -> None:

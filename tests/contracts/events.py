@@ -31,6 +31,14 @@ class EventSinkContract(SinkContract):
 
     # The suite.
 
+    _taken = 0
+
+    def take_all(self) -> None:
+        """Let the caller say that it has taken all there is."""
+        sent = sum(map(len, self.messages()))
+        self.take(sent - self._taken)
+        self._taken = sent
+
     def begin(self) -> Any:
         sink = self.make_sink()
         sink.start(ResponseHead(content_type="application/json"))
@@ -108,16 +116,6 @@ class EventSinkContract(SinkContract):
         sink = self.begin()
         self.assertIsNone(self.successResultOf(sink.when_room(sink.max_event)))
 
-    def test_waiting_ends_when_the_message_fits(self) -> None:
-        sink = self.begin_full()
-        waiting = sink.when_room(10)
-        self.take(9)
-        self.assertNoResult(waiting)  # type: ignore[attr-defined]
-        self.take(1)
-        self.assertIsNone(self.successResultOf(waiting))
-        sink.write_event(b"0123456789")
-        self.assertEqual((self.messages()[-1], sink.event_room), (b"0123456789", 0))
-
     def test_the_longest_message_fits_when_half_was_taken(self) -> None:
         """A caller may hold its word back until then."""
         sink = self.begin_full()
@@ -133,22 +131,22 @@ class EventSinkContract(SinkContract):
             order.append(message)
             sink.write_event(message)
 
-        for message in (b"a" * 20, b"b" * 5, b"c" * 5):
+        messages = [b"a" * sink.max_event, b"b" * 5, b"c" * 5]
+        for message in messages:
             sink.when_room(len(message)).addCallback(write, message)
-        self.take(10)
         self.assertEqual(order, [])
-        self.take(15)
-        self.assertEqual(order, [b"a" * 20, b"b" * 5])
-        self.take(5)
-        self.assertEqual(order[2:], [b"c" * 5])
+        for _ in messages:
+            self.take_all()
+        self.assertEqual(order, messages)
 
-    def test_waiting_may_be_given_up(self) -> None:
-        sink = self.begin_full()
+    def test_who_gives_up_waiting_is_in_nobody_s_way(self) -> None:
+        sink = self.begin()
+        self.pause()
         large, small = sink.when_room(20), sink.when_room(5)
-        self.take(5)
-        self.assertNoResult(small)  # type: ignore[attr-defined]
         large.cancel()
         self.failureResultOf(large, CancelledError)  # type: ignore[attr-defined]
+        self.assertNoResult(small)  # type: ignore[attr-defined]
+        self.resume()
         self.assertIsNone(self.successResultOf(small))
 
     def test_waiting_fails_when_the_caller_goes(self) -> None:
@@ -177,3 +175,43 @@ class EventSinkContract(SinkContract):
         sink.fail(TIMEOUT)
         self.assertIs(self.failed(waiting), ErrorCode.OWNER_TIMEOUT)
         self.assertEqual(sink.event_room, 0)
+
+
+class EventWindowContract(EventSinkContract):
+    """Further: of a sink whose caller says how much it took, so that room is known to the byte."""
+
+    def test_waiting_ends_when_the_message_fits(self) -> None:
+        sink = self.begin_full()
+        waiting = sink.when_room(10)
+        self.take(9)
+        self.assertNoResult(waiting)  # type: ignore[attr-defined]
+        self.take(1)
+        self.assertIsNone(self.successResultOf(waiting))
+        sink.write_event(b"0123456789")
+        self.assertEqual((self.messages()[-1], sink.event_room), (b"0123456789", 0))
+
+    def test_first_come_first_served_to_the_byte(self) -> None:
+        sink = self.begin_full()
+        order: list[bytes] = []
+
+        def write(_: None, message: bytes) -> None:
+            order.append(message)
+            sink.write_event(message)
+
+        for message in (b"a" * 20, b"b" * 5, b"c" * 5):
+            sink.when_room(len(message)).addCallback(write, message)
+        self.take(10)
+        self.assertEqual(order, [])
+        self.take(15)
+        self.assertEqual(order, [b"a" * 20, b"b" * 5])
+        self.take(5)
+        self.assertEqual(order[2:], [b"c" * 5])
+
+    def test_waiting_may_be_given_up(self) -> None:
+        sink = self.begin_full()
+        large, small = sink.when_room(20), sink.when_room(5)
+        self.take(5)
+        self.assertNoResult(small)  # type: ignore[attr-defined]
+        large.cancel()
+        self.failureResultOf(large, CancelledError)  # type: ignore[attr-defined]
+        self.assertIsNone(self.successResultOf(small))

@@ -50,6 +50,15 @@ class OwnerClientContract:
             case.assertIsNone(reply.header("x-other"))
             reply.abort()
 
+    def test_every_field_of_a_reply(self) -> None:
+        case: Any = self
+        reply = self.ask(200, {"x-thing": "one", "connection": "x-hop", "x-hop": "gone"}, b"abc")
+        fields = dict(reply.headers())
+        case.assertEqual(fields["x-thing"], "one")
+        if not case.acts_before:
+            case.assertFalse({"connection", "x-hop", "content-length"} & set(fields), fields)
+        reply.abort()
+
     def test_unreachable(self) -> None:
         case: Any = self
         client = case.make_client()
@@ -73,6 +82,13 @@ class OwnerClientContract:
         sink, head = MemorySink(), ResponseHead(status=201, length=3, content_type="text/plain")
         case.successResultOf(self.ask(200, {}, b"abc").relay(head, sink))
         case.assertEqual((sink.head, sink.body, sink.outcome), (head, b"abc", "finished"))
+
+    def test_streamed_relay(self) -> None:
+        case: Any = self
+        sink, head = MemorySink(), ResponseHead(status=201, length=3, content_type="text/plain")
+        case.successResultOf(self.ask(200, {}, b"abc").streamed().relay(head, sink))
+        case.assertEqual((sink.head, sink.body, sink.outcome), (head, b"abc", "finished"))
+        self.ask(200, {}, b"abc").streamed().abort()
 
     def test_checked_relay(self) -> None:
         case: Any = self

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.config.schema import BUILT_OWNERS, KEYS, OWNER_NAMES, Config
+from micronode.config.members import NEEDED_OWNERS
+from micronode.config.schema import KEYS, OWNER_NAMES, Config
 from micronode.devowners.options import DEFAULTS, Options, StartError, parse_options
 
 
@@ -50,7 +51,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_they_are_the_nodes_owners(self) -> None:
         self.assertEqual(set(DEFAULTS), set(OWNER_NAMES))
-        for name in BUILT_OWNERS:
+        for name in NEEDED_OWNERS:
             self.assertEqual(Config().owners[name].url, (f"http://{DEFAULTS[name]}",))
 
     def test_peers(self) -> None:

@@ -69,7 +69,7 @@ class MetaTests(SynchronousTestCase):
             },
         )
         self.assertEqual((put["access"], put["max_body"]), ("write", {"http": 1 << 20, "oap": 1 << 30}))
-        self.assertEqual((watch["method"], watch["path"], watch["subscribes"]), (None, None, True))
+        self.assertEqual((watch["method"], watch["path"], watch["subscribes"]), ("GET", "/app/feed", True))
 
     def test_limits(self) -> None:
         self.assertEqual(

@@ -55,9 +55,27 @@ class DocumentTests(SynchronousTestCase):
     def test_without_an_operation_it_tells_of_itself(self) -> None:
         self.assertEqual(set(document()["paths"]), {"/app/_meta", "/openapi.json"})
 
-    def test_subscriptions_are_not_served(self) -> None:
-        feed = operation("feed.subscribe", "GET", "/app/feed/events", "subscribe", subscribes=True)
-        self.assertNotIn("/app/feed/events", document(feed)["paths"])
+    def test_subscription_is_a_stream_of_events(self) -> None:
+        watch: Any = {"name": "feed.watch", "path": "/app/feed/events", "op": "watch", "subscribes": True}
+        told = only(**watch)["responses"]["200"]
+        self.assertEqual(told["content"], {"text/event-stream": {"schema": {"type": "string"}}})
+        message = object_of(msg_id={"type": "string"})
+        answers = (
+            Answer(doc="Messages.", schema=message),
+            Answer(status=204, doc="There will be none.", content=None),
+        )
+        told = only(**watch, answers=answers)["responses"]
+        self.assertEqual(
+            told["200"],
+            {
+                "description": "Messages.",
+                "content": {
+                    "text/event-stream": {"schema": {"type": "string"}, "x-micronode-message": message}
+                },
+            },
+        )
+        self.assertEqual(told["204"], {"description": "There will be none."})
+        self.assertLessEqual(COMMON, set(told))
 
     def test_paths_that_differ_in_names_are_one(self) -> None:
         one = operation("own.a", "GET", "/own/{cid}/x", "a", arguments=(Argument(name="cid", required=True),))

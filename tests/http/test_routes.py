@@ -12,7 +12,8 @@ from micronode.errors import NodeError
 from micronode.http.head import HeadReader
 from micronode.http.request import Request, make_request
 from micronode.http.routes import Route, Routes, operation_route, operation_routes
-from tests.http.support import StubDispatcher, get, operation
+from micronode.interfaces import IEventSink
+from tests.http.support import Plane, StubDispatcher, get, operation
 
 
 def request_of(data: bytes) -> Request:
@@ -219,17 +220,61 @@ class BuildTests(SynchronousTestCase):
 
 
 class SubscriptionTests(SynchronousTestCase):
-    """Operations that subscribe are not served over HTTP yet."""
+    """Operations that subscribe are routed like any other, to a sink of their own."""
 
-    def test_are_left_out(self) -> None:
-        dispatcher = StubDispatcher()
-        dispatcher.table = OperationTable(
+    def setUp(self) -> None:
+        self.dispatcher = StubDispatcher()
+        arguments = (
+            Argument(name="key", required=True),
+            Argument(name="last_event_id", header="Last-Event-ID", max_length=1024),
+        )
+        self.dispatcher.table = OperationTable(
             [
-                *dispatcher.table,
-                operation("feed.subscribe", "GET", "/app/feed/{key}/events", "sub", subscribes=True),
+                *self.dispatcher.table,
+                operation(
+                    "feed.subscribe",
+                    "GET",
+                    "/app/feed/{key}/events",
+                    "sub",
+                    arguments=arguments,
+                    subscribes=True,
+                ),
             ]
         )
-        routes = operation_routes(dispatcher)
-        error = self.assertRaises(NodeError, routes.admit, request_of(get("/app/feed/jobs/events")))
-        self.assertEqual(error.code.value, "not_found")
-        routes.admit(request_of(get("/app/search?q=x")))
+        self.plane = Plane(self.dispatcher)
+
+    def ask(self, *fields: str, method: str = "GET") -> Any:
+        return self.plane.connect().send(get("/app/feed/jobs/events", *fields, method=method))
+
+    def test_answer_through_events(self) -> None:
+        self.ask()
+        self.assertTrue(IEventSink.providedBy(self.dispatcher.sinks[0]))
+        self.assertEqual(self.dispatcher.calls[0].args, {"key": "jobs", "last_event_id": None})
+        self.plane.connect().send(get())
+        self.assertFalse(IEventSink.providedBy(self.dispatcher.sinks[1]))
+
+    def test_other_methods(self) -> None:
+        for method in ("HEAD", "POST", "DELETE"):
+            (answer,) = self.ask(method=method).answers(heads=[0] if method == "HEAD" else [])
+            self.assertEqual((answer.status, answer.fields["allow"]), (405, "GET"))
+        self.assertEqual(self.dispatcher.calls, [])
+
+    def test_last_event_id(self) -> None:
+        for text, known in (
+            ("m-1", "m-1"),
+            ("", ""),
+            ("  m-1\t", "m-1"),
+            ("a b\u00e9", "a b\u00e9"),
+            ("x" * 1024, "x" * 1024),
+        ):
+            self.ask(f"Last-Event-ID: {text}")
+            self.assertEqual(self.dispatcher.calls[-1].args["last_event_id"], known)
+        # Of several none is the last one, so what there is names no message.
+        self.ask("Last-Event-ID: a", "last-event-id: b")
+        self.assertEqual(self.dispatcher.calls[-1].args["last_event_id"], "a, b")
+
+    def test_last_event_id_that_is_none(self) -> None:
+        for text in ("x" * 1025, "a\0b", "a\x01", "a\x7f", "a\nb"):
+            answer = self.ask(f"Last-Event-ID: {text}").answer()
+            self.assertEqual((answer.status, answer.json["code"]), (400, "bad_request"))
+        self.assertEqual(self.dispatcher.calls, [])

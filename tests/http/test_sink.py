@@ -124,7 +124,7 @@ class HeadTests(SynchronousTestCase):
         for head in (
             ResponseHead(length=0, headers=(("x-note", "a\r\nset-cookie: b"),)),
             ResponseHead(length=0, content_type="text/html\nx: y"),
-            ResponseHead(length=0, etag="\udcff"),
+            ResponseHead(length=0, etag="\ud800"),
             ResponseHead(length=0, range="bytes 0-1/2\rx: y"),
             ResponseHead(length=0, etag='"a\0"'),
             ResponseHead(status=101, length=0),

@@ -15,7 +15,7 @@ from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, encode_f
 from micronode.oap.wire.limits import STREAM_WINDOW_BYTES
 from micronode.oap.wire.profiles import Profile
 from micronode.oap.wire.windows import credit_frame
-from tests.contracts.events import EventSinkContract
+from tests.contracts.events import EventWindowContract
 from tests.contracts.sink import SpyProducer
 from tests.oap.test_stream import StreamSink
 from tests.support.oap import SeenFrame, StubNode, body, cancel, start, subscribe
@@ -23,7 +23,7 @@ from tests.support.oap import SeenFrame, StubNode, body, cancel, start, subscrib
 JSON = ResponseHead(content_type="application/json")
 
 
-class SubscriptionSink(EventSinkContract, StreamSink):
+class SubscriptionSink(EventWindowContract, StreamSink):
     """The conformance suite."""
 
     def make_sink(self) -> Any:

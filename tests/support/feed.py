@@ -43,7 +43,7 @@ class Messages:
             while True:
                 message = mailbox.take(topic, sink.event_room, sink.max_event, self)
                 if message is not None:
-                    sink.write_event(message)
+                    sink.write_event(message, event_id=json.loads(message)["msg_id"])
                     continue
                 size = mailbox.next_size(topic, sink.max_event)
                 if size is not None:
@@ -127,7 +127,7 @@ class MemoryFeed:
                 method="GET",
                 path="/app/feed/{topic}/events",
                 handler=self._subscribe,
-                arguments=(topic,),
+                arguments=(topic, Argument(name="last_event_id", header="last-event-id", max_length=1024)),
                 subscribes=True,
                 **shared,
             ),
@@ -154,6 +154,8 @@ class MemoryFeed:
 
     async def _subscribe(self, call: Call) -> Reply:
         head = ResponseHead(status=200, content_type=JSON)
+        if call.args["last_event_id"] is not None:
+            self._mailbox.ack(call.args["topic"], call.args["last_event_id"])
         return Reply(head=head, body=Messages(self._mailbox, call.args["topic"]))
 
 

@@ -46,6 +46,10 @@ class StubReply:
         """See IOwnerReply."""
         return self._fields.get(name.lower())
 
+    def headers(self) -> list[tuple[str, str]]:
+        """See IOwnerReply."""
+        return list(self._fields.items())
+
     def read(self, max_bytes: int) -> Deferred[bytes]:
         """See IOwnerReply."""
         if len(self.body) > max_bytes:
@@ -59,9 +63,17 @@ class StubReply:
             sink.write(self.body)
         return sink.finish()
 
+    def streamed(self) -> IReplyBody:
+        """See IOwnerReply."""
+        return self
+
     def checked(self, digest: bytes) -> IReplyBody:
         """See IOwnerReply."""
         return StubCheckedBody(self, digest)
+
+    def as_json(self) -> IReplyBody:
+        """See IOwnerReply. Nothing is looked at."""
+        return self
 
     def abort(self) -> None:
         """See IReplyBody."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.contracts.events import EventSinkContract
+from tests.contracts.events import EventWindowContract
 from tests.contracts.sink import Outcome, Seen, SinkContract
 from tests.support.sinks import MemoryEventSink, MemorySink
 
@@ -43,7 +43,7 @@ class MemorySinkTests(Seeing, SinkContract, SynchronousTestCase):
         return self.sink
 
 
-class MemoryEventSinkTests(Seeing, EventSinkContract, SynchronousTestCase):
+class MemoryEventSinkTests(Seeing, EventWindowContract, SynchronousTestCase):
     sink: MemoryEventSink
 
     def make_sink(self) -> MemoryEventSink:

@@ -1,0 +1,1 @@
+"""Who may do what: for now, what the policy owner says of each call."""

@@ -1,0 +1,115 @@
+"""Every owner with every fault of ``micronode owners --fault``, behind a real node: docs/FAULTS.rst, run."""
+
+from __future__ import annotations
+
+import signal
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.cli.processes import eventually
+from tests.support.faultmatrix import ATTEMPT, FAULTS, GAP, HEAD, NOTHING, REST, ROWS, Outcome, Row
+from tests.support.matrixcalls import CALLS, CORPUS, DOORS, Ended, OverHTTP
+from tests.support.switched import OwnersProgram, SwitchedNode
+
+OWNERS = tuple(dict.fromkeys(row.owner for row in ROWS))
+FACETS = ("graph", "search", "media")
+#: By which words it can be told which deadline it was, where there was a word.
+SAYS = {ATTEMPT: "did not answer in time", HEAD: "within the facet's timeout", GAP: "stalled"}
+
+
+def _s(is_awaited: bool) -> str:
+    """Return a deadline: one that a test waits for, or one that no busy machine comes to."""
+    return "250ms" if is_awaited else "20s"
+
+
+class FaultMatrixTests(SynchronousTestCase):
+    def test_every_fault_of_every_owner(self) -> None:
+        self.differs: list[str] = []
+        well = OwnersProgram(self, CORPUS)
+        # All at once: the ones get ready while others are asked.
+        faulty = {fault: self.start_faulty(fault) for fault in FAULTS}
+        self.node = SwitchedNode(
+            self, {"facets.media": {"enabled": True}, "drain": {"grace": "0s", "deadline": "0s"}}
+        )
+        self.well = {owner: well.urls[owner] for owner in OWNERS}
+        self.node.switch(self.well)
+        for row in ROWS:
+            # The calls are right; and what each needs once is there from now on.
+            for ended in self.call(row):
+                self.assertEqual((ended.status, ended.code, ended.late), (row.status, "", False), row.call)
+        self.node.switch({})
+        eventually(lambda: not self.node.connections())
+        before = self.node.descriptors()
+        for fault, owners in faulty.items():
+            for owner in OWNERS:
+                self.befall(owner, fault, owners.urls[owner])
+            owners.kill(signal.SIGTERM)
+            self.assertEqual(owners.end(), 0)
+            self.assertNotIn("Traceback", owners.complained)
+        self.node.switch({})
+        eventually(lambda: not self.node.connections())
+        self.assertEqual(self.node.descriptors(), before)
+        inflight = self.node.metrics("inflight_requests")
+        self.assertEqual({labels: count for labels, count in inflight.items() if count}, {})
+        self.node.stop()
+        self.assertEqual(self.differs, [], "\n".join(self.differs))
+
+    def start_faulty(self, fault: str) -> OwnersProgram:
+        """Start owners that all have *fault*."""
+        faults = ",".join(f"{owner}={fault}" for owner in OWNERS)
+        return OwnersProgram(self, CORPUS, "--fault", faults)
+
+    def befall(self, owner: str, fault: str, url: str) -> None:
+        """Let *owner* be the one at *url*, which has *fault*, and make each call that needs it."""
+        rows = [row for row in ROWS if row.owner == owner]
+        passes: dict[str, list[Row]] = {}
+        for row in rows:
+            within = row.outcomes[fault].within
+            passes.setdefault(within if within in SAYS else "", []).append(row)
+        for within, those in passes.items():
+            facets = {f"facets__{name}": {"timeout": _s(within == HEAD)} for name in FACETS}
+            self.node.switch(
+                {**self.well, owner: url},
+                **{f"owners__{owner}": {"timeout": _s(within == ATTEMPT)}},
+                **facets,
+                timeouts={"idle": _s(within == GAP)},
+            )
+            for row in those:
+                try:
+                    self.check(row, row.outcomes[fault], fault)
+                except self.failureException as error:
+                    # One run tells of all that differs.
+                    self.differs.append(f"{owner}={fault}, {row.call}: {error}")
+        # The next configuration does not know this owner; whatever was kept for it must go.
+        self.node.switch(self.well)
+        eventually(
+            lambda: not self.node.connections(url),
+            lambda: f"{owner}={fault}: {self.node.connections(url)} connections are left",
+        )
+        self.node.check_log()
+
+    def call(self, row: Row, most: int | None = None) -> tuple[Ended, Ended]:
+        """Make the call of *row* through both doors, and another one meanwhile that must go well."""
+        asked = CALLS[row.call]
+        calls = [door(getattr(self.node, name), asked) for name, door in DOORS.items()]
+        for call in calls:
+            self.addCleanup(call.close)
+        other = OverHTTP(self.node.http, CALLS["get_small" if row.owner == "index" else "search"]).hear()
+        self.assertEqual(other.status, 200, other)
+        http, oap = (call.hear(most) for call in calls)
+        return http, oap
+
+    def check(self, row: Row, expected: Outcome, fault: str) -> None:
+        """Both doors end as expected."""
+        http, oap = self.call(row, most=3 if expected.within == NOTHING else None)
+        good = row.status if expected.status == 200 and not expected.late else expected.status
+        code_over_http = "" if expected.late else expected.code
+        self.assertEqual((http.status, http.code, http.late), (good, code_over_http, expected.late), http)
+        self.assertEqual((oap.status, oap.code, oap.late), (good, expected.code, expected.late), oap)
+        waits = {503: 60.0 if fault == REST else 1.0}.get(good)
+        for ended in (oap,) if expected.late else (http, oap):
+            if waits is not None:
+                self.assertEqual(ended.retry_after_s, waits, ended)
+            if expected.within in SAYS:
+                self.assertIn(SAYS[expected.within], ended.message)
+            self.assertNotIn("127.0.0.1", ended.message)
