@@ -11,13 +11,13 @@ import atexit
 import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import IO, Any, Final
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogBeginner
 from zope.interface import implementer
 
 from micronode.observability.version import SERVICE
@@ -42,8 +42,29 @@ _text: Final[Callable[[str], str]] = encode_basestring_ascii
 #: What every line begins with, and of that what is the same in all lines of a level.
 _EVERY: Final = ("ts", "level", "service", "event")
 _SAME: Final = {level: f'"level":"{name}","service":"{SERVICE}"' for level, name in _NAMES.items()}
+_QUIET: Final = frozenset((LogLevel.debug, LogLevel.info))
 #: Stock Twisted tells of every factory and connection at info; of those only what went wrong matters.
 _CHATTY: Final = ("twisted.", "log_legacy")
+
+
+def log_fields(log: Logger, level: Any, name: str, fields: Mapping[str, object]) -> None:
+    """Tell the observers of *log* of an event, as its own methods do: for what there is one of a request.
+
+    They make sure that *level* is one, which takes longer than all the rest of telling.
+
+    :param fields: none of them begins with ``log_``.
+    """
+    log.observer(
+        {
+            **fields,
+            "log_logger": log,
+            "log_level": level,
+            "log_namespace": log.namespace,
+            "log_source": log.source,
+            "log_format": name,
+            "log_time": time.time(),
+        }
+    )
 
 
 def start_logging(stream: IO[str], level: str, format: str, clock: IReactorTime) -> LineObserver:
@@ -101,11 +122,13 @@ class LineObserver:
 
     def set_level(self, level: str) -> None:
         """Write what is at least *level* from now on."""
-        self._least = LEVELS[level]
+        least = LEVELS[level]
+        # Comparing two of them takes longer than looking one up.
+        self._written = frozenset(each for each in _NAMES if each >= least)
 
     def __call__(self, event: LogEvent) -> None:
         found = event.get("log_level", LogLevel.info)
-        if found < self._least or (found < LogLevel.warn and _is_chatter(event)):
+        if found not in self._written or (found in _QUIET and _is_chatter(event)):
             return
         self._write(self._render(event, found) + "\n")
 
@@ -117,7 +140,7 @@ def _is_chatter(event: LogEvent) -> bool:
 
 def fields_of(event: LogEvent) -> dict[str, Any]:
     """Return the event's own fields: what its author passed, plus a failure's traceback as text."""
-    fields = {key: value for key, value in event.items() if not key.startswith("log_") and key not in _STOCK}
+    fields = {key: value for key, value in event.items() if key[:4] != "log_" and key not in _STOCK}
     failure = event.get("log_failure")
     if failure is not None:
         fields["reason"] = f"{failure.type.__name__}: {failure.getErrorMessage()}"
