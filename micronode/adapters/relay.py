@@ -204,7 +204,8 @@ class Relay(BodyReader):
             return
         self._lease.end(self._lease.outcome)
         if not self._streaming:
-            self._sink.start(attrs.evolve(self._head, length=self._total))
+            head = self._head
+            self._sink.start(head if head.length == self._total else attrs.evolve(head, length=self._total))
         self._pass_on(keep=0)
         self._let_go()
         self._finishing = self._sink.finish()
