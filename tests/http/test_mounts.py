@@ -15,13 +15,18 @@ from micronode.http.request import Request, make_request
 from micronode.http.routes import Routes, operation_routes
 from micronode.http.run import run
 from tests.http.support import StubDispatcher, get, make_table, post
-from tests.support.sinks import MemorySink
 
 ROUTES = (
     Route("GET", "/{rest}", "read"),
     Route("POST", "/v1/{id}", "write"),
     Route("OPTIONS", "/", "read"),
 )
+
+
+class StubSink:
+    """As much of a sink as running a request looks at."""
+
+    cut = False
 
 
 class MountTests(SynchronousTestCase):
@@ -92,7 +97,8 @@ class MountTests(SynchronousTestCase):
         request = self.admit(post("/app/own/v1/7", b"0123456789", "Content-Encoding: br"))
         # No encoding is undone, whatever it is.
         self.assertIsNone(request.inflate)
-        request.sink = MemorySink()  # type: ignore[assignment]
+        # Whatever it is: the stub leaves it alone, and the call is not over.
+        request.sink = StubSink()  # type: ignore[assignment]
         run(self.routes, request, b"0123456789")
         (call,) = self.dispatcher.calls
         assert call.body is not None
