@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import MultiService
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from micronode.adapters.index import IndexClient
 from micronode.adapters.mailbox import MailboxClient
@@ -46,11 +46,12 @@ from micronode.interfaces import IFacet, IReadinessCheck
 from micronode.lifecycle import State
 from micronode.oap.factory import OAPFactory
 from micronode.observability.heartbeat import Heartbeat
+from micronode.observability.logging import log_fields
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
 from micronode.security.identity import Identity, read_identities, rewritten
-from micronode.security.policy import Policy
+from micronode.security.policy import Policy, check_of
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
@@ -239,15 +240,9 @@ class Assembly(MultiService):
             [
                 Check("config", lambda: "ok"),
                 Check("listeners", lambda: "ok" if self._listening() else "closed"),
-                *(self._watch_owner(name, health) for name, health in self.owners.health.items()),
+                *(check_of(IReadinessCheck(each), self.policy) for each in self.owners.health.values()),
             ]
         )
-
-    def _watch_owner(self, name: str, health: IReadinessCheck) -> IReadinessCheck:
-        policy = self.policy
-        if name != "policy" or policy is None:
-            return IReadinessCheck(health)
-        return Check(name, lambda: policy.state(health.state()))
 
     def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
         facet = config.facets[name]
@@ -294,9 +289,9 @@ class Assembly(MultiService):
 
 def _access(fields: Mapping[str, object]) -> None:
     """Write one line of the access log; a host program sees it in the namespace ``micronode.access``."""
-    _access_log.info("access", **fields)
+    log_fields(_access_log, LogLevel.info, "access", fields)
 
 
 def _admin_access(fields: Mapping[str, object]) -> None:
     """The same for the admin plane, at debug: a probe a second is no news."""
-    _access_log.debug("access", **fields)
+    log_fields(_access_log, LogLevel.debug, "access", fields)
