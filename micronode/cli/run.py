@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micronode.cli.exits import CommandError, Exit
+from micronode.cli.garbage import settle
 from micronode.cli.options import NodeOptions
 from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.runner import Runner, log
@@ -40,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
     async def start() -> None:
         start_node(node)
+        settle()
 
     runner = Runner(
         reactor,
