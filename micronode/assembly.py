@@ -50,7 +50,7 @@ from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
 from micronode.security.identity import Identity, read_identities, rewritten
-from micronode.security.policy import Policy
+from micronode.security.policy import Policy, check_of
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
@@ -239,15 +239,9 @@ class Assembly(MultiService):
             [
                 Check("config", lambda: "ok"),
                 Check("listeners", lambda: "ok" if self._listening() else "closed"),
-                *(self._watch_owner(name, health) for name, health in self.owners.health.items()),
+                *(check_of(IReadinessCheck(each), self.policy) for each in self.owners.health.values()),
             ]
         )
-
-    def _watch_owner(self, name: str, health: IReadinessCheck) -> IReadinessCheck:
-        policy = self.policy
-        if name != "policy" or policy is None:
-            return IReadinessCheck(health)
-        return Check(name, lambda: policy.state(health.state()))
 
     def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
         facet = config.facets[name]

@@ -333,6 +333,7 @@ def _policy_timeout(case: ReloadCase) -> None:
 @probe("owners.policy.concurrency")
 def _policy_concurrency(case: ReloadCase) -> None:
     """One more question waits for its turn."""
+    case.reload(**POLICY)
     case.reload(**POLICY, owners__policy__concurrency=1)
     case.http(ASKED["graph"])
     end, connects = case.owner(), len(case.reactor.tcpClients)

@@ -317,6 +317,9 @@ class HttpChannel(Protocol):
 
     def abort(self) -> None:
         """Reset the connection: a clean end would make a part of an answer look whole."""
+        if self._request is not None and self._request.sink.ended:
+            # It is over, and parts with its sink before the connection is lost.
+            self._request = None
         self._state = State.CLOSING
         self._timer.expect(None)
         self._buffer.clear()

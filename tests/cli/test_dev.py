@@ -42,8 +42,8 @@ class DevOptionsTests(CommandTestCase):
     def test_passes_on_what_is_the_owners(self) -> None:
         self.assertEqual(parsed().for_owners(), [])
         self.assertEqual(
-            parsed("--data", "/d", "--fault", "index=500", "--corpus", "c").for_owners(),
-            ["--corpus", "c", "--data", "/d", "--fault", "index=500"],
+            parsed("--data", "/d", "--fault", "index=500", "--rules", "r", "--corpus", "c").for_owners(),
+            ["--corpus", "c", "--data", "/d", "--rules", "r", "--fault", "index=500"],
         )
 
 

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.error import ProcessDone
+from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import TestCase
 
 from micronode import Config, make_node
-from micronode.http.events import EVENT_ROOM_BYTES
-from tests.cli.processes import Program
+from micronode.http.events import EVENT_ROOM_BYTES, MAX_EVENT_BYTES
+from micronode.oap.client import OAPError, connect
 from tests.http.support import get
 from tests.http.test_events import Stream, read_stream
 from tests.support.eventsource import EventReader
-from tests.support.feed import MemoryFeed
-from tests.support.mailbox import MAX_EVENT_PAYLOAD, MemoryMailbox
 from tests.support.measures import sample
-from tests.support.subscriber import Subscriber
-from tests.support.tools import missing
+from tests.support.news import PROFILE, News
+from tests.support.tools import require_tool
 
 #: The reactor is many interfaces at once, which types do not say.
 reactor: Any = installed_reactor
@@ -70,9 +64,9 @@ class Reader(Protocol):
         return read_stream(self.raw, closed=self.lost == "ConnectionDone")
 
     @property
-    def messages(self) -> list[dict[str, Any]]:
+    def messages(self) -> list[str]:
         """The messages that came."""
-        return [json.loads(text) for text in self.stream.events.messages]
+        return self.stream.events.messages
 
     def until(self, condition: Callable[[], bool]) -> Deferred[None]:
         """Return a Deferred that fires (None) once *condition*, looked at after every read, is true."""
@@ -89,43 +83,37 @@ class Reader(Protocol):
 
 
 class EventsTestCase(TestCase):
-    """A node with a feed in memory."""
+    """A node with news to subscribe to."""
 
     timeout = 20
 
     def setUp(self) -> None:
-        self.mailbox = MemoryMailbox(reactor)
+        self.news = News()
         self.config = {
             "http": LOOPBACK,
             "admin": LOOPBACK,
             "oap": LOOPBACK,
-            "owners": {"index": NOWHERE, "storage": NOWHERE},
+            "owners": {"index": NOWHERE, "mailbox": NOWHERE, "storage": NOWHERE},
             "drain": {"grace": "0s", "deadline": "5s"},
         }
-        self.node = make_node(Config.from_mapping(self.config), reactor, facets=[MemoryFeed(self.mailbox)])
+        self.node = make_node(Config.from_mapping(self.config), reactor, facets=[self.news])
         self.node.startService()
-        self.readers: list[Any] = []
+        self.readers: list[Reader] = []
 
     async def tearDown(self) -> None:
         for reader in self.readers:
             reader.transport.abortConnection()
-            await reader.until(lambda reader=reader: reader.lost)
+            await reader.until(lambda reader=reader: reader.lost is not None)
         await self.node.stopService()
-        for msg_id in self.mailbox.held("jobs") + self.mailbox.waiting("jobs"):
-            self.mailbox.ack("jobs", msg_id)
 
     async def reader(self, *fields: str, request: bytes | None = None) -> Reader:
         """Return a caller whose stream has begun."""
-        reader = Reader(get("/app/feed/jobs/events", *fields) if request is None else request)
-        await self.connect("http", reader)
+        reader = Reader(get(News.path, *fields) if request is None else request)
+        host, port = self.node.addresses["http"].rsplit(":", 1)
+        await connectProtocol(clientFromString(reactor, f"tcp:{host}:{port}"), reader)
+        self.readers.append(reader)
         await reader.until(lambda: reader.stream.head is not None)
         return reader
-
-    async def connect(self, door: str, protocol: Any) -> Any:
-        host, port = self.node.addresses[door].rsplit(":", 1)
-        await connectProtocol(clientFromString(reactor, f"tcp:{host}:{port}"), protocol)
-        self.readers.append(protocol)
-        return protocol
 
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -134,7 +122,17 @@ class EventsTestCase(TestCase):
     @property
     def running(self) -> float:
         """How many subscriptions run."""
-        return sample(self.node.metrics, "inflight_requests", route="feed.subscribe")
+        return self.count("news.watch")
+
+    def count(self, route: str) -> float:
+        """Return how many calls of *route* are under way."""
+        return sample(self.node.metrics, "inflight_requests", route=route)
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes wait in the node for the kernel to take them."""
+        transports = [channel.transport for channel in self.node._http._channels]
+        return sum(each._tempDataLen + len(each.dataBuffer) - each.offset for each in transports)
 
 
 class DeliveryTests(EventsTestCase):
@@ -143,78 +141,69 @@ class DeliveryTests(EventsTestCase):
         head = reader.stream.head
         assert head is not None
         self.assertEqual((head.status, head.fields["content-type"]), (200, "text/event-stream"))
-        self.mailbox.send("jobs", b"hello", attrs={"a": "b\r\nc"})
-        await reader.until(lambda: len(reader.messages) == 1)
-        [message] = reader.messages
-        self.assertEqual((message["attempt"], message["attrs"]), (1, {"a": "b\r\nc"}))
-        self.assertEqual(b64decode(message["payload_b64"]), b"hello")
-        self.assertEqual(reader.stream.events.last_event_id, message["msg_id"])
+        self.news.tell(b'{"a":\r\n1}', bytes(MAX_EVENT_BYTES))
+        await reader.until(lambda: len(reader.messages) == 2)
+        self.assertEqual(reader.messages, ['{"a":\n1}', "\0" * MAX_EVENT_BYTES])
+        self.assertEqual(reader.stream.events.last_event_id, "n-2")
 
     async def test_reader_that_comes_back_says_where_it_stopped(self) -> None:
-        for payload in (b"1", b"2"):
-            self.mailbox.send("jobs", payload)
+        self.news.tell(b"1", b"2")
         reader = await self.reader()
         await reader.until(lambda: len(reader.messages) == 2)
         reader.transport.abortConnection()
-        await self.until(lambda: not self.mailbox.held("jobs"))
+        await self.until(lambda: not self.news.held)
         again = await self.reader(f"Last-Event-ID: {reader.stream.events.last_event_id}")
         await again.until(lambda: len(again.messages) == 1)
-        self.assertEqual([message["msg_id"] for message in again.messages], ["m-1"])
+        self.assertEqual(again.messages, ["1"])
 
-    async def test_doors_share_a_topic(self) -> None:
-        reader, caller = await self.reader(), await self.connect("oap", Subscriber())
-        caller.subscribe()
-        await caller.until(lambda: len(caller.frames) >= 2)
-        for number in range(10):
-            self.mailbox.send("jobs", b"%d" % number)
-        await self.until(lambda: len(reader.messages) + len(caller.messages) == 10)
-        ids = {message["msg_id"] for message in reader.messages} | set(caller.ids)
-        self.assertEqual(len(ids), 10, "each is delivered to one of them")
-
-    async def test_large_messages_are_left_to_recv(self) -> None:
+    async def test_doors_share_a_source(self) -> None:
         reader = await self.reader()
-        for size in (MAX_EVENT_PAYLOAD + 1, MAX_EVENT_PAYLOAD - 1024, 1):
-            self.mailbox.send("jobs", bytes(size))
-        await reader.until(lambda: len(reader.messages) == 2)
-        sizes = [len(b64decode(message["payload_b64"])) for message in reader.messages]
-        self.assertEqual(sizes, [MAX_EVENT_PAYLOAD - 1024, 1])
+        client = await connect(reactor, f"oap://{self.node.addresses['oap']}")
+        async with client.events(PROFILE, "watch", {}) as messages:
+            await self.until(lambda: self.running == 2)
+            for number in range(40):
+                self.news.tell(b'{"number": %d}' % number)
+            self.news.close()
+            others = [message["number"] async for message in messages]
+        await client.close()
+        await reader.until(lambda: reader.stream.whole)
+        mine = [json.loads(text)["number"] for text in reader.messages]
+        self.assertEqual(sorted(mine + others), list(range(40)))
+        self.assertTrue(mine and others)
 
-    async def test_slow_reader_is_bounded(self) -> None:
-        """What it does not take stays at the owner, and others are served meanwhile."""
-        slow = await self.reader()
-        slow.transport.pauseProducing()
-        size = 40_000
-        for _ in range(400):
-            self.mailbox.send("jobs", bytes(size))
+    async def test_slow_readers_are_bounded(self) -> None:
+        """What they do not take stays at the source, and others are served meanwhile."""
+        slow = [await self.reader() for _ in range(5)]
+        for reader in slow:
+            reader.transport.pauseProducing()
+        self.news.tell(*(bytes(40_000) for _ in range(3_000)))
         taken = -1
-        while taken != len(self.mailbox.held("jobs")):
-            taken = len(self.mailbox.held("jobs"))
+        while taken != len(self.news.held):
+            taken = len(self.news.held)
             await deferLater(reactor, 0.05)
-        self.assertLess(taken, 400)
-        self.assertTrue(65_536 < self.held_bytes() <= MOST_HELD, self.held_bytes())
+        self.assertLess(taken, 3_000)
+        self.assertTrue(5 * 65_536 < self.held_bytes <= 5 * MOST_HELD, self.held_bytes)
         other = await self.reader()
         await other.until(lambda: len(other.messages) >= 3)
-        slow.transport.resumeProducing()
-        await slow.until(lambda: len(slow.messages) > taken)
-
-    def held_bytes(self) -> int:
-        """Return how many bytes wait in the node for the kernel to take them."""
-        transports = [channel.transport for channel in self.node._http._channels]
-        return sum(each._tempDataLen + len(each.dataBuffer) - each.offset for each in transports)
+        other.transport.abortConnection()
+        before = len(self.news.held)
+        slow[0].transport.resumeProducing()
+        await self.until(lambda: len(self.news.held) > before)
 
 
 class EndTests(EventsTestCase):
     async def test_reader_that_goes_hands_back(self) -> None:
-        """Without a message in between: its kernel is asked."""
+        """Also where nothing is sent: its kernel is asked."""
         for how in ("loseConnection", "abortConnection"):
-            reader = await self.reader()
-            self.mailbox.send("jobs", how.encode())
-            await reader.until(lambda reader=reader: bool(reader.messages))
-            getattr(reader.transport, how)()
-            await self.until(lambda: not self.mailbox.held("jobs"))
-            await self.until(lambda: self.running == 0)
-            for msg_id in self.mailbox.waiting("jobs"):
-                self.mailbox.ack("jobs", msg_id)
+            for busy in (True, False):
+                reader = await self.reader()
+                if busy:
+                    self.news.tell(how.encode())
+                    await reader.until(lambda reader=reader: bool(reader.messages))
+                getattr(reader.transport, how)()
+                await self.until(lambda: self.running == 0)
+                self.assertEqual(len(self.news.waiting), busy)
+                self.news.waiting.clear()
         self.assertEqual(self.node._http.connections, 0)
 
     async def test_reader_that_goes_behind_what_it_pipelined(self) -> None:
@@ -228,33 +217,32 @@ class EndTests(EventsTestCase):
         reader = await self.reader()
         reader.transport.loseWriteConnection()
         await reader.until(lambda: reader.stream.events.comments == 1)
-        self.mailbox.send("jobs", b"x")
+        self.news.tell(b"x")
         await reader.until(lambda: len(reader.messages) == 1)
         self.assertEqual(self.running, 1)
-        self.mailbox.close("jobs")
+        self.news.close()
         await reader.until(lambda: reader.lost is not None)
         self.assertEqual((reader.stream.whole, reader.lost), (True, "ConnectionDone"))
 
     async def test_end_of_its_own_and_what_is_pipelined_behind(self) -> None:
-        reader = await self.reader(request=get("/app/feed/jobs/events") + get("/app/_meta"))
-        self.mailbox.send("jobs", b"last")
-        self.mailbox.close("jobs")
+        reader = await self.reader(request=get(News.path) + get("/app/_meta"))
+        self.news.tell(b"last")
+        self.news.close()
         await reader.until(lambda: b'"service":"micronode"' in reader.stream.behind)
         self.assertEqual((len(reader.messages), reader.lost), (1, None))
-        reader.transport.write(get("/app/feed/jobs/events"))
+        reader.transport.write(get(News.path))
         await reader.until(lambda: reader.raw.count(b"text/event-stream") == 2)
 
     async def test_http10(self) -> None:
-        reader = await self.reader(request=b"GET /app/feed/jobs/events HTTP/1.0\r\n\r\n")
-        self.mailbox.send("jobs", b"last")
-        self.mailbox.close("jobs")
+        reader = await self.reader(request=b"GET %b HTTP/1.0\r\n\r\n" % News.path.encode())
+        self.news.tell(b"last")
+        self.news.close()
         await reader.until(lambda: reader.lost is not None)
         self.assertEqual((len(reader.messages), reader.stream.whole), (1, True))
 
     async def test_drain(self) -> None:
         one, two = await self.reader(), await self.reader()
-        for _ in range(4):
-            self.mailbox.send("jobs", b"x")
+        self.news.tell(*(b"x" for _ in range(4)))
         await self.until(lambda: len(one.messages) + len(two.messages) == 4)
         stopped: Deferred[None] = self.node.stopService()
         for reader in (one, two):
@@ -265,33 +253,37 @@ class EndTests(EventsTestCase):
             assert events.retry_ms is not None
             self.assertTrue(2500 <= events.retry_ms <= 7500)
         await stopped
-        self.assertEqual((self.mailbox.held("jobs"), len(self.mailbox.waiting("jobs"))), ([], 4))
+        self.assertEqual((self.news.held, len(self.news.waiting)), (set(), 4))
 
     async def test_a_facet_that_is_switched_off(self) -> None:
         """By both doors its subscriptions end with not_found, and who comes again finds nothing."""
-        reader, caller = await self.reader(), await self.connect("oap", Subscriber())
-        caller.subscribe()
-        await caller.until(lambda: len(caller.frames) >= 2)
-        self.mailbox.send("jobs", b"x")
-        await self.until(lambda: bool(self.mailbox.held("jobs")))
-        await self.node.reload(Config.from_mapping(self.config | {"facets": {"graph": {"limit": 1}}}))
-        self.assertEqual(self.running, 2, "a reload of something else is no matter")
-        # A host's facets are switched by nobody; this is what the switch of a built-in one does.
-        del self.node._parts._hosted["feed"]
-        await self.node.reload(Config.from_mapping(self.config | {"facets": {"graph": {"limit": 2}}}))
+        # Its owner is not there, which ends no subscription so soon.
+        path = "/app/feed/jobs/events"
+        reader, other = await self.reader(request=get(path)), await self.reader()
+        client = await connect(reactor, f"oap://{self.node.addresses['oap']}")
+        async with client.subscribe("jobs") as messages:
+            await self.until(lambda: self.count("feed.subscribe") == 2)
+            await self.reload({"graph": {"enabled": False}})
+            self.assertEqual(self.count("feed.subscribe"), 2, "a reload of something else is no matter")
+            await self.reload({"feed": {"enabled": False}})
+            with self.assertRaises(OAPError) as caught:
+                await messages.next()
+        await client.close()
+        self.assertEqual(caught.exception.name, "not_found")
         await reader.until(lambda: reader.stream.whole)
         last = reader.stream.events.events[-1]
         self.assertEqual((last.type, json.loads(last.data)["code"]), ("error", "not_found"))
-        await caller.until(lambda: caller.end_of(1) is not None)
-        end = caller.end_of(1)
-        assert end is not None
-        self.assertEqual((end.code, end.json["code"]), (404, "not_found"))
-        self.assertEqual((self.running, self.mailbox.held("jobs")), (0, []))
-        reader.transport.write(get("/app/feed/jobs/events"))
+        await self.until(lambda: self.count("feed.subscribe") == 0)
+        reader.transport.write(get(path))
         await reader.until(lambda: b"404 Not Found" in reader.stream.behind)
+        self.assertEqual((self.running, other.lost), (1, None), "others go on")
+
+    async def reload(self, facets: dict[str, Any]) -> None:
+        outcome = await self.node.reload(Config.from_mapping(self.config | {"facets": facets}))
+        self.assertEqual(outcome.outcome, "applied")
 
     async def test_slots(self) -> None:
-        self.node._parts.dispatcher.serving.bounds["feed"].slots.limit = 1
+        self.node._parts.dispatcher.serving.bounds["news"].slots.limit = 1
         first = await self.reader()
         second = await self.reader()
         head = second.stream.head
@@ -304,39 +296,34 @@ class EndTests(EventsTestCase):
         self.assertEqual(third.stream.head and third.stream.head.status, 200)
 
 
-class CurlTests(SynchronousTestCase):
-    """A reader that nobody here wrote, and a node that is a process."""
+class Curl(ProcessProtocol):
+    """A reader that nobody here wrote."""
 
-    def test_curl(self) -> None:
-        if shutil.which("curl") is None:
-            missing("curl is not installed")
-        node = Program(self, "jobs=2", python=("-m", "tests.support.feednode"))
-        address = node.until(r"http://[0-9.:]+\n")[0].strip()
+    def __init__(self) -> None:
+        self.reader = EventReader()
+        self.ended: Deferred[bool] = Deferred()
+
+    def outReceived(self, data: bytes) -> None:
+        self.reader.feed(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell whether it was content."""
+        self.ended.callback(reason.check(ProcessDone) is not None)
+
+
+class CurlTests(EventsTestCase):
+    async def test_curl(self) -> None:
+        curl = require_tool("curl")
         for version in ("--http1.1", "--http1.0"):
-            curl = subprocess.Popen(
-                ["curl", "--silent", "--no-buffer", version, f"{address}/app/feed/jobs/events"],
-                stdout=subprocess.PIPE,
-            )
-            self.addCleanup(_end, curl)
-            assert curl.stdout is not None
-            reader = EventReader()
-            while len(reader.messages) < 2:
-                reader.feed(os.read(curl.stdout.fileno(), 65_536))
-            if version == "--http1.1":
-                # Its messages are the next one's, at once.
-                curl.terminate()
-                curl.wait(10)
-        node.kill(signal.SIGTERM)
-        self.assertEqual(curl.wait(10), 0, "the stream ended well")
-        reader.feed(curl.stdout.read())
-        assert reader.retry_ms is not None
-        self.assertEqual([event.last_event_id for event in reader.events], ["m-1", "m-2"])
-        self.assertIn(node.process.wait(20), (0, -15))
-        self.assertEqual(node.complained, "")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
+            with self.subTest(version=version):
+                self.news.tell(b'{"a": 1}', b'{"a": 2}')
+                reading = Curl()
+                url = f"http://{self.node.addresses['http']}{News.path}"
+                words = [curl, "--silent", "--show-error", "--no-buffer", version, url]
+                reactor.spawnProcess(reading, curl, words, env=None)
+                await self.until(lambda reading=reading: len(reading.reader.messages) == 2)
+                self.assertFalse(reading.ended.called)
+                self.news.close()
+                self.assertTrue(await reading.ended)
+                self.assertEqual(reading.reader.messages, ['{"a": 1}', '{"a": 2}'])
+                self.news.closed = False
