@@ -151,7 +151,7 @@ def arguments() -> Iterator[Case]:
     for query, length in (("x" * 1_025, 1_025), ("%F0%9F%99%82" * 1_025, 1_025)):
         asked = Asked("GET", "", Profile.SEARCH, "query", {"q": "x" * length})
         yield Case(f"/app/search?q={query}", asked, BAD)
-    for text in ('"', "( AND", "NEAR/2", "*", "'; --", "a:b", "\u0000"[1:] + "-x"):
+    for text in ('"', "( AND", "NEAR/2", "*", "'; --", "a:b", "-x"):
         asked = Asked("GET", "", Profile.SEARCH, "query", {"q": text})
         yield Case(f"/app/search?q={quote(text, safe='')}", asked, GOOD)
 
