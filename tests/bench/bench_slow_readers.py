@@ -2,11 +2,11 @@
 
     python -m tests.bench.bench_slow_readers [--readers 1000] [--megabytes 64]
 
-Node and owners are processes of their own. Each caller takes a few KiB, then nothing: all of them hold a call,
-a connection to storage, and what is under way between the two. Printed is how much the node's resident memory
+Node and owners are processes of their own. Each caller takes a few KiB, then nothing: each holds a call, a
+connection to storage, and what is under way between the two. Printed is how much the node's resident memory
 has grown when nothing moves any more. Exits with 1 where that is more than a stream may hold, by door: over
-HTTP 64 KiB that wait for the transport and two reads of 64 KiB, over OAP/1 256 KiB of a connection's and these;
-and 64 KiB for two connections with their objects, and for what the allocator does not give back.
+HTTP 64 KiB that wait for the transport and two reads of 64 KiB, over OAP/1 256 KiB of a connection's and
+these; and 64 KiB for two connections with their objects, and for what the allocator does not give back.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tests.bench.processes import keeping
 from tests.support.oap import hello, start
 from tests.support.switched import OwnersProgram, SwitchedNode
 
-#: KiB that one stream may hold, with its objects.
-CAPS_KIB: Final = {"http": 3 * 64, "oap": 256 + 2 * 64}
+#: KiB that one caller may cost.
+CAPS_KIB: Final = {"http": 3 * 64 + 64, "oap": 256 + 2 * 64 + 64}
 #: What the kernel may take for one caller.
 RECEIVE_BYTES: Final = 16_384
 _STILL_S: Final = 3.0
@@ -108,10 +108,10 @@ def main() -> int:
             began = time.monotonic()
             while inflight(node):
                 time.sleep(0.05)
-            print(
-                f"      all gone {time.monotonic() - began:.1f} s after they left; RSS {rss_mib(node.pid):.1f} MiB"
-            )
-            node.stop()
+            left_s = time.monotonic() - began
+            print(f"      no call {left_s:.1f} s after they left; node RSS {rss_mib(node.pid):.1f} MiB")
+            node.program.process.terminate()
+            node.program.process.wait()
     return 0 if worst <= 1 else 1
 
 

@@ -46,8 +46,8 @@ class CountingOwner(BadOwner):
 #: An object without an end, as fast as it is taken.
 ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n|" + b"4000\r\n%s\r\n" % bytes(0x4000)
 READERS = 50
-#: Of one reader, with its objects: what a connection of OAP/1 may have unsent, 256 KiB, one read of the owner's
-#: socket and the piece before it. Over HTTP it is half of that.
+#: Of one reader, with its objects: what a connection of OAP/1 may have unsent, 256 KiB, one read of the
+#: owner's socket and the piece before it. Over HTTP it is half of that.
 READER_BYTES = 6 * 65_536
 
 
