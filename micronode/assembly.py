@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import MultiService
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from micronode.adapters.index import IndexClient
 from micronode.adapters.mailbox import MailboxClient
@@ -46,6 +46,7 @@ from micronode.interfaces import IFacet, IReadinessCheck
 from micronode.lifecycle import State
 from micronode.oap.factory import OAPFactory
 from micronode.observability.heartbeat import Heartbeat
+from micronode.observability.logging import log_fields
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
@@ -288,9 +289,9 @@ class Assembly(MultiService):
 
 def _access(fields: Mapping[str, object]) -> None:
     """Write one line of the access log; a host program sees it in the namespace ``micronode.access``."""
-    _access_log.info("access", **fields)
+    log_fields(_access_log, LogLevel.info, "access", fields)
 
 
 def _admin_access(fields: Mapping[str, object]) -> None:
     """The same for the admin plane, at debug: a probe a second is no news."""
-    _access_log.debug("access", **fields)
+    log_fields(_access_log, LogLevel.debug, "access", fields)

@@ -21,6 +21,10 @@ def _nothing(outcome: str) -> None:
     """What is called when nobody is to hear of it."""
 
 
+def _never() -> None:
+    """What a timer calls that does not run."""
+
+
 class Lease:
     """See the module's docstring.
 
@@ -48,17 +52,24 @@ class Lease:
         self.ended = False
         self._clock = clock
         self._timer: IDelayedCall | None = None
+        self._expired: Callable[[], None] = _never
         self._released = released
 
     def watch(self, seconds: float, expired: Callable[[], None]) -> None:
         """Start the timer, instead of the one that runs."""
-        self.rest()
+        timer = self._timer
+        # Moving one is cheap, but to move it forward the reactor goes through all that it has.
+        if timer is not None and timer.getTime() <= self._clock.seconds() + seconds:
+            timer.reset(seconds)
+        else:
+            self.rest()
+            self._timer = self._clock.callLater(seconds, self._expire)
+        self._expired = expired
 
-        def expire() -> None:
-            self._timer = None
-            expired()
-
-        self._timer = self._clock.callLater(seconds, expire)
+    def _expire(self) -> None:
+        self._timer = None
+        expired, self._expired = self._expired, _never
+        expired()
 
     def touch(self, seconds: float) -> None:
         """Let the running timer run for *seconds* from now."""
@@ -70,6 +81,8 @@ class Lease:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            # It may refer to this.
+            self._expired = _never
 
     def end(self, outcome: str) -> None:
         """Give the slot back. Idempotent: the first outcome counts."""

@@ -161,7 +161,7 @@ class OwnerCall:
         lease, client, status = attempt.lease, self._client, response.code
         if lease.ended:
             return
-        lease.rest()
+        # Its timer runs on to whoever comes next: the body, or the end of the lease.
         if not self._time_left.waits:
             client.metrics.owner_latency(client.name).observe(client.clock.seconds() - attempt.began)
         if not 200 <= status <= 599:

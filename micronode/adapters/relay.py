@@ -174,8 +174,10 @@ class Relay(BodyReader):
     # The body
 
     def read_from(self, response: OwnerResponse) -> None:
+        if response.ended:
+            # It is whole already: nobody waits, and its length is known.
+            self._hold_bytes = HOLD_BYTES
         super().read_from(response)
-        # What was there by now has been sent in one with the head.
         if self._hold_bytes < 0 and not self._streaming and not self._over:
             self._begin()
 
@@ -204,7 +206,8 @@ class Relay(BodyReader):
             return
         self._lease.end(self._lease.outcome)
         if not self._streaming:
-            self._sink.start(attrs.evolve(self._head, length=self._total))
+            head = self._head
+            self._sink.start(head if head.length == self._total else attrs.evolve(head, length=self._total))
         self._pass_on(keep=0)
         self._let_go()
         self._finishing = self._sink.finish()

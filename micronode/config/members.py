@@ -111,6 +111,11 @@ class OwnFacet(Facet):
         "",
         optional=True,
     )
+    ca: str = file(
+        "PEM file of the authorities that its upstream's certificate may be from; the system's where empty."
+    )
+    certificate: str = file("PEM file of the certificate that its upstream is shown, and its chain.")
+    private_key: str = file("PEM file of that certificate's key; not readable by everybody, nor encrypted.")
     pass_headers: tuple[str, ...] = key(
         Kind.WORDS,
         "Fields of a caller that its upstream gets although they are secrets.",

@@ -1,4 +1,5 @@
-"""How the node speaks TLS to an owner: whose word it takes for who that is, and how it is known itself.
+"""How the node speaks TLS to an owner, or a custom facet's upstream: whom it believes that they are who they
+say, and how it is known to them itself.
 
 The files that a configuration names are read here, when it is checked or prepared, and never later: what is
 wrong with one is a :exc:`ConfigError` at the place of its key, and what is in them by then is what every
@@ -17,8 +18,8 @@ from OpenSSL import SSL, crypto
 from twisted.internet.ssl import Certificate as TrustedCertificate
 from twisted.internet.ssl import CertificateOptions, platformTrust, trustRootFromCertificates
 
-from micronode.config.problems import ConfigError, Problem, RefusedError, shorten
-from micronode.config.schema import BUILT_OWNERS, Config, Owner
+from micronode.config.problems import ConfigError, Problem, RefusedError, printable
+from micronode.config.schema import BUILT_OWNERS, OWNER_NAMES, Config, OwnFacet
 from micronode.config.url import OwnerUrl
 from micronode.security.pem import read_certificates, read_key, read_pem
 
@@ -85,16 +86,17 @@ def read_identity(section: TlsKeys, place: Callable[[str], str]) -> Identity:
 
 
 def read_identities(config: Config, known: Mapping[str, Identity]) -> dict[str, Identity]:
-    """Read what *config* names for each owner that is reached by ``https://``.
+    """Read what *config* names for each owner, and upstream of a facet, that is reached by ``https://``.
 
-    :param known: those in force, by owner; one whose files say the same stays the same object.
+    :param known: those in force, by the name of owner or facet; one whose files say the same stays the same
+        object.
     :raises ConfigError: a file is of no use.
     """
     found: dict[str, Identity] = {}
     problems: list[Problem] = []
-    for name, owner in _over_tls(config):
+    for name, section in _over_tls(config):
         try:
-            read = read_identity(owner, _placer(config, f"owners.{name}"))
+            read = read_identity(section, _placer(config, _path(name)))
         except ConfigError as error:
             problems += error.problems
         else:
@@ -111,18 +113,26 @@ def rewritten(known: Mapping[str, Identity], read: Mapping[str, Identity]) -> It
         if before is not None:
             for key, digest in identity.files.items():
                 if before.files.get(key, digest) != digest:
-                    yield f"owners.{name}.{key}"
+                    yield f"{_path(name)}.{key}"
 
 
 def _placer(config: Config, section: str) -> Callable[[str], str]:
     return lambda key: config.place(f"{section}.{key}")
 
 
-def _over_tls(config: Config) -> Iterator[tuple[str, Owner]]:
+def _path(name: str) -> str:
+    """Return the section of the owner or facet *name*; none is both."""
+    return f"{'owners' if name in OWNER_NAMES else 'facets'}.{name}"
+
+
+def _over_tls(config: Config) -> Iterator[tuple[str, TlsKeys]]:
     for name in BUILT_OWNERS:
         owner = config.owners[name]
         if any(OwnerUrl.parse(url).tls for url in owner.url):
             yield name, owner
+    for name, facet in config.facets.items():
+        if isinstance(facet, OwnFacet) and facet.upstream and OwnerUrl.parse(facet.upstream).tls:
+            yield name, facet
 
 
 def _make_context(paths: Mapping[str, str], data: Mapping[str, bytes]) -> SSL.Context:
@@ -156,9 +166,9 @@ def _unusable(paths: Mapping[str, str], place: Callable[[str], str]) -> Problem:
     """Return the problem of files that can each be read, and of which OpenSSL makes no context."""
     if "private_key" not in paths:
         name = next(iter(paths))
-        what = f"{shorten(paths[name])} holds a certificate that TLS cannot use"
+        what = f"{printable(paths[name])} holds a certificate that TLS cannot use"
         return Problem(place(name), what, "leave it out of the file")
-    key, certificate = shorten(paths["private_key"]), shorten(paths["certificate"])
+    key, certificate = printable(paths["private_key"]), printable(paths["certificate"])
     return Problem(
         place("private_key"),
         f"{key} is not the key of the first certificate in {certificate}",

@@ -12,7 +12,7 @@ from typing import Final
 from cryptography import x509
 from OpenSSL import crypto
 
-from micronode.config.problems import RefusedError, shorten
+from micronode.config.problems import RefusedError, printable
 
 #: All authorities that an operating system trusts are a quarter of this.
 MAX_PEM_BYTES: Final = 1_048_576
@@ -25,7 +25,7 @@ def read_pem(path: str, *, secret: bool = False) -> bytes:
     :param secret: whether it must not be open to other users; a group may read it.
     :raises RefusedError: it is missing, unreadable, no file, too long, or open to others.
     """
-    shown = shorten(path)
+    shown = printable(path)
     try:
         # Not to wait for whoever writes to a pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -61,7 +61,7 @@ def read_certificates(path: str, data: bytes) -> list[crypto.X509]:
     except Exception:
         # Whatever a parser raises at bytes that are none.
         raise RefusedError(
-            f"{shorten(path)} is no PEM file of certificates",
+            f"{printable(path)} is no PEM file of certificates",
             "it holds one or more blocks -----BEGIN CERTIFICATE-----",
         ) from None
 
@@ -73,7 +73,7 @@ def read_key(path: str, data: bytes) -> crypto.PKey:
     """
     if b"ENCRYPTED" in data:
         raise RefusedError(
-            f"{shorten(path)} is encrypted, and there is nobody to ask for its passphrase",
+            f"{printable(path)} is encrypted, and there is nobody to ask for its passphrase",
             "store it decrypted, readable by the node alone",
         )
     try:
@@ -81,5 +81,6 @@ def read_key(path: str, data: bytes) -> crypto.PKey:
         return crypto.load_privatekey(crypto.FILETYPE_PEM, data, passphrase=b"")
     except Exception:
         raise RefusedError(
-            f"{shorten(path)} is no PEM file of a private key", "it holds a block -----BEGIN PRIVATE KEY-----"
+            f"{printable(path)} is no PEM file of a private key",
+            "it holds a block -----BEGIN PRIVATE KEY-----",
         ) from None

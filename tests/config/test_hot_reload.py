@@ -83,6 +83,17 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(plan(effective, wanted).restart, ("http.listen",))
         self.assertEqual(plan(effective, config()).changes, ())
 
+    def test_files_that_were_rewritten(self) -> None:
+        """Each is a change of its key, once."""
+        before = config("owners.index.url=https://a", "owners.index.ca=/a")
+        after = config("owners.index.url=https://a", "owners.index.ca=/b")
+        for wanted in (before, after):
+            planned = plan(before, wanted).with_files(["owners.index.ca"])
+            (change,) = planned.changes
+            self.assertEqual((change.path, change.live), ("owners.index.ca", True))
+            self.assertEqual(change.source, "flag --set owners.index.ca")
+        self.assertEqual(plan(before, before).with_files([]).changes, ())
+
     def test_every_key_is_one_or_the_other(self) -> None:
         """The whole table, each key by a value of its own: what needs a restart never gets in."""
         current, alone = Config(), []
