@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import MultiService
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from micronode.adapters.index import IndexClient
 from micronode.adapters.mailbox import MailboxClient
@@ -46,10 +46,12 @@ from micronode.interfaces import IFacet, IReadinessCheck
 from micronode.lifecycle import State
 from micronode.oap.factory import OAPFactory
 from micronode.observability.heartbeat import Heartbeat
+from micronode.observability.logging import log_fields
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
-from micronode.security.policy import Policy
+from micronode.security.identity import Identity, read_identities, rewritten
+from micronode.security.policy import Policy, check_of
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
@@ -60,8 +62,10 @@ class Prepared:
     """All that another configuration needs, not yet in force. It holds nothing."""
 
     config: Config
-    #: None where the configuration differs in no value from the one in force.
+    #: None where the configuration, and what its files say, differ in nothing from those in force.
     parts: PreparedParts | None
+    #: The keys that name the same file as before, with something else in it.
+    rewritten: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +73,7 @@ class PreparedParts:
     """The snapshots of every part."""
 
     owners: PreparedOwners
+    identities: Mapping[str, Identity]
     policy: Policy | None
     serving: Serving
     http: SiteSettings
@@ -99,6 +104,7 @@ class Assembly(MultiService):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
+        self._identities: Mapping[str, Identity] = {}
         self.facets: tuple[str, ...] = ()
         self.policy: Policy | None = None
         self._build = build_version()
@@ -123,7 +129,7 @@ class Assembly(MultiService):
             version=lambda: self._build | {"runtime": runtime_version(self.config, self.facets)},
             event_loop=lambda: self.heartbeat.on_time,
         )
-        first = self._prepare(config)
+        first = self._prepare(config, read_identities(config, self._identities))
         shared: dict[str, Any] = {"metrics": self.metrics, "clock": reactor}
         self.http = HttpSite(
             routes=first.http.routes, deadlines=first.http.deadlines, access=_access, **shared
@@ -153,9 +159,14 @@ class Assembly(MultiService):
 
         Nothing that is built is connected, bound or started, so there is nothing to be let go of again.
 
+        :raises ConfigError: a file is of no use.
         :raises Exception: a part cannot be built.
         """
-        return Prepared(config=config, parts=None if config == self.config else self._prepare(config))
+        identities = read_identities(config, self._identities)
+        if config == self.config and identities == self._identities:
+            return Prepared(config=config, parts=None)
+        parts = self._prepare(config, identities)
+        return Prepared(config=config, parts=parts, rewritten=tuple(rewritten(self._identities, identities)))
 
     def commit(self, prepared: Prepared) -> None:
         """Put *prepared* in force: for every call and connection from now on; those there are keep theirs."""
@@ -163,12 +174,13 @@ class Assembly(MultiService):
         if prepared.parts is not None:
             self._commit(prepared.parts)
 
-    def _prepare(self, config: Config) -> PreparedParts:
+    def _prepare(self, config: Config, identities: Mapping[str, Identity]) -> PreparedParts:
         present = {name: config.owners[name] for name in BUILT_OWNERS if config.owners[name].url}
         own = own_facets(config, self._hosted)
         owners = self.owners.prepare(
             present | upstreams(own),
             config.timeouts,
+            identities,
             health={name: facet.health for name, facet in own.items()},
         )
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
@@ -183,6 +195,7 @@ class Assembly(MultiService):
         serving = Serving.of(served, self.dispatcher.serving, policy)
         return PreparedParts(
             owners=owners,
+            identities=identities,
             policy=policy,
             serving=serving,
             http=app_settings(
@@ -198,6 +211,7 @@ class Assembly(MultiService):
 
     def _commit(self, parts: PreparedParts) -> None:
         config = self.config
+        self._identities = parts.identities
         follow_owners = self.owners.commit(parts.owners)
         self.policy = parts.policy
         self.dispatcher.serve(parts.serving)
@@ -226,15 +240,9 @@ class Assembly(MultiService):
             [
                 Check("config", lambda: "ok"),
                 Check("listeners", lambda: "ok" if self._listening() else "closed"),
-                *(self._watch_owner(name, health) for name, health in self.owners.health.items()),
+                *(check_of(IReadinessCheck(each), self.policy) for each in self.owners.health.values()),
             ]
         )
-
-    def _watch_owner(self, name: str, health: IReadinessCheck) -> IReadinessCheck:
-        policy = self.policy
-        if name != "policy" or policy is None:
-            return IReadinessCheck(health)
-        return Check(name, lambda: policy.state(health.state()))
 
     def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
         facet = config.facets[name]
@@ -281,9 +289,9 @@ class Assembly(MultiService):
 
 def _access(fields: Mapping[str, object]) -> None:
     """Write one line of the access log; a host program sees it in the namespace ``micronode.access``."""
-    _access_log.info("access", **fields)
+    log_fields(_access_log, LogLevel.info, "access", fields)
 
 
 def _admin_access(fields: Mapping[str, object]) -> None:
     """The same for the admin plane, at debug: a probe a second is no news."""
-    _access_log.debug("access", **fields)
+    log_fields(_access_log, LogLevel.debug, "access", fields)

@@ -31,7 +31,14 @@ def upstreams(facets: Mapping[str, OwnFacet]) -> dict[str, Owner]:
     Each has the bounds of its facet: as many calls, and as long.
     """
     return {
-        name: Owner(url=(facet.upstream,), timeout=facet.timeout, concurrency=facet.limit)
+        name: Owner(
+            url=(facet.upstream,),
+            timeout=facet.timeout,
+            concurrency=facet.limit,
+            ca=facet.ca,
+            certificate=facet.certificate,
+            private_key=facet.private_key,
+        )
         for name, facet in facets.items()
         if facet.kind == "proxy"
     }

@@ -77,8 +77,11 @@ class IEventSink(IResponseSink):
     """Where a subscribing operation answers: beside the body it may send messages, each one whole.
 
     Only as much is written as there is room for, so that a facet asks its owner for no more than the
-    caller can take, and what waits, waits at the owner. A caller that takes nothing for long is not given
-    up for it: a subscription may stay quiet as long as it lives.
+    caller can take, and what waits, waits at the owner. A subscription may be quiet as long as it lives, and
+    a caller whose window is shut is not given up; one that takes nothing of what was sent to it is.
+
+    Over HTTP it has messages or a body, not both, and fail() after start() does not cut the connection: an
+    event ``error`` tells the caller.
 
     After the caller has gone, or the answer has ended, :meth:`write_event` does nothing, there is no room,
     and :meth:`when_room` fails; that ends a loop which waits and writes. The Deferred of the relay is

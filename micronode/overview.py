@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from micronode.assembly import Assembly
 from micronode.concurrency.backpressure import Gate
 from micronode.config.reloader import Reloader
-from micronode.observability.status import OwnerStatus, ReloadStatus, Sources, Status
+from micronode.observability.status import OwnerStatus, PolicyStatus, ReloadStatus, Sources, Status
 
 
 def make_status(
@@ -40,6 +40,7 @@ def make_status(
         lag_s=lambda: parts.heartbeat.lag_s,
         last_reload=lambda: last_reload(reloader),
         restart_required=lambda: reloader.restart_required,
+        policy=lambda: policy(parts, clock),
     )
     return Status(sources, probes=parts.probes, metrics=parts.metrics, clock=clock)
 
@@ -68,6 +69,20 @@ def owners(parts: Assembly) -> Iterator[OwnerStatus]:
             limit=client.settings.concurrency,
             endpoints={"count": len(client.settings.endpoints), "healthy": client.healthy},
         )
+
+
+def policy(parts: Assembly, clock: IReactorTime) -> PolicyStatus | None:
+    """Return what judges calls, or None where nothing does."""
+    if parts.policy is None:
+        return None
+    decider = parts.policy.decider
+    trouble = decider.trouble
+    return PolicyStatus(
+        fail=parts.policy.fail,
+        known=decider.known,
+        failing=decider.failing,
+        last_failure=None if trouble is None else (clock.seconds() - trouble.at, trouble.error.message),
+    )
 
 
 def last_reload(reloader: Reloader) -> ReloadStatus | None:

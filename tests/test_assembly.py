@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -22,16 +24,18 @@ from micronode.bus import ConfigUpdated, Event, HealthChanged, ReloadEnded, Relo
 from micronode.calls.call import Reply, ResponseHead
 from micronode.config.hot_reload import Outcome
 from micronode.config.problems import ConfigError, Problem
-from micronode.config.schema import KEYS
+from micronode.config.schema import KEYS, OWNER_NAMES
 from micronode.config.sources import Flag, Loaded, merge
 from micronode.lifecycle import State
 from micronode.node import NodeService
+from micronode.oap.wire.profiles import Profile
 from tests.facets.test_hosted import OwnFacet
 from tests.facets.test_hosted import operation as own_operation
 from tests.http.support import Wire, get, post, read_answers
+from tests.support.certificates import CLIENT, OwnerTls, Signed, make_authority
 from tests.support.measures import sample
 from tests.support.network import OwnerEnd, response
-from tests.support.oap import CallerEnd, MemoryTransport, body, hello, put, start
+from tests.support.oap import CallerEnd, MemoryTransport, body, cancel, hello, put, start, subscribe
 from tests.test_node import NodeCase
 
 CID = "b3:" + "0" * 64
@@ -39,11 +43,12 @@ CID = "b3:" + "0" * 64
 ASKED = {
     "search": get("/app/search?q=x"),
     "graph": get("/app/graph/neighbors/klein"),
+    "feed": post("/app/feed/jobs/recv", b""),
     "media": get(f"/app/media/{CID}"),
 }
 #: Which owner each of them is passed on to.
-OWNER_OF = {"search": "index", "graph": "index", "media": "storage"}
-FACET_OF = {"index": "search", "storage": "media"}
+OWNER_OF = {"search": "index", "graph": "index", "feed": "mailbox", "media": "storage"}
+FACET_OF = {"index": "search", "mailbox": "feed", "storage": "media"}
 HTTP, OAP = 5310, 5312
 
 
@@ -262,14 +267,14 @@ def _write_stall(case: ReloadCase) -> None:
     case.assertTrue(caller.transport.disconnected)
 
 
-@probe("owners.index.url", "owners.storage.url")
+@probe(*(f"owners.{name}.url" for name in FACET_OF))
 def _url(case: ReloadCase, path: str) -> None:
     case.applied(path, "http://10.0.0.9:7")
     case.http(ASKED[FACET_OF[path.split(".")[1]]])
     case.assertEqual(case.destination(), ("10.0.0.9", 7))
 
 
-@probe("owners.index.timeout", "owners.storage.timeout")
+@probe(*(f"owners.{name}.timeout" for name in FACET_OF))
 def _owner_timeout(case: ReloadCase, path: str) -> None:
     case.applied(path, "1s")
     caller = case.http(ASKED[FACET_OF[path.split(".")[1]]])
@@ -280,7 +285,7 @@ def _owner_timeout(case: ReloadCase, path: str) -> None:
     case.assert_answered(caller, 504)
 
 
-@probe("owners.index.concurrency", "owners.storage.concurrency")
+@probe(*(f"owners.{name}.concurrency" for name in FACET_OF))
 def _concurrency(case: ReloadCase, path: str) -> None:
     asked = ASKED[FACET_OF[path.split(".")[1]]]
     waits = [case.http(asked), case.http(asked)]
@@ -288,6 +293,73 @@ def _concurrency(case: ReloadCase, path: str) -> None:
     case.assert_answered(case.http(asked), 503)
     waits[0].leave()
     case.assertIsNone(case.http(asked).status())
+
+
+POLICY = {"owners__policy__url": "http://10.0.0.5:5"}
+
+
+def _decision(action: str = "allow", **more: Any) -> bytes:
+    said = {"action": action, "rule": "x", "reason": "", "ttl_s": 60, **more}
+    return response(json.dumps(said).encode())
+
+
+@probe("owners.policy.url")
+def _policy_url(case: ReloadCase) -> None:
+    """Another owner is asked anew; without one, nobody is."""
+    for url, port in (("http://10.0.0.5:5", 5), ("http://10.0.0.6:6", 6)):
+        case.applied("owners.policy.url", url)
+        caller = case.http(ASKED["graph"])
+        case.assertEqual(case.destination()[1], port)
+        case.owner().send(_decision("deny"))
+        case.assert_answered(caller, 403)
+        case.assert_answered(case.http(ASKED["graph"]), 403)
+    case.assertEqual(case.node_.status.as_dict()["policy"]["known"], 1)
+    case.reload()
+    case.assertIsNone(case.http(ASKED["graph"]).status(), "nobody is asked any more")
+    case.assertEqual(case.destination(), ("127.0.0.1", 5321))
+    case.assertIsNone(case.node_.status.as_dict()["policy"])
+
+
+@probe("owners.policy.timeout")
+def _policy_timeout(case: ReloadCase) -> None:
+    for timeout, after_s in (("100ms", 0.1), ("5s", 0.25)):
+        case.reload(**POLICY, owners__policy__timeout=timeout)
+        caller = case.http(ASKED["graph"])
+        case.owner()
+        case.reactor.advance(after_s - 0.01)
+        case.assertIsNone(caller.status())
+        case.reactor.advance(0.01)
+        case.assert_answered(caller, 503)
+
+
+@probe("owners.policy.concurrency")
+def _policy_concurrency(case: ReloadCase) -> None:
+    """One more question waits for its turn."""
+    case.reload(**POLICY)
+    case.reload(**POLICY, owners__policy__concurrency=1)
+    case.http(ASKED["graph"])
+    end, connects = case.owner(), len(case.reactor.tcpClients)
+    case.http(ASKED["media"])
+    case.assertEqual(len(case.reactor.tcpClients), connects)
+    end.send(_decision())
+    case.assertIn(b'"facet":"media"', end.heard())
+
+
+@probe("owners.policy.fail")
+def _policy_fail(case: ReloadCase) -> None:
+    asked = {"read": ASKED["graph"], "write": post("/app/media", b"x")}
+    for fail, refused in (("open", ()), ("reads-open", ("write",)), ("closed", ("read", "write"))):
+        case.reload(**POLICY, owners__policy__fail=fail)
+        for kind, data in asked.items():
+            caller = case.http(data)
+            case.owner().send(response(b"{}", "Connection: close"))
+            if kind in refused:
+                case.assert_answered(caller, 503)
+            else:
+                case.assertIsNone(caller.status(), "it goes on")
+                caller.leave()
+            deps = case.node_.probes.readyz()[1]
+            case.assertIn("policy", deps["degraded"])
 
 
 @probe("owners.overlay.url", "owners.overlay.timeout", "owners.overlay.concurrency")
@@ -318,6 +390,81 @@ def _overlay(case: ReloadCase, path: str) -> None:
         case.assert_answered(asked, 503)
     case.reload()
     case.assertEqual(case.node_.probes.readyz()[1]["deps"]["overlay"], "disabled")
+
+
+#: A request for which each owner is asked; the overlay after storage, the policy before all.
+ASKED_OF = {
+    "index": ASKED["search"],
+    "mailbox": post("/app/feed/jobs/recv", b""),
+    "storage": ASKED["media"],
+    "overlay": ASKED["media"],
+}
+
+
+class TlsCase:
+    """An owner of *case* that is reached over TLS, by the files of the key that is changed."""
+
+    def __init__(self, case: ReloadCase, path: str) -> None:
+        self.case, self.name, self.key = case, *path.split(".")[1:]
+        self.questions = [get(f"/app/graph/providers/{CID}"), *ASKED.values()]
+        self.folder = Path(case.mktemp())
+        self.folder.mkdir()
+        self.authority, self.callers = make_authority(), make_authority("callers")
+        self.ca = self.authority.save(self.folder, "ca")[0]
+        self.files = {"ca": self.ca}
+        if self.key != "ca":
+            self.node = self.callers.sign("node", usage=CLIENT)
+            pair = self.node.save(self.folder, "node")
+            self.files |= dict(zip(("certificate", "private_key"), pair, strict=True))
+
+    def reload(self, **files: str) -> Outcome:
+        """Reload to a URL of https, and *files* instead of those of before."""
+        self.files |= files
+        section = f"owners__{self.name}__"
+        return self.case.reload(
+            **{f"{section}url": "https://10.0.0.9:7"},
+            **{section + key: file for key, file in self.files.items()},
+        )
+
+    def changed(self, outcome: Outcome) -> None:
+        """See that the key has changed, alone."""
+        changes = [each.path for each in outcome.changes]
+        self.case.assertEqual((outcome.outcome, changes), ("applied", [f"owners.{self.name}.{self.key}"]))
+
+    def call(self, authority: Signed | None = None) -> OwnerTls:
+        """Ask for what the owner has; return its end, which shows a certificate of *authority*."""
+        # What the policy was asked about it is not asked again while it thinks.
+        self.case.http(ASKED_OF.get(self.name) or self.questions.pop())
+        if self.name == "overlay":
+            self.case.owner().send(response(b"", "Connection: close", status="404 Not Found"))
+        self.case.assertEqual(self.case.destination(), ("10.0.0.9", 7))
+        shown = (authority or self.authority).sign("10.0.0.9")
+        end = OwnerTls(self.case.owner(), shown, callers=None if self.key == "ca" else self.callers)
+        end.pump()
+        return end
+
+
+@probe(*(f"owners.{name}.ca" for name in OWNER_NAMES))
+def _ca(case: ReloadCase, path: str) -> None:
+    owner, other = TlsCase(case, path), make_authority("other")
+    owner.reload()
+    case.assertIn(b"HTTP/1.1\r\n", owner.call().heard)
+    case.assertEqual(owner.call(other).heard, b"")
+    owner.changed(owner.reload(ca=other.save(owner.folder, "other")[0]))
+    case.assertIn(b"HTTP/1.1\r\n", owner.call(other).heard)
+    case.assertEqual(owner.call().heard, b"")
+
+
+@probe(*(f"owners.{name}.{key}" for name in OWNER_NAMES for key in ("certificate", "private_key")))
+def _certificate(case: ReloadCase, path: str) -> None:
+    owner = TlsCase(case, path)
+    owner.reload()
+    case.assertEqual(owner.call().shown(), owner.node.certificate)
+    renewed = owner.callers.sign("renewed", usage=CLIENT, key=owner.node.key)
+    files = dict(zip(("certificate", "private_key"), renewed.save(owner.folder, "renewed"), strict=True))
+    owner.changed(owner.reload(**{owner.key: files[owner.key]}))
+    expected = renewed if owner.key == "certificate" else owner.node
+    case.assertEqual(owner.call().shown(), expected.certificate)
 
 
 @probe(*(f"facets.{name}.enabled" for name in ASKED))
@@ -357,6 +504,23 @@ def _facet_timeout(case: ReloadCase, path: str) -> None:
     case.reactor.advance(1.0)
     case.assertIsNone(before.status(), "it keeps the time it began with")
     case.assert_answered(after, 504)
+
+
+@probe("facets.feed.subscriptions")
+def _subscriptions(case: ReloadCase) -> None:
+    caller = case.oap()
+    caller.send(subscribe(1), subscribe(3))
+    case.reactor.advance(0)
+    caller.heard()
+    case.applied("facets.feed.subscriptions", 2)
+    caller.send(subscribe(5))
+    case.assertEqual([(frame.corr_id, frame.code) for frame in caller.heard()], [(5, 429)])
+    caller.send(cancel(1, Profile.FEED))
+    caller.heard()
+    case.reactor.pump([1.0] * 8)
+    caller.send(subscribe(7))
+    case.reactor.advance(0)
+    case.assertEqual([(frame.corr_id, frame.code) for frame in caller.heard()], [(7, 200)])
 
 
 @probe("drain.grace")
@@ -439,7 +603,7 @@ class ReloadTests(ReloadCase):
         deps = self.node_.probes.readyz()[1]["deps"]
         self.assertEqual((deps["config"], deps["listeners"]), ("ok", "ok"))
         watched = [name for name, state in deps.items() if state != "disabled"][2:]
-        self.assertEqual(watched, ["index", "storage"])
+        self.assertEqual(watched, ["index", "mailbox", "storage"])
 
     def test_ready_throughout(self) -> None:
         for settings in (
@@ -541,15 +705,111 @@ class ReloadTests(ReloadCase):
         node.startService()
         caller = self.http(get("/app/own"))
         self.successResultOf(node.reload(Config.from_mapping({"facets": {"graph": {"enabled": False}}})))
-        self.assertEqual(node.probes.version()["runtime"]["facets"], ["search", "own"])
+        self.assertEqual(node.probes.version()["runtime"]["facets"], ["search", "feed", "own"])
         waits.callback(Reply(head=ResponseHead(length=0)))
         self.assert_answered(caller, 200)
 
     def test_an_owners_health_goes_on(self) -> None:
         self.reload(owners__index__url="http://10.0.0.9:7")
         self.reactor.pump([INTERVAL_S] * 2)  # The questions of before have had their time by the first.
-        asked = {client[:2] for client in self.reactor.tcpClients[-2:]}
-        self.assertEqual(asked, {("10.0.0.9", 7), ("127.0.0.1", 5323)})
+        asked = {client[:2] for client in self.reactor.tcpClients[-3:]}
+        self.assertEqual(asked, {("10.0.0.9", 7), ("127.0.0.1", 5322), ("127.0.0.1", 5323)})
+
+
+class PolicyTests(ReloadCase):
+    """What is known of the policy's decisions across reloads, and where it shows."""
+
+    def deny(self) -> None:
+        self.reload(**POLICY)
+        caller = self.http(ASKED["graph"])
+        self.owner().send(_decision("deny"))
+        self.assert_answered(caller, 403)
+
+    def test_decisions_outlive_a_reload_that_leaves_the_owner(self) -> None:
+        self.deny()
+        self.reload(**POLICY, owners__policy__fail="open", owners__policy__timeout="1s")
+        self.assert_answered(self.http(ASKED["graph"]), 403)
+
+    def test_and_no_other(self) -> None:
+        self.deny()
+        self.reload()
+        self.reload(**POLICY)
+        self.assertIsNone(self.http(ASKED["graph"]).status(), "it is asked again")
+        self.assertEqual(self.destination(), ("10.0.0.5", 5))
+
+    def test_a_question_of_before_is_answered_to_who_waits(self) -> None:
+        self.reload(**POLICY)
+        caller = self.http(ASKED["graph"])
+        end = self.owner()
+        self.reload()
+        end.send(_decision("deny"))
+        self.assert_answered(caller, 403)
+
+    def test_where_it_shows(self) -> None:
+        self.assertEqual(self.node_.probes.readyz()[1]["deps"]["policy"], "disabled")
+        self.deny()
+        self.assertEqual(self.node_.probes.readyz()[1]["deps"]["policy"], "starting")
+        told = {"fail": "closed", "known": 1, "failing": False, "last_failure": None}
+        self.assertEqual(self.node_.status.as_dict()["policy"], told)
+        caller = self.http(ASKED["media"])
+        self.reactor.advance(0.25)
+        self.assert_answered(caller, 503)
+        self.reactor.advance(1.5)
+        policy = self.node_.status.as_dict()["policy"]
+        self.assertEqual((policy["failing"], policy["last_failure"]["ago_s"]), (True, 1.5))
+        self.assertIn("policy", self.node_.probes.readyz()[1]["degraded"])
+
+    def test_the_node_stops_while_it_is_asked(self) -> None:
+        """Nothing of the question is left."""
+        self.reload(**POLICY, drain__grace="0s", drain__deadline="100ms")
+        self.http(ASKED["graph"])
+        end = self.owner()
+        stopped = self.node_.stopService()
+        self.reactor.pump([0.05] * 30)
+        self.successResultOf(stopped)
+        self.assertTrue(end.closed)
+        self.assertEqual(self.node_._parts.policy.decider.asking, 0)  # type: ignore[union-attr]
+
+
+class FileTests(ReloadCase):
+    """What is in files that the configuration names may change while their names stay."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tls = TlsCase(self, "owners.index.ca")
+        self.tls.reload()
+
+    def test_a_file_that_says_something_else(self) -> None:
+        before = self.tls.call()
+        self.assertIn(b"GET /", before.heard)
+        other = make_authority("other")
+        other.save(self.tls.folder, "ca")
+        self.tls.changed(self.tls.reload())
+        self.assertIn(b"GET /", self.tls.call(other).heard)
+        self.assertEqual(self.tls.call().heard, b"")
+
+    def test_one_that_says_the_same(self) -> None:
+        self.tls.authority.save(self.tls.folder, "ca")
+        end = self.tls.call()
+        end.send(response(b"{}"))
+        made = len(self.reactor.tcpClients)
+        self.assertEqual(self.tls.reload().outcome, "unchanged")
+        self.http(ASKED["search"])
+        self.assertEqual(end.pump().count(b"GET /search"), 2)
+        self.assertEqual(len(self.reactor.tcpClients), made)
+
+    def test_one_that_is_of_no_use(self) -> None:
+        """What was read before stays."""
+        for data in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\0" * 5):
+            Path(self.tls.ca).write_bytes(data)
+            outcome = self.tls.reload()
+            self.assertEqual((outcome.outcome, outcome.changes), ("refused", ()))
+            self.assertRegex(
+                outcome.reason, "^flag --set owners__index__ca: .* is no PEM file of certificates"
+            )
+        Path(self.tls.ca).unlink()
+        self.assertRegex(self.tls.reload().reason, "cannot read .*: no such file or directory")
+        self.assertIn(b"GET /", self.tls.call().heard)
 
 
 class AboutTests(ReloadCase):
@@ -703,7 +963,8 @@ class LifeTests(ReloadCase):
         self.reactor.advance(2.0)
         health = [event for event in self.events() if isinstance(event, HealthChanged)]
         self.assertEqual(
-            {(event.name, event.state) for event in health}, {("index", "down"), ("storage", "down")}
+            {(event.name, event.state) for event in health},
+            {("index", "down"), ("mailbox", "down"), ("storage", "down")},
         )
 
     def test_the_bus_ends_with_the_node(self) -> None:

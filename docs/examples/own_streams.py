@@ -5,7 +5,8 @@ Run it::
     .venv/bin/python docs/examples/own_streams.py
 
 What it shows: ``text.upper`` answers each piece of its request's body as it comes, and a caller that does not
-read is not read from; ``text.count`` sends messages as the caller takes them. The rules: ``docs/FACETS.rst``.
+read is not read from; ``text.count`` sends messages as the caller takes them, over OAP/1 and as server-sent
+events. The rules: ``docs/FACETS.rst``.
 """
 
 import base64
@@ -13,6 +14,7 @@ import json
 import sys
 
 import attrs
+import treq
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.internet.task import deferLater, react
@@ -106,7 +108,7 @@ class Count:
             }
             data = json.dumps(message).encode()
             await sink.when_room(len(data))  # the caller's window, and the connection's turn
-            sink.write_event(data)
+            sink.write_event(data, event_id=str(number))  # over HTTP, where the id has a place
             await deferLater(self.clock, 0.01)
         await sink.finish()
 
@@ -160,6 +162,22 @@ class Text:
         )
 
 
+class Events:
+    """Reads server-sent events of the node's: a line with an id, one with JSON, an empty one."""
+
+    def __init__(self):
+        self._begun = b""
+
+    def __call__(self, data):
+        """Take what came, which may be a part of an event, or several."""
+        *events, self._begun = (self._begun + data).split(b"\n\n")
+        for event in events:
+            fields = dict(line.split(b": ", 1) for line in event.split(b"\n"))
+            if b"data" in fields:  # comments have none
+                payload = base64.b64decode(json.loads(fields[b"data"])["payload_b64"])
+                print("event", fields[b"id"].decode(), payload.decode())
+
+
 async def main(reactor):
     """Serve the facet, and ask it."""
     loopback = {"listen": "127.0.0.1:0"}
@@ -179,6 +197,9 @@ async def main(reactor):
             async for message in messages:
                 print("message", message["payload"].decode())
         await client.close()
+        url = f"http://{node.addresses['http']}/app/text/count?upto=3"
+        response = await treq.get(url, unbuffered=True)
+        await treq.collect(response, Events())
     finally:
         await node.stopService()
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.ssl import optionsForClientTLS
 
+from micronode.adapters.tls import TlsEndpoint
 from micronode.concurrency.connecting import make_endpoint
 from micronode.config.url import OwnerUrl
+from micronode.security.identity import Identity, system_identity
 
 
-def owner_endpoint(reactor: Any, url: OwnerUrl, timeout_s: float) -> IStreamClientEndpoint:
+def owner_endpoint(
+    reactor: Any, url: OwnerUrl, timeout_s: float, identity: Identity | None = None
+) -> IStreamClientEndpoint:
     """Return the endpoint that connects to the owner at *url*.
 
-    :param timeout_s: for one attempt to connect.
+    :param timeout_s: for one attempt to connect; what TLS then takes has the request's deadline.
+    :param identity: for ``https://``; None: whoever the system trusts is trusted, and nothing shown.
     """
     endpoint = make_endpoint(reactor, url.listener, timeout_s)
     if url.tls:
-        # The system's trust store, and the host's name or address as the URL has it.
-        return wrapClientTLS(optionsForClientTLS(url.listener.host), endpoint)
+        context = (identity or system_identity()).context
+        return TlsEndpoint(reactor, endpoint, context, url.listener.host)
     return endpoint

@@ -25,7 +25,9 @@ from micronode.adapters.address import owner_endpoint
 from micronode.adapters.exchange import Exchange
 from micronode.adapters.pool import ConnectionPool
 from micronode.adapters.requesthead import UnwritableRequestError, write_request_head
+from micronode.adapters.tls import TlsWatch
 from micronode.config.url import OwnerUrl
+from micronode.security.identity import Identity
 
 __all__ = ["CONNECT_TIMEOUT_S", "Exchange", "OwnerAgent"]
 
@@ -41,7 +43,9 @@ class OwnerAgent:
     """Makes requests of one URL of an owner. Its users bound their number.
 
     :param connections: how many idle connections are kept; not many more may be open.
+    :param owner: the owner's name, for the log.
     :ivar url: the URL.
+    :ivar identity: with which its connections are made over TLS; None for what the system trusts.
     """
 
     def __init__(
@@ -51,11 +55,16 @@ class OwnerAgent:
         *,
         connections: int,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        owner: str = "",
+        identity: Identity | None = None,
     ) -> None:
         self.url = url
+        self.identity = identity
+        self._watch = TlsWatch(owner, str(url)) if url.tls else None
         self._host = url.authority.encode("ascii")
         self._prefix = url.prefix.encode("ascii")
-        self._pool = ConnectionPool(reactor, owner_endpoint(reactor, url, connect_timeout_s), connections)
+        endpoint = owner_endpoint(reactor, url, connect_timeout_s, identity)
+        self._pool = ConnectionPool(reactor, endpoint, connections)
 
     def exchange(
         self,
@@ -92,6 +101,8 @@ class OwnerAgent:
             exchange.fail(Failure())
             return exchange
         exchange = Exchange(head, body, on_written, to_head=to_head, keep=keep)
+        if self._watch is not None:
+            exchange.head.addCallbacks(self._watch.answered, self._watch.failed)
         connection = None if fresh else self._pool.take()
         if connection is not None:
             exchange.begin(connection)

@@ -16,8 +16,10 @@ from twisted.web.iweb import IBodyProducer
 from micronode.adapters.agent import Exchange
 from micronode.adapters.breaker import Pass
 from micronode.adapters.endpoints import Endpoint
-from micronode.adapters.lease import Lease, root_cause
+from micronode.adapters.exchange import root_cause
+from micronode.adapters.lease import Lease
 from micronode.adapters.pool import TooManyConnectionsError
+from micronode.adapters.tls import TlsRefusedError
 from micronode.adapters.upload import UploadBody
 from micronode.errors import ErrorCode, NodeError
 
@@ -49,6 +51,8 @@ class Loss(Enum):
     NOT_CONNECTED = "not connected"
     #: The same, since the node has as many connections as it may.
     NO_ROOM = "no room"
+    #: The same, and another try at once would be in vain: it is TLS that cannot be had.
+    NO_TLS = "no tls"
     #: A kept connection turned out to be closed.
     STALE = "stale"
     #: Not one byte of an answer came.
@@ -60,9 +64,11 @@ class Loss(Enum):
 
 
 #: Losses that are held against the endpoint. A kept connection may always have been closed meanwhile.
-BLAMED: Final = frozenset((Loss.NOT_CONNECTED, Loss.UNANSWERED, Loss.BROKEN))
+BLAMED: Final = frozenset((Loss.NOT_CONNECTED, Loss.NO_TLS, Loss.UNANSWERED, Loss.BROKEN))
 #: Those before which nothing was sent.
-UNCONNECTED: Final = frozenset((Loss.NOT_CONNECTED, Loss.NO_ROOM))
+UNCONNECTED: Final = frozenset((Loss.NOT_CONNECTED, Loss.NO_TLS, Loss.NO_ROOM))
+#: Losses after which the same endpoint is not asked again.
+FINAL: Final = frozenset((Loss.NO_TLS, Loss.BROKEN))
 
 
 @attrs.define(eq=False)
@@ -116,6 +122,9 @@ class Attempt:
             return Loss.NO_REQUEST, NodeError(
                 ErrorCode.INTERNAL, "the node could not send the request's body"
             )
+        if isinstance(cause, TlsRefusedError):
+            # What came after a handshake is that of a TLS 1.3 owner: it may be asked, but does not listen.
+            return Loss.BROKEN if is_connected else Loss.NO_TLS, lease.unavailable(cause.what)
         if exchange is None or not is_connected:
             if isinstance(cause, TooManyConnectionsError):
                 return Loss.NO_ROOM, lease.unavailable("has all the connections it can take")

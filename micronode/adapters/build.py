@@ -12,6 +12,7 @@ from micronode.adapters.settings import OwnerSettings
 from micronode.config.schema import Owner, Timeouts
 from micronode.config.url import OwnerUrl
 from micronode.observability.metrics import Metrics
+from micronode.security.identity import Identity
 
 #: Bytes of an answer, by owner. The largest honest answer of the index (200 neighbours, 50 hits with
 #: snippets) stays far below; the mailbox is asked for half of it. Storage has no bound: an object is as long
@@ -23,23 +24,35 @@ _WAITING: Final[Mapping[str, tuple[int, float]]] = {"policy": (1024, 0.25)}
 
 
 def owner_settings(
-    owner: Owner, timeouts: Timeouts, reactor: Any, *, known: Iterable[Endpoint] = (), name: str = ""
+    owner: Owner,
+    timeouts: Timeouts,
+    reactor: Any,
+    *,
+    known: Iterable[Endpoint] = (),
+    name: str = "",
+    identity: Identity | None = None,
 ) -> OwnerSettings:
     """Build the settings that *owner* describes; nothing is connected by it.
 
     :param name: of the owner.
     :param known: endpoints that stay, with their connections and all that is known of them, where their
-        URL is one of its.
-    :raises Exception: TLS does not take a URL's host.
+        URL is one of its, and the identity the same.
+    :param identity: with which connections are made over TLS.
     """
-    kept = {endpoint.agent.url: endpoint for endpoint in known if not endpoint.agent.closed}
+    kept = {
+        endpoint.agent.url: endpoint
+        for endpoint in known
+        if not endpoint.agent.closed and (not endpoint.agent.url.tls or endpoint.agent.identity == identity)
+    }
     endpoints: dict[OwnerUrl, Endpoint] = {}
     for text in owner.url:
         url = OwnerUrl.parse(text)
         # A URL that is named twice is one endpoint.
         if url not in endpoints:
-            agent = None if url in kept else OwnerAgent(reactor, url, connections=owner.concurrency)
-            endpoints[url] = kept[url] if agent is None else Endpoint(agent, reactor.seconds)
+            endpoints[url] = kept.get(url) or Endpoint(
+                OwnerAgent(reactor, url, connections=owner.concurrency, owner=name, identity=identity),
+                reactor.seconds,
+            )
     queue, wait_s = _WAITING.get(name, (0, 0.0))
     return OwnerSettings(
         endpoints=tuple(endpoints.values()),
@@ -53,12 +66,17 @@ def owner_settings(
 
 
 def make_owner_client(
-    name: str, owner: Owner, timeouts: Timeouts, reactor: Any, metrics: Metrics
+    name: str,
+    owner: Owner,
+    timeouts: Timeouts,
+    reactor: Any,
+    metrics: Metrics,
+    identity: Identity | None = None,
 ) -> OwnerClient:
     """Build the client of the owner *name*."""
     return OwnerClient(
         name,
-        owner_settings(owner, timeouts, reactor, name=name),
+        owner_settings(owner, timeouts, reactor, name=name, identity=identity),
         reactor=reactor,
         max_body=_MAX_BODY.get(name),
         metrics=metrics,

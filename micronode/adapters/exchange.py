@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
+from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 from twisted.web.iweb import IBodyProducer, IResponse
 
 if TYPE_CHECKING:
     from micronode.adapters.connection import OwnerConnection
+
+#: What has the cause of a failure in it.
+_WRAPPERS: Final = (RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
 
 
 class Exchange:
@@ -111,3 +115,11 @@ class Exchange:
     def lost(self, reason: Failure) -> None:
         """The connection is gone while the exchange lasted."""
         self.ended_well = reason.check(ConnectionDone) is not None
+
+
+def root_cause(failure: Failure) -> BaseException | None:
+    """Return the error inside what an exchange wraps around it, as Twisted's client does."""
+    error = failure.value
+    while isinstance(error, _WRAPPERS) and error.reasons:
+        error = error.reasons[0].value
+    return error

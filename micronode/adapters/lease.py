@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
-from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 
 from micronode.adapters.agent import Exchange
 from micronode.errors import ErrorCode, NodeError
 
 #: What ``owner_requests_total`` calls the end of a call that failed.
 _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT: "timeout"}
-#: What has the cause of a failure in it.
-_WRAPPERS = (RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
 
 
 def _nothing(outcome: str) -> None:
     """What is called when nobody is to hear of it."""
+
+
+def _never() -> None:
+    """What a timer calls that does not run."""
 
 
 class Lease:
@@ -52,17 +52,24 @@ class Lease:
         self.ended = False
         self._clock = clock
         self._timer: IDelayedCall | None = None
+        self._expired: Callable[[], None] = _never
         self._released = released
 
     def watch(self, seconds: float, expired: Callable[[], None]) -> None:
         """Start the timer, instead of the one that runs."""
-        self.rest()
+        timer = self._timer
+        # Moving one is cheap, but to move it forward the reactor goes through all that it has.
+        if timer is not None and timer.getTime() <= self._clock.seconds() + seconds:
+            timer.reset(seconds)
+        else:
+            self.rest()
+            self._timer = self._clock.callLater(seconds, self._expire)
+        self._expired = expired
 
-        def expire() -> None:
-            self._timer = None
-            expired()
-
-        self._timer = self._clock.callLater(seconds, expire)
+    def _expire(self) -> None:
+        self._timer = None
+        expired, self._expired = self._expired, _never
+        expired()
 
     def touch(self, seconds: float) -> None:
         """Let the running timer run for *seconds* from now."""
@@ -74,6 +81,8 @@ class Lease:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            # It may refer to this.
+            self._expired = _never
 
     def end(self, outcome: str) -> None:
         """Give the slot back. Idempotent: the first outcome counts."""
@@ -133,11 +142,3 @@ def too_slow(owner: str) -> NodeError:
 def outcome_of(error: NodeError) -> str:
     """Return what ``owner_requests_total`` calls the end of a call that failed with *error*."""
     return _OUTCOMES.get(error.code, "bad_gateway")
-
-
-def root_cause(failure: Failure) -> BaseException | None:
-    """Return the error inside what an exchange wraps around it, as Twisted's client does."""
-    error = failure.value
-    while isinstance(error, _WRAPPERS) and error.reasons:
-        error = error.reasons[0].value
-    return error

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-from micronode.adapters.attempt import BLAMED, UNCONNECTED, Attempt, Loss, Request
+from micronode.adapters.attempt import BLAMED, FINAL, UNCONNECTED, Attempt, Loss, Request
 from micronode.adapters.endpoints import Endpoint, choose, rest_before_s
 from micronode.adapters.lease import Lease, outcome_of, unavailable
 from micronode.adapters.reply import OwnerReply
@@ -161,7 +161,7 @@ class OwnerCall:
         lease, client, status = attempt.lease, self._client, response.code
         if lease.ended:
             return
-        lease.rest()
+        # Its timer runs on to whoever comes next: the body, or the end of the lease.
         if not self._time_left.waits:
             client.metrics.owner_latency(client.name).observe(client.clock.seconds() - attempt.began)
         if not 200 <= status <= 599:
@@ -196,7 +196,7 @@ class OwnerCall:
         if loss is Loss.NO_REQUEST:
             attempt.lease.abort()
             self._tell(error)
-        elif loss is Loss.BROKEN:
+        elif loss in FINAL:
             self._fail(attempt, error)
         else:
             self._lost(attempt, error, stale=loss is Loss.STALE)

@@ -25,8 +25,10 @@ from micronode.bus import EventBus, HealthChanged
 from micronode.config.schema import Owner, Timeouts
 from micronode.observability.metrics import Metrics
 from micronode.observability.repeating import Crashed, untold
+from micronode.security.identity import Identity
 
 _log = Logger()
+_NONE: Mapping[str, Identity] = {}
 
 
 @attrs.frozen
@@ -67,11 +69,17 @@ class Owners(MultiService):
         return dict(self._health)
 
     def prepare(
-        self, owners: Mapping[str, Owner], timeouts: Timeouts, *, health: Mapping[str, str] | None = None
+        self,
+        owners: Mapping[str, Owner],
+        timeouts: Timeouts,
+        identities: Mapping[str, Identity] = _NONE,
+        *,
+        health: Mapping[str, str] | None = None,
     ) -> Prepared:
         """Build what *owners* need; nothing changes, and nothing is connected, before :meth:`commit`.
 
         :param owners: those there are to be, by name, each with a URL at least.
+        :param identities: with which those are reached that have a URL ``https://``, by name.
         :param health: paths at which they are asked how they are, by name, where it is not ``/readyz``;
             those with an empty one are not asked.
         :raises Exception: one cannot be built.
@@ -79,13 +87,15 @@ class Owners(MultiService):
         clients: dict[str, OwnerClient] = {}
         settings: dict[str, OwnerSettings] = {}
         for name, owner in owners.items():
-            client = self._known.get(name)
+            client, identity = self._known.get(name), identities.get(name)
             if client is None:
-                client = make_owner_client(name, owner, timeouts, self._reactor, self._metrics)
+                client = make_owner_client(name, owner, timeouts, self._reactor, self._metrics, identity)
                 settings[name] = client.settings
             else:
                 known = client.settings.endpoints
-                settings[name] = owner_settings(owner, timeouts, self._reactor, known=known, name=name)
+                settings[name] = owner_settings(
+                    owner, timeouts, self._reactor, known=known, name=name, identity=identity
+                )
             clients[name] = client
         paths = {name: (health or {}).get(name, READY_PATH).encode("ascii") for name in owners}
         return Prepared(clients, settings, {name: path for name, path in paths.items() if path})

@@ -18,7 +18,6 @@ its own for a caller that does not read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -33,7 +32,7 @@ from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
 from micronode.adapters.jsoncheck import is_json_object
-from micronode.adapters.lease import Lease, outcome_of
+from micronode.adapters.lease import Lease
 from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
@@ -131,45 +130,6 @@ class BodyReader(Protocol, ABC):
         self.fail(self._lease.stalled())
 
 
-class Collector(BodyReader):
-    """Reads a small body into memory."""
-
-    def __init__(
-        self,
-        lease: Lease,
-        max_bytes: int,
-        within_s: float | None = None,
-        check: Callable[[bytes], object] | None = None,
-    ) -> None:
-        super().__init__(lease, within_s)
-        self._max_bytes = max_bytes
-        self._check = check
-        self._pieces: list[bytes] = []
-        self.done: Deferred[bytes] = Deferred(lambda _: self.stop())
-
-    def piece(self, data: bytes) -> None:
-        if self._total > self._max_bytes:
-            self.fail(self._lease.bad_answer("answered more than was asked for"))
-        else:
-            self._pieces.append(data)
-
-    def whole(self) -> None:
-        data = b"".join(self._pieces)
-        if self._check is not None:
-            try:
-                self._check(data)
-            except NodeError as error:
-                # The connection is as good as any: what came over it was whole.
-                self._lease.end(outcome_of(error))
-                self.broken(error)
-                return
-        self._lease.end(self._lease.outcome)
-        self.done.callback(data)
-
-    def broken(self, error: NodeError) -> None:
-        self.done.errback(error)
-
-
 @attrs.frozen
 class Check:
     """What a body must be: its BLAKE3 *digest*, and the counter of those that are not."""
@@ -246,7 +206,8 @@ class Relay(BodyReader):
             return
         self._lease.end(self._lease.outcome)
         if not self._streaming:
-            self._sink.start(attrs.evolve(self._head, length=self._total))
+            head = self._head
+            self._sink.start(head if head.length == self._total else attrs.evolve(head, length=self._total))
         self._pass_on(keep=0)
         self._let_go()
         self._finishing = self._sink.finish()

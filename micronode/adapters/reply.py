@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
+from micronode.adapters.collector import Collector
 from micronode.adapters.lease import Lease
-from micronode.adapters.relay import Check, Collector, Relay
+from micronode.adapters.relay import Check, Relay
 from micronode.adapters.response import OwnerResponse
 from micronode.calls.call import ResponseHead
 from micronode.interfaces import IOwnerReply, IReplyBody, IResponseSink

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, FirstError, TimeoutError, gatherResults
@@ -13,20 +14,26 @@ from micronode.adapters.agent import OwnerAgent
 from micronode.config.problems import printable
 from micronode.config.schema import Config
 from micronode.config.url import OwnerUrl
+from micronode.security.identity import Identity
 
 #: Characters of a reason; what an owner sent may be in it.
 _REASON: Final = 200
+_NONE: Final[Mapping[str, Identity]] = {}
 
 
-async def ask_owners(reactor: Any, config: Config) -> dict[str, str]:
+async def ask_owners(
+    reactor: Any, config: Config, identities: Mapping[str, Identity] = _NONE
+) -> dict[str, str]:
     """Ask ``/readyz`` of every URL of every owner, all at once.
 
     Cancelling it stops asking.
 
+    :param identities: with which owners are asked over TLS, by name.
+
     :return: ``owners.NAME URL`` -> ``ready``, or ``down:`` and why; within each owner's timeout.
     """
     names = [(name, url) for name, owner in config.owners.items() for url in owner.url]
-    asked = [_ask(reactor, url, config.owners[name].timeout) for name, url in names]
+    asked = [_ask(reactor, url, config.owners[name].timeout, identities.get(name)) for name, url in names]
     try:
         answers = await gatherResults(asked, consumeErrors=True)
     except FirstError as first:
@@ -35,8 +42,10 @@ async def ask_owners(reactor: Any, config: Config) -> dict[str, str]:
     return {f"owners.{name} {url}": text for (name, url), text in zip(names, answers, strict=True)}
 
 
-def _ask(reactor: Any, url: str, timeout_s: float) -> Deferred[str]:
-    agent = OwnerAgent(reactor, OwnerUrl.parse(url), connections=1, connect_timeout_s=timeout_s)
+def _ask(reactor: Any, url: str, timeout_s: float, identity: Identity | None) -> Deferred[str]:
+    agent = OwnerAgent(
+        reactor, OwnerUrl.parse(url), connections=1, connect_timeout_s=timeout_s, identity=identity
+    )
     exchange = agent.exchange(b"GET", b"/readyz", Headers({b"accept": [b"application/json"]}), keep=False)
 
     def told(answer: IResponse) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,6 +18,8 @@ from micronode.cli.exits import CommandError, Exit, say
 from micronode.cli.options import NodeOptions
 from micronode.cli.streams import show
 from micronode.config.documents import STANDARD_INPUT
+from micronode.config.problems import ConfigError
+from micronode.config.schema import Config
 from micronode.config.sources import CONFIG_VARIABLE, Loaded
 
 
@@ -57,13 +59,14 @@ def main(argv: Sequence[str]) -> int:
     options.parse(argv)
     try:
         loaded = options.load()
+        identities = _read_files(loaded.config)
     except CommandError as error:
         if not options["json"]:
             raise
         problems = [attrs.asdict(problem) for problem in error.problems]
         show(json.dumps({"ok": False, "problems": problems, "warnings": [], "hidden": []}, indent=2))
         return Exit.CONFIG
-    owners = _ask_owners(loaded) if options["deep"] else {}
+    owners = _ask_owners(loaded, identities) if options["deep"] else {}
     down = [text for text in owners.values() if text != "ready"]
     if options["json"]:
         answer: dict[str, Any] = {
@@ -91,7 +94,20 @@ def _tell(loaded: Loaded, owners: dict[str, str], name: str | None) -> None:
     show(f"configuration in order ({what}, {count} values set, sha {loaded.config.sha()[:12]})")
 
 
-def _ask_owners(loaded: Loaded) -> dict[str, str]:
+def _read_files(config: Config) -> Mapping[str, Any]:
+    """Return what the files that *config* names make of its owners' connections.
+
+    :raises CommandError: one is of no use.
+    """
+    from micronode.security.identity import read_identities
+
+    try:
+        return read_identities(config, {})
+    except ConfigError as error:
+        raise CommandError.refused(error) from None
+
+
+def _ask_owners(loaded: Loaded, identities: Mapping[str, Any]) -> dict[str, str]:
     from twisted.internet import reactor
 
     from micronode.cli.asking import ask_owners
@@ -100,7 +116,7 @@ def _ask_owners(loaded: Loaded) -> dict[str, str]:
     found: dict[str, str] = {}
 
     async def ask() -> int:
-        found.update(await ask_owners(reactor, loaded.config))
+        found.update(await ask_owners(reactor, loaded.config, identities))
         return Exit.DONE
 
     if run_to_end(reactor, ask) != Exit.DONE:

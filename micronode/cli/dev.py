@@ -39,7 +39,7 @@ _LOAD_S: Final = 120.0
 _READY_S: Final = 10.0
 _LOOK_S: Final = 0.05
 #: Options of ours that are the owners'.
-_FOR_OWNERS: Final = ("corpus", "data", "fault")
+_FOR_OWNERS: Final = ("corpus", "data", "rules", "fault")
 
 
 class DevOptions(NodeOptions):
@@ -48,11 +48,12 @@ class DevOptions(NodeOptions):
     command = "micronode dev [options]"
     longdesc = (
         "Run the node with reference owner services to try it out: on loopback, open to every local caller, "
-        "with the facets graph, search and media. Takes the options of micronode run."
+        "with the facets graph, search, feed and media. Takes the options of micronode run."
     )
     optParameters: OptParameters = (
         ("corpus", None, None, "Folder to index instead of the Python environment's packages."),
         ("data", None, None, "Folder in which the owner services keep their data (default: in memory)."),
+        ("rules", None, None, "File of the policy owner's rules (default: everything is allowed)."),
         (
             "fault",
             None,

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micronode.cli.exits import CommandError, Exit
+from micronode.cli.garbage import settle
 from micronode.cli.options import NodeOptions
 from micronode.cli.reloading import follow, reader, reload_node
 from micronode.cli.runner import Runner, log
 from micronode.cli.supervisor import Supervisor
+from micronode.config.problems import ConfigError
 
 if TYPE_CHECKING:
     from micronode.config.schema import Config
@@ -39,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
     async def start() -> None:
         start_node(node)
+        settle()
 
     runner = Runner(
         reactor,
@@ -71,10 +74,15 @@ def build_node(
 
     :param read: reads its configuration again.
     :param sockets: those for its listeners ``systemd:NAME``.
+    :raises CommandError: the configuration is refused.
     """
     from micronode.node import make_node
 
-    return make_node(config, reactor, read=read, sockets=sockets)
+    try:
+        return make_node(config, reactor, read=read, sockets=sockets)
+    except ConfigError as error:
+        # Of what can be told only now: a file that it names is of no use.
+        raise CommandError.refused(error) from None
 
 
 def start_node(node: NodeService) -> None:

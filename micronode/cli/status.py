@@ -97,6 +97,8 @@ def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 for each in answer["owners"]
             ),
         )
+    if answer.get("policy") is not None:
+        yield "policy", _policy(answer["policy"])
     streams = f" ({answer['oap_streams']} streams)" if answer["oap_streams"] else ""
     yield "connections", _list(answer["connections"].items()) + streams
     yield "reactor lag", f"{answer['reactor_lag_s'] * 1000:.1f} ms"
@@ -106,6 +108,12 @@ def _endpoints(owner: dict[str, Any]) -> str:
     """Return how many endpoints of *owner* are well, where it has more than one."""
     count, healthy = owner["endpoints"]["count"], owner["endpoints"]["healthy"]
     return f" ({healthy} of {count} endpoints)" if count > 1 else ""
+
+
+def _policy(policy: dict[str, Any]) -> str:
+    last = policy["last_failure"]
+    failed = "" if last is None else f"; no answer {_duration(last['ago_s'])} ago: {last['reason']}"
+    return f"fail {policy['fail']}, {policy['known']} decisions known{failed}"
 
 
 def _list(pairs: Any) -> str:

@@ -21,6 +21,7 @@ from twisted.logger import ILogObserver, LogLevel
 from twisted.python.components import Componentized
 
 from micronode.cli.exits import CommandError, Exit, print_error, say
+from micronode.cli.garbage import settle
 from micronode.cli.hangup import take_hangup
 from micronode.cli.hostlog import HostLog
 from micronode.cli.options import TwistdOptions, is_twist
@@ -84,6 +85,7 @@ class TwistdService(MultiService):
         self._supervisor.begin(self._reactor)
         self._supervisor.follow(self._node)
         self._guarded(super().startService)
+        settle()
         follow(self._node, self._reactor, self._observer, self._drained)
         # twistd leaves SIGHUP deadly.
         self._terminal, came = take_hangup(lambda *_: self._reactor.callFromThread(self._hung_up))

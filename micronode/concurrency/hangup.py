@@ -19,6 +19,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Seconds between two looks.
 LOOK_S: Final = 0.1
+#: Seconds to the look behind a question: the answer of a caller nearby is there by then.
+SOON_S: Final = 0.01
 #: Looks between two questions: whoever goes is then found out within 300 ms.
 ASK_LOOKS: Final = 2
 #: The connection is gone both ways: a reset, an error, or a Unix socket whose other end is closed.
@@ -70,6 +72,11 @@ class Intake:
             self.paused = False
             self._looks = 0
             self._transport.resumeProducing()
+
+    def look_soon(self) -> None:
+        """Look before it is time: something was written that a caller which has gone resets."""
+        if self.paused and self._call is not None:
+            self._call.reset(SOON_S)
 
     def close(self) -> None:
         """Look no more: the transport is gone, or about to be."""

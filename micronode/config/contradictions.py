@@ -6,12 +6,13 @@ place of the value that has to change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from micronode.config.address import ListenAddress
-from micronode.config.members import NEEDED_OWNERS, OWNER_NAMES, OwnFacet
+from micronode.config.members import NEEDED_OWNERS, OWNER_NAMES, Owner, OwnFacet
 from micronode.config.problems import Problem
+from micronode.config.url import OwnerUrl
 
 if TYPE_CHECKING:
     from micronode.config.schema import Config
@@ -110,12 +111,28 @@ def _owners(config: Config) -> Iterator[Problem]:
         path = f"owners.{name}"
         if name in NEEDED_OWNERS and not owner.url:
             yield Problem(config.place(f"{path}.url"), f"{path}.url names no URL", "give it one")
-        if owner.ca and not any(url.startswith("https:") for url in owner.url):
+        yield from _tls_files(config, path, owner, "url", owner.url)
+
+
+def _tls_files(
+    config: Config, path: str, section: Owner | OwnFacet, where: str, urls: Sequence[str]
+) -> Iterator[Problem]:
+    """Yield what does not fit together of what *section* says of TLS to *urls*, which its key *where* has."""
+    files = {name: getattr(section, name) for name in ("ca", "certificate", "private_key")}
+    if not any(OwnerUrl.parse(url).tls for url in urls):
+        for name in [name for name, file in files.items() if file]:
             yield Problem(
-                config.place(f"{path}.ca"),
-                f"{path}.ca is set, but no URL of {path}.url begins with https://",
-                "connect by https://, or remove ca",
+                config.place(f"{path}.{name}"),
+                f"{path}.{name} is set, but no URL of {path}.{where} begins with https://",
+                f"connect by https://, or remove {name}",
             )
+    elif bool(section.certificate) != bool(section.private_key):
+        there, missing = sorted(("certificate", "private_key"), key=lambda name: not files[name])
+        yield Problem(
+            config.place(f"{path}.{there}"),
+            f"{path}.{there} without {path}.{missing}",
+            "they are set as a pair",
+        )
 
 
 def _own_facets(config: Config) -> Iterator[Problem]:
@@ -123,6 +140,7 @@ def _own_facets(config: Config) -> Iterator[Problem]:
         if not isinstance(facet, OwnFacet):
             continue
         path = f"facets.{name}"
+        yield from _tls_files(config, path, facet, "upstream", [facet.upstream] if facet.upstream else [])
         if facet.kind == "proxy" and not facet.upstream:
             yield Problem(
                 config.place(f"{path}.kind"), f"{path} is a proxy without upstream", "set its upstream"

@@ -88,6 +88,16 @@ class Plan:
         """The paths of the keys that keep their values until a restart."""
         return tuple(change.path for change in self.changes if not change.live)
 
+    def with_files(self, paths: Collection[str]) -> Plan:
+        """Return the same with the keys at *paths* among the changes: their files say something else."""
+        known = {change.path for change in self.changes}
+        more = [
+            Change(path=path, source=self.effective.source(path), live=True)
+            for path in paths
+            if path not in known
+        ]
+        return attrs.evolve(self, changes=(*self.changes, *more))
+
 
 def plan(current: Config, wanted: Config) -> Plan:
     """Compare the configuration in force with the one that is wanted.

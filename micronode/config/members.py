@@ -42,7 +42,14 @@ class Owner:
     )
     timeout: float = duration("For one attempt, up to the response head.", 5.0, maximum=3600.0, built=_OWNERS)
     concurrency: int = integer("Calls it gets at a time.", 64, built=_OWNERS)
-    ca: str = not_built(file, "PEM file of the authorities that its certificate may be from.")
+    ca: str = file(
+        "PEM file of the authorities that its certificate may be from; the system's where it is empty.",
+        built=_OWNERS,
+    )
+    certificate: str = file("PEM file of the certificate that the node shows, and its chain.", built=_OWNERS)
+    private_key: str = file(
+        "PEM file of that certificate's key; not readable by everybody, nor encrypted.", built=_OWNERS
+    )
     fail: str = choice(
         "What is refused while it gives no answer: everything, writes, nothing.",
         *("closed", "reads-open", "open"),
@@ -104,6 +111,11 @@ class OwnFacet(Facet):
         "",
         optional=True,
     )
+    ca: str = file(
+        "PEM file of the authorities that its upstream's certificate may be from; the system's where empty."
+    )
+    certificate: str = file("PEM file of the certificate that its upstream is shown, and its chain.")
+    private_key: str = file("PEM file of that certificate's key; not readable by everybody, nor encrypted.")
     pass_headers: tuple[str, ...] = key(
         Kind.WORDS,
         "Fields of a caller that its upstream gets although they are secrets.",

@@ -48,7 +48,11 @@ class Target(Protocol):
         """The configuration in force."""
 
     def prepare(self, config: Config) -> Any:
-        """Build all that *config* needs beside what runs; what it returns holds nothing. May raise."""
+        """Build all that *config* needs beside what runs; what it returns holds nothing. May raise.
+
+        Where it has ``rewritten``, that are the paths of keys that name the same file as before, with
+        something else in it.
+        """
 
     def commit(self, prepared: Any) -> None:
         """Put what was prepared in force; never fails."""
@@ -181,6 +185,7 @@ class Reloader:
         try:
             loaded, planned = await self._planned(current.config)
             prepared = self._target.prepare(planned.effective)
+            planned = planned.with_files(getattr(prepared, "rewritten", ()))
             outcome = Outcome(
                 outcome="applied" if planned.live else "unchanged",
                 config_sha=planned.effective.sha(),
@@ -211,7 +216,8 @@ class Reloader:
     async def _preview_once(self, preview: _Round) -> None:
         try:
             loaded, planned = await self._planned(None)
-            self._target.prepare(planned.effective)
+            prepared = self._target.prepare(planned.effective)
+            planned = planned.with_files(getattr(prepared, "rewritten", ()))
             outcome = Outcome(
                 outcome="would_apply" if planned.live else "unchanged",
                 config_sha=self._target.config.sha(),

@@ -111,6 +111,7 @@ class HttpChannel(Protocol):
             self._settle()
             if self._request is not None and self._request.ask is not None:
                 self._request.ask()
+                self._intake.look_soon()
 
     def writeConnectionLost(self) -> None:
         """Do nothing: our side is shut down because we asked for it."""
@@ -308,8 +309,17 @@ class HttpChannel(Protocol):
         if request is not None:
             request.sink.disconnected(error)
 
+    def cut(self) -> None:
+        """See :class:`~micronode.http.sink.Line`."""
+        # The request is over, and nothing of it may be touched any more.
+        self._request = None
+        self.abort()
+
     def abort(self) -> None:
         """Reset the connection: a clean end would make a part of an answer look whole."""
+        if self._request is not None and self._request.sink.ended:
+            # It is over, and parts with its sink before the connection is lost.
+            self._request = None
         self._state = State.CLOSING
         self._timer.expect(None)
         self._buffer.clear()

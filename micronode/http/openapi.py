@@ -2,7 +2,7 @@
 
 Generated from the very rows that the routes are made of, so that it cannot tell of another node than the
 one it comes from. OpenAPI 3.1 has no word for a stream of events: that of a subscription is a text, and
-``x-micronode-message`` tells of the messages in it. While nobody checks capabilities no answer is 401 or 403,
+``x-micronode-message`` tells of the messages in it. While nobody checks capabilities no answer is 401,
 and none is written down.
 """
 
@@ -31,6 +31,7 @@ _ANY: Final = (ErrorCode.BAD_REQUEST, ErrorCode.TIMEOUT, ErrorCode.BODY_TOO_LARG
 #: What a call of any operation may be told beside that.
 _CALL: Final = (
     ErrorCode.CAP_TOO_LARGE,
+    ErrorCode.FORBIDDEN,
     ErrorCode.BUSY,
     ErrorCode.INTERNAL,
     ErrorCode.BAD_GATEWAY,
@@ -42,6 +43,7 @@ _CALL: Final = (
 _BODY: Final = (ErrorCode.UNSUPPORTED_ENCODING, ErrorCode.BAD_COMPRESSION, ErrorCode.DECOMPRESS_CAP)
 _TEXTS: Final = {
     400: "The request, or one of its arguments, is malformed.",
+    403: "The policy forbids it; the message names its rule.",
     404: "There is no such thing.",
     408: "The request was not whole in time.",
     409: "It conflicts with what is there.",

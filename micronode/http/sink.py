@@ -42,8 +42,8 @@ class Line(Protocol):
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection: the answer is whole."""
 
-    def abort(self) -> None:
-        """Reset the connection: the answer cannot be made whole."""
+    def cut(self) -> None:
+        """Reset the connection: the answer is over, and cannot be made whole."""
 
     def follow(self) -> None:
         """Give up a caller that takes nothing of what this answer sends, also while little of it waits.
@@ -222,7 +222,7 @@ class ResponseSink:
         if self.started:
             self.cut = True
             self._ledger.record(request, head.status, error)
-            line.abort()
+            line.cut()
             return
         self.started = True
         close = line.closes()

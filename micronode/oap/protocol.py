@@ -192,11 +192,11 @@ class OAPProtocol(Protocol):
         self._liveness.hold(False)
         self._session.hold(False)
         self._run()
-        if not (reasons or self._closing):
+        if not (reasons or self._closing or self.input_ended):
             self._intake.resume()
 
     def _ask(self) -> None:
-        """Learn whether the caller has gone, while nothing of it is read."""
+        """Learn whether the caller has gone, while nothing of it is read, or will be."""
         if not self._closing:
             self._liveness.ask()
 
@@ -271,8 +271,12 @@ class OAPProtocol(Protocol):
         self.input_ended = True
         if self._closing:
             self._farewell.input_ended()
-        else:
-            self._run()
+            return
+        self._run()
+        if not self._closing:
+            # It is owed answers, or it has gone: it is asked at once, and as long as there are any.
+            self._intake.pause()
+            self._ask()
 
     def _end_of_input(self) -> None:
         self._session.half_closed()

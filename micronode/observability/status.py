@@ -52,6 +52,20 @@ class OwnerStatus:
 
 
 @attrs.frozen(kw_only=True)
+class PolicyStatus:
+    """What judges calls."""
+
+    #: ``owners.policy.fail``.
+    fail: str
+    #: How many decisions are kept.
+    known: int
+    #: Whether calls go without a fresh answer: the last question, at most a minute ago, had none.
+    failing: bool
+    #: Why that was, and how many seconds ago; None, where the last question had its answer.
+    last_failure: tuple[float, str] | None
+
+
+@attrs.frozen(kw_only=True)
 class ReloadStatus:
     """How a reload ended."""
 
@@ -85,6 +99,8 @@ class Sources:
     restart_required: Callable[[], tuple[str, ...]]
     #: Seconds by which the reactor's last timer was late.
     lag_s: Callable[[], float]
+    #: None: nothing does.
+    policy: Callable[[], PolicyStatus | None] = lambda: None
 
 
 class Status:
@@ -131,6 +147,7 @@ class Status:
             "gates": _bounds(sources.gates()),
             "subscriptions": _bounds(sources.subscriptions()),
             "owners": [attrs.asdict(owner) for owner in sources.owners()],
+            "policy": _policy(sources.policy()),
             "connections": dict(sources.connections()),
             "oap_streams": int(self._metrics.oap_streams.value),
             "reactor_lag_s": round(sources.lag_s(), 6),
@@ -145,6 +162,18 @@ class Status:
 
 def _bounds(bounds: Mapping[str, Bound]) -> list[dict[str, Any]]:
     return [{"facet": name, "in_use": bound.in_use, "limit": bound.limit} for name, bound in bounds.items()]
+
+
+def _policy(policy: PolicyStatus | None) -> dict[str, Any] | None:
+    if policy is None:
+        return None
+    last = policy.last_failure
+    return {
+        "fail": policy.fail,
+        "known": policy.known,
+        "failing": policy.failing,
+        "last_failure": None if last is None else {"ago_s": round(last[0], 3), "reason": last[1]},
+    }
 
 
 def _reload(last: ReloadStatus | None) -> dict[str, Any] | None:

@@ -1,1 +1,1 @@
-"""Who may do what: for now, what the policy owner says of each call."""
+"""Who is who, and who may do what: certificates and keys; what the policy owner says of each call."""

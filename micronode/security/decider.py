@@ -70,6 +70,8 @@ class Decider:
         self._inquiries: dict[Question, _Inquiry] = {}
         self._slow = 0
         self._told_at: float | None = None
+        #: Whether the log's last word is that it cannot be asked.
+        self._owes_news = False
 
     @property
     def known(self) -> int:
@@ -97,7 +99,7 @@ class Decider:
         decision = self._decisions.holding(question)
         if decision is not None:
             return decision
-        if self._slow >= PATIENCE and self._inquiries:
+        if self._slow >= PATIENCE and self._inquiries and self.failing:
             return self._decisions.last(question)
         inquiry = self._inquiries.get(question)
         if inquiry is not None:
@@ -137,11 +139,10 @@ class Decider:
         self._end(question, inquiry)
         self._decisions.keep(question, decision)
         self._slow = 0
-        if self.trouble is not None:
-            self.trouble = None
-            if self._told_at is not None:
-                self._told_at = None
-                _log.info("policy_answers_again", owner="policy")
+        self.trouble = None
+        if self._owes_news:
+            self._owes_news = False
+            _log.info("policy_answers_again", owner="policy")
         self._tell(inquiry, decision)
 
     def _failed(self, failure: Failure, question: Question, inquiry: _Inquiry) -> None:
@@ -157,6 +158,7 @@ class Decider:
             self._slow += 1
         if self._told_at is None or not 0.0 <= now - self._told_at < _TELL_S:
             self._told_at = now
+            self._owes_news = True
             _log.warn("policy_unreachable", owner="policy", reason=error.message)
         self._tell(inquiry, self._decisions.last(question))
 

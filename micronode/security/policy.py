@@ -16,7 +16,8 @@ from zope.interface import implementer
 from micronode.calls.call import Call
 from micronode.calls.operations import Access
 from micronode.errors import ErrorCode, NodeError
-from micronode.interfaces import IPolicy
+from micronode.interfaces import IPolicy, IReadinessCheck
+from micronode.observability.probes import Check
 from micronode.security.bounded import BoundedBody, too_large
 from micronode.security.decider import Decider
 from micronode.security.decisions import Decision
@@ -90,3 +91,10 @@ class Policy:
         _log.debug("policy_denied", route=call.operation.name, request_id=call.request_id, reason=said.rule)
         why = f": {said.reason}" if said.reason else ""
         return NodeError(ErrorCode.FORBIDDEN, f"policy rule {said.rule!r} forbids this{why}", source=SOURCE)
+
+
+def check_of(health: IReadinessCheck, policy: Policy | None) -> IReadinessCheck:
+    """Return what ``/readyz`` looks at instead of *health*, that of an owner; of others' it is that."""
+    if policy is None or health.name != SOURCE:
+        return health
+    return Check(health.name, lambda: policy.state(health.state()))

@@ -32,6 +32,20 @@ class MakeOwnerClientTests(SynchronousTestCase):
         network.reactor.advance(2.0)
         self.assertIs(self.failureResultOf(called, NodeError).value.code, ErrorCode.OWNER_TIMEOUT)
 
+    def test_who_waits_for_a_turn(self) -> None:
+        """Questions of the policy, which are quick, and nobody else."""
+        config = Config.from_mapping({"owners": {"policy": {"url": "http://10.0.0.9:7", "concurrency": 1}}})
+        network = MemoryNetwork()
+        client = make_owner_client(
+            "policy", config.owners["policy"], config.timeouts, network.reactor, make_metrics()
+        )
+        first, second = client.call(b"GET", b"/"), client.call(b"GET", b"/")
+        self.assertNoResult(second)
+        network.accept().send(response(b""))
+        self.successResultOf(first).discard()
+        network.serve().send(response(b""))
+        self.assertEqual(self.successResultOf(second).status, 200)
+
     def test_only_the_index_has_a_bound(self) -> None:
         config = Config()
         for name, fits in (("index", False), ("storage", True)):

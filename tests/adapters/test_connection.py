@@ -23,8 +23,7 @@ from zope.interface import directlyProvides
 from micronode.adapters.answer import MAX_OWNER_HEAD_BYTES
 from micronode.adapters.answerhead import MalformedAnswerError
 from micronode.adapters.connection import OwnerConnection
-from micronode.adapters.exchange import Exchange
-from micronode.adapters.lease import root_cause
+from micronode.adapters.exchange import Exchange, root_cause
 from micronode.adapters.upload import WrongLengthError
 from tests.adapters.test_owner import SpyBody
 from tests.support.network import MemoryNetwork, OwnerEnd, response

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
-from micronode.adapters.lease import Lease, root_cause
+from micronode.adapters.lease import Lease
 from micronode.errors import ErrorCode
 
 
@@ -73,13 +71,3 @@ class LeaseTests(SynchronousTestCase):
         self.assertEqual(fired, ["second"])
         self.lease.rest()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-
-
-class RootCauseTests(SynchronousTestCase):
-    def test_unwraps(self) -> None:
-        inner = ZeroDivisionError()
-        wrapped = ResponseFailed([Failure(ResponseNeverReceived([Failure(inner)]))])
-        self.assertIs(root_cause(Failure(wrapped)), inner)
-        self.assertIs(root_cause(Failure(inner)), inner)
-        empty = ResponseFailed([])
-        self.assertIs(root_cause(Failure(empty)), empty)

@@ -92,6 +92,20 @@ class RepeatableTests(OwnerCallCase):
         self.assertEqual((self.retries(), self.outcomes("ok")), (1, 1))
         self.assertEqual(self.outcomes("bad_gateway"), 0)
 
+    def test_bytes(self) -> None:
+        """They are sent again whole, and the owner's timeout runs from the beginning."""
+        called = self.post(body=b"abc", idempotent=True)
+        first = self.network.accept()
+        self.assertIn(b"Content-Length: 3\r\n", first.heard())
+        first.hang_up(cleanly=False)
+        self.pause()
+        second = self.network.accept()
+        self.assertTrue(second.heard().endswith(b"\r\n\r\nabc"))
+        self.answered(second, called)
+        called = self.post(body=b"abc", idempotent=True)
+        self.network.reactor.advance(5.0)
+        self.refused(called, ErrorCode.OWNER_TIMEOUT)
+
     def test_at_most_twice(self) -> None:
         called = self.get()
         for _ in range(3):
@@ -225,6 +239,13 @@ class NeverTests(OwnerCallCase):
         self.network.accept().hang_up()
         self.once(called, ErrorCode.BAD_GATEWAY)
         self.assertEqual(body.events, ["start", "stop"])
+
+    def test_bytes_that_write(self) -> None:
+        for more in ({}, {"idempotent": False}):
+            called = self.post(body=b"abc", **more)
+            self.network.accept().hang_up()
+            self.once(called, ErrorCode.BAD_GATEWAY)
+            self.setUp()
 
     def test_an_answer_that_had_begun(self) -> None:
         called = self.get()

@@ -44,6 +44,54 @@ class OwnerReplyTests(SynchronousTestCase):
         self.assertIs(self.failureResultOf(reading, NodeError).value.code, ErrorCode.OWNER_TIMEOUT)
         self.assertTrue(end.aborted)
 
+    def test_read_within_a_time(self) -> None:
+        """Of the whole: pieces that come in time do not make it longer."""
+        end, reply = self.reply(response(b"", length=1000))
+        reading = reply.read(1000, within_s=1.0)
+        for _ in range(7):
+            self.network.reactor.advance(0.125)
+            end.send(b"x")
+        self.assertNoResult(reading)
+        self.network.reactor.advance(0.125)
+        self.assertIs(self.failureResultOf(reading, NodeError).value.code, ErrorCode.OWNER_TIMEOUT)
+        self.assertTrue(end.aborted)
+        self.assertEqual(self.client.inflight, 0)
+
+    def test_read_in_time(self) -> None:
+        end, reply = self.reply(response(b"", length=3))
+        reading = reply.read(3, within_s=1.0)
+        end.send(b"abc")
+        self.assertEqual(self.successResultOf(reading), b"abc")
+        self.network.reactor.advance(2.0)
+        self.assertFalse(end.closed, "the connection is kept")
+
+    def test_read_with_a_check(self) -> None:
+        seen: list[bytes] = []
+        _, reply = self.reply(response(b"abc"))
+        self.assertEqual(self.successResultOf(reply.read(3, check=seen.append)), b"abc")
+        self.assertEqual(seen, [b"abc"])
+
+    def test_read_that_its_check_refuses(self) -> None:
+        def refuse(data: bytes) -> None:
+            raise NodeError(ErrorCode.BAD_GATEWAY, f"{data!r} is of no use")
+
+        for data, method in ((response(b"abc"), b"GET"), (response(b"", status="204 None"), b"GET")):
+            end, reply = self.reply(data, method)
+            error = self.failureResultOf(reply.read(3, check=refuse), NodeError).value
+            self.assertIs(error.code, ErrorCode.BAD_GATEWAY)
+            self.assertFalse(end.closed, "nothing is wrong with the connection")
+            self.assertEqual(self.client.inflight, 0)
+
+    def test_read_whose_check_is_broken(self) -> None:
+        def break_down(data: bytes) -> None:
+            raise ZeroDivisionError
+
+        _, reply = self.reply(response(b"abc"))
+        error = self.failureResultOf(reply.read(3, check=break_down), NodeError).value
+        self.assertIs(error.code, ErrorCode.INTERNAL)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.client.inflight, 0)
+
     def test_cancelled_read_aborts(self) -> None:
         end, reply = self.reply(response(b"abcd", length=1000))
         reading = reply.read(1000)

@@ -107,13 +107,14 @@ class DispatcherCase(SynchronousTestCase):
         self.operation = make_operation(self.handler)
         self.dispatcher = self.make_dispatcher(self.operation)
 
-    def make_dispatcher(self, *operations: Operation) -> Dispatcher:
+    def make_dispatcher(self, *operations: Operation, **more: Any) -> Dispatcher:
         return Dispatcher(
             OperationTable(operations),
             gates={"echo": self.gate},
             timeouts={"echo": TIMEOUT_S},
             clock=self.clock,
             metrics=self.metrics,
+            **more,
         )
 
     def call(self, **fields: Any) -> Call:

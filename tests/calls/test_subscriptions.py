@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -254,3 +255,74 @@ class DoubleTests(SynchronousTestCase):
     def test_a_relay_that_waits(self) -> None:
         body: Any = HandingBack()
         self.assertTrue(IReplyBody.providedBy(body))
+
+
+class WithdrawTests(SubscriptionCase):
+    """A reload that takes a subscribing operation away, as its facet is switched off."""
+
+    def serve(self, *operations: Operation) -> None:
+        before = self.dispatcher.serving
+        self.dispatcher.serve(attrs.evolve(before, table=OperationTable(operations)))
+
+    def test_is_ended_and_told(self) -> None:
+        relay = HandingBack()
+        sink, over = self.begin(relay)
+        self.serve(self.operation)
+        self.assertIsNone(sink.error, "the snapshot comes first")
+        self.dispatcher.end_withdrawn()
+        self.successResultOf(over)
+        error = self.assert_failed(sink, ErrorCode.NOT_FOUND)
+        self.assertIn("echo.subscribe is not served", error.message)
+        self.assertEqual((relay.left, self.results()), (1, {"cancelled": 1.0}))
+        self.assert_none_left()
+
+    def test_one_that_waits_for_its_head(self) -> None:
+        sink, over = self.begin()
+        self.serve()
+        self.dispatcher.end_withdrawn()
+        self.successResultOf(over)
+        self.assert_failed(sink, ErrorCode.NOT_FOUND)
+        self.assertFalse(sink.started)
+
+    def test_caller_is_told_before_all_is_handed_back(self) -> None:
+        relay = HandingBack(slow=True)
+        sink, over = self.begin(relay)
+        self.serve()
+        self.dispatcher.end_withdrawn()
+        self.assert_failed(sink, ErrorCode.NOT_FOUND)
+        self.assertEqual(self.slots.in_use, 1)
+        self.dispatcher.end_withdrawn()
+        self.dispatcher.drain()
+        assert relay.back is not None
+        relay.back.callback(None)
+        self.successResultOf(over)
+        self.assertEqual(relay.left, 1, "it is interrupted once")
+        self.assert_none_left()
+
+    def test_what_is_served_again_goes_on(self) -> None:
+        """Every reload makes its operations anew: the name says what stays."""
+        relay = HandingBack()
+        sink, over = self.begin(relay)
+        self.serve(attrs.evolve(self.subscribe, summary="made anew"))
+        self.dispatcher.end_withdrawn()
+        self.assertNoResult(over)
+        self.assertIsNone(sink.error)
+
+    def test_calls_go_on(self) -> None:
+        over = self.dispatch(MemoryEventSink())
+        self.serve()
+        self.dispatcher.end_withdrawn()
+        self.assertNoResult(over)
+
+    def test_of_some_callers(self) -> None:
+        """As the end of a token is one to all that came by it."""
+        self.slots.limit = 2
+        sink, over = self.begin(HandingBack())
+        self.topics.answer = Deferred()
+        other, others = self.begin()
+        refusal = NodeError(ErrorCode.UNAUTHORIZED, "revoked")
+        self.dispatcher.end_subscriptions(lambda call: refusal if call is self.topics.calls[0] else None)
+        self.successResultOf(over)
+        self.assertNoResult(others)
+        self.assert_failed(sink, ErrorCode.UNAUTHORIZED)
+        self.assertIsNone(other.error)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from micronode.cli import check
 from micronode.cli.main import main
+from micronode.config.kinds import Kind
 from micronode.config.schema import KEYS, Config
 from tests.cli.support import CommandTestCase
 from tests.config.samples import BUILT_ROWS, ROWS, companions, other
+from tests.support.certificates import make_authority
 
 
 class CheckTests(CommandTestCase):
@@ -102,7 +104,28 @@ class CheckTests(CommandTestCase):
     def test_every_key_that_is_built_or_asks_for_nothing(self) -> None:
         for path, row in KEYS.items():
             value = other(row) if path in BUILT_ROWS else row.default
+            if row.kind is Kind.FILE and value:
+                # What is in it counts, too: test_files_are_read.
+                continue
             self.assertEqual(main(["check", f"--set={path}={row.show(value)}"]), 0, (path, self.complained))
+
+    def test_files_are_read(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        certificate, key = make_authority().save(folder, "own")
+        name = self.write(
+            f'[owners.index]\nurl = "https://owner"\nca = "{certificate}"\n'
+            f'certificate = "{certificate}"\nprivate_key = "{key}"\n'
+        )
+        self.assertEqual(main(["check", name]), 0, self.complained)
+        Path(key).chmod(0o644)
+        Path(certificate).write_text("no certificate")
+        self.assertEqual(main(["check", name]), 78)
+        lines = [line.split(": ")[1] for line in self.complained.splitlines()]
+        self.assertEqual(lines, [f"{name}:3", f"{name}:4", f"{name}:5"])
+        self.assertIn(f"chmod o= {key}", self.complained)
+        self.assertEqual(main(["check", "--json", name]), 78)
+        self.assertEqual(len(json.loads(self.printed.partition("\n")[2])["problems"]), 3)
 
     def test_facets_of_ones_own(self) -> None:
         name = self.write(

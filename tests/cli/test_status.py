@@ -36,6 +36,12 @@ STATUS: dict[str, Any] = {
             "endpoints": {"count": 2, "healthy": 0},
         }
     ],
+    "policy": {
+        "fail": "closed",
+        "known": 12,
+        "failing": True,
+        "last_failure": {"ago_s": 61.9, "reason": "owner policy did not answer in time"},
+    },
     "connections": {"http": 1, "admin": 2, "oap": 3},
     "oap_streams": 4,
     "reactor_lag_s": 0.00123,
@@ -44,6 +50,7 @@ FRESH = STATUS | {
     "config": STATUS["config"] | {"last_reload": None, "restart_required": []},
     "oap_streams": 0,
     "owners": [],
+    "policy": None,
     "uptime_s": 5.0,
 }
 NOT_READY = STATUS | {"state": "draining", "ready": False, "degraded": ["index", "listeners"]}
@@ -67,6 +74,8 @@ class StatusTests(CommandTestCase):
                 "  restart for   http.listen, oap.listen",
                 "  calls         graph 1/128, search 0/96",
                 "  owners        index down 3/64 (0 of 2 endpoints)",
+                "  policy        fail closed, 12 decisions known;"
+                " no answer 1 min 1 s ago: owner policy did not answer in time",
                 "  connections   http 1, admin 2, oap 3 (4 streams)",
                 "  reactor lag   1.2 ms",
             ],

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.concurrency.hangup import ASK_LOOKS, LOOK_S, Intake
+from micronode.concurrency.hangup import ASK_LOOKS, LOOK_S, SOON_S, Intake
 
 
 class Socket(StringTransport):
@@ -65,6 +65,22 @@ class IntakeTests(SynchronousTestCase):
         self.clock.advance(LOOK_S / 2)
         self.assertEqual(self.heard, [])
         self.clock.advance(LOOK_S / 2)
+        self.assertEqual(self.heard, ["lost"])
+
+    def test_looks_soon_where_something_was_asked(self) -> None:
+        self.make()
+        self.intake.look_soon()
+        self.assertEqual(self.clock.getDelayedCalls(), [], "it reads, and is told of everything")
+        self.intake.pause()
+        self.clock.advance(LOOK_S / 2)
+        self.intake.look_soon()
+        self.clock.advance(SOON_S)
+        self.assertEqual(self.heard, [])
+        self.reset()
+        self.clock.advance(LOOK_S - SOON_S)
+        self.assertEqual(self.heard, [], "then it looks as ever")
+        self.intake.look_soon()
+        self.clock.advance(SOON_S)
         self.assertEqual(self.heard, ["lost"])
 
     def test_unix_socket_closed(self) -> None:

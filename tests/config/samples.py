@@ -50,6 +50,10 @@ def companions(row: Key) -> dict[str, Any]:
         return pair
     if row.path in pair:
         return {path: value for path, value in pair.items() if path != row.path}
+    section = row.path.rpartition(".")[0]
+    if section.startswith("owners.") and row.name in ("certificate", "private_key"):
+        partner = "private_key" if row.name == "certificate" else "certificate"
+        return {f"{section}.url": ("https://owner",), f"{section}.{partner}": "/other"}
     if row.name == "ca":
         return {row.path.replace(".ca", ".url"): ("https://owner",)}
     return {

@@ -38,6 +38,18 @@ class ContradictionTests(SynchronousTestCase):
             ),
             ('owners.index.ca = "/ca"', "f:1: owners.index.ca is set, but no URL .*; connect by https"),
             (
+                'owners.overlay.certificate = "/c"',
+                "f:1: owners.overlay.certificate is set, but no URL .*https",
+            ),
+            (
+                'owners.index = { url = "https://a", certificate = "/c" }',
+                "f:1: .*certificate without .*key; they",
+            ),
+            (
+                'owners.index = { url = "https://a", private_key = "/k" }',
+                "f:1: .*key without .*certificate; they",
+            ),
+            (
                 'limits.max_frame = "4KiB"\nlimits.max_chunk = "5KiB"',
                 "f:2: limits.max_chunk .* larger .*; lower",
             ),
@@ -97,6 +109,7 @@ class ContradictionTests(SynchronousTestCase):
             'amnesia.enabled = false\npersistence.dir = "/x"',
             'tls = { certificate = "c", private_key = "k" }\nhttp.tls = true',
             'owners.index = { url = "https://a", ca = "/ca" }',
+            'owners.index = { url = ["http://a", "https://a"], certificate = "/c", private_key = "/k" }',
             '[facets.x]\nkind = "echo"\nroutes = [{method="GET",access="read"}]',
         ):
             self.assertEqual(problems(text), [], text)

@@ -34,6 +34,11 @@ WITH = {
         f"owners.{name}.url=https://127.0.0.1:7"
         for name in ("index", "mailbox", "storage", "overlay", "policy")
     ),
+    **{
+        f"owners.{name}.{key}": (f"owners.{name}.url=https://127.0.0.1:7", f"owners.{name}.{other}=/b")
+        for name in ("index", "mailbox", "storage", "overlay", "policy")
+        for key, other in (("certificate", "private_key"), ("private_key", "certificate"))
+    },
 }
 OWN = (
     "facets.echo.kind=echo",
@@ -77,6 +82,17 @@ class PlanTests(SynchronousTestCase):
         effective = plan(config(), wanted).effective
         self.assertEqual(plan(effective, wanted).restart, ("http.listen",))
         self.assertEqual(plan(effective, config()).changes, ())
+
+    def test_files_that_were_rewritten(self) -> None:
+        """Each is a change of its key, once."""
+        before = config("owners.index.url=https://a", "owners.index.ca=/a")
+        after = config("owners.index.url=https://a", "owners.index.ca=/b")
+        for wanted in (before, after):
+            planned = plan(before, wanted).with_files(["owners.index.ca"])
+            (change,) = planned.changes
+            self.assertEqual((change.path, change.live), ("owners.index.ca", True))
+            self.assertEqual(change.source, "flag --set owners.index.ca")
+        self.assertEqual(plan(before, before).with_files([]).changes, ())
 
     def test_every_key_is_one_or_the_other(self) -> None:
         """The whole table, each key by a value of its own: what needs a restart never gets in."""

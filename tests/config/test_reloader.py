@@ -338,6 +338,15 @@ class PreviewTests(ReloaderCase):
             self.readings[-1].callback(Loaded(wanted))
         return self.successResultOf(waiting)
 
+    def test_a_file_that_was_rewritten(self) -> None:
+        class Rewritten:
+            rewritten = ("owners.index.ca",)
+
+        self.target.prepare = lambda config: Rewritten()  # type: ignore[assignment,method-assign,return-value]
+        outcome = self.preview(Config())
+        paths = [change.path for change in outcome.changes]
+        self.assertEqual((outcome.outcome, paths), ("would_apply", ["owners.index.ca"]))
+
     def test_tells_and_changes_nothing(self) -> None:
         both = config(http={"listen": "127.0.0.1:7000"}, drain={"grace": "3s"})
         with capturedLogs() as logs:

@@ -77,6 +77,17 @@ class OwnerClientContract:
         error = case.failureResultOf(self.ask(200, {}, b"abc").read(2), NodeError).value
         case.assertIs(error.code, ErrorCode.BAD_GATEWAY)
 
+    def test_read_what_is_of_no_use(self) -> None:
+        case: Any = self
+
+        def refuse(data: bytes) -> None:
+            raise NodeError(ErrorCode.BAD_GATEWAY, data.decode())
+
+        reading = self.ask(200, {}, b"abc").read(3, within_s=1.0, check=refuse)
+        case.assertEqual(case.failureResultOf(reading, NodeError).value.message, "abc")
+        reading = self.ask(200, {}, b"abc").read(3, within_s=1.0, check=len)
+        case.assertEqual(case.successResultOf(reading), b"abc")
+
     def test_relay(self) -> None:
         case: Any = self
         sink, head = MemorySink(), ResponseHead(status=201, length=3, content_type="text/plain")

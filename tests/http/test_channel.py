@@ -6,13 +6,14 @@ import random
 import re
 import socket
 import tempfile
+from typing import Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from micronode.calls.call import ResponseHead
+from micronode.calls.call import Call, ResponseHead
 from micronode.concurrency.hangup import LOOK_S
 from micronode.errors import ErrorCode, NodeError
 from micronode.oap.wire.limits import LINGER_BYTES
@@ -82,6 +83,17 @@ class ExchangeTests(SynchronousTestCase):
         for path in ("/nope", "/app/feed/x/ack", "/app/search"):
             connection = plane.connect().send(get(path, *expect, method="POST"))
             self.assertNotIn(b"100 Continue", connection.raw())
+
+    def test_an_answer_that_broke_off_is_over_before_its_connection(self) -> None:
+        def break_off(call: Call, sink: Any) -> None:
+            sink.start(ResponseHead(length=10))
+            sink.write(b"part")
+            sink.fail(NodeError(ErrorCode.OWNER_TIMEOUT, "the owner stalled"))
+
+        connection = Plane(StubDispatcher(break_off)).connect().send(get())
+        self.assertTrue(connection.aborted)
+        connection.lose()
+        self.assertEqual([line["status"] for line in connection.plane.log], [504])
 
 
 class RefusalTests(SynchronousTestCase):

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import Call, ResponseHead
+from micronode.errors import ErrorCode, NodeError
 from tests.http.support import Connection, Plane, StubDispatcher, get
 
 
@@ -58,6 +59,19 @@ class DefectTests(SynchronousTestCase):
             return succeed(None)
 
         self.assertTrue(self.run_with(dispatch).aborted)
+
+    def test_fails_in_the_middle_of_the_answer(self) -> None:
+        """The call is over before the connection is lost that it cuts."""
+
+        def dispatch(call: Call, sink: Any) -> Deferred[None]:
+            sink.start(ResponseHead(length=10))
+            sink.fail(NodeError(ErrorCode.OWNER_TIMEOUT, "it stalled"))
+            return succeed(None)
+
+        connection = self.run_with(dispatch)
+        self.assertTrue(connection.aborted)
+        connection.lose()
+        self.assertEqual([line["reason"] for line in connection.plane.log], ["owner_timeout"])
 
     def test_fails_after_a_whole_answer(self) -> None:
         def dispatch(call: Call, sink: Any) -> Deferred[None]:

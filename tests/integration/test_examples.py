@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cli.processes import FREE, PATIENCE_S, ROOT, Program, run_example, run_python
+from tests.cli.processes import FREE, PATIENCE_S, ROOT, Program, ask, run_example, run_python
 from tests.support.runbook import Sandbox
 from tests.support.tools import require_tool
 
@@ -101,6 +102,27 @@ class ConfigurationTests(SynchronousTestCase):
         )
         # What would run, looked at instead.
         self.assertIn("2 values set", sandbox.run(run.replace("micronode run", "micronode check")))
+
+
+class RulesTests(SynchronousTestCase):
+    """The README's section on rules: the file and the command, as they are written."""
+
+    def test_one_call_is_denied_and_others_are_not(self) -> None:
+        section = (
+            (ROOT / "README.rst").read_text("utf-8").partition("\nRules\n-----\n")[2].partition("\n\n\n")[0]
+        )
+        rules = Path(self.mktemp())
+        rules.write_text(textwrap.dedent(re.findall(r"(?ms)^    \[\[rule\]\]$.+?(?=\n\n)", section)[0]))
+        [argv] = re.findall(r"``bin/run_dev\.sh (--rules) rules\.toml``", section)
+        [path] = re.findall(r"(?m)^    curl --data-binary @README\.rst localhost:5310(\S+)$", section)
+        dev = Program(self, "dev", *FREE, argv, str(rules.resolve()))
+        http = dev.until(r"http +(http://127\.0\.0\.1:\d+)")[1]
+        dev.until("Ctrl-C")
+        status, _, body = ask(http + path, "POST", b"some text")
+        self.assertEqual(status, 403)
+        for word in ("forbidden", "read only", "nothing is stored on Sundays"):
+            self.assertIn(word, body.decode())
+        self.assertEqual(ask(f"{http}/app/search?q=reactor")[0], 200)
 
 
 class QuickstartTests(SynchronousTestCase):

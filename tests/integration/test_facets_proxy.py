@@ -68,7 +68,12 @@ def facets(cid: str) -> tuple[Facet, ...]:
             get("/app/search?q=hold", Profile.SEARCH, "query", {"q": "hold"}),
         ),
         Facet("media", "storage", get(f"/app/media/{cid}", Profile.MEDIA, "get", {"cid": cid}), put),
+        Facet("feed", "mailbox", recv("t"), recv("hold")),
     )
+
+
+def recv(topic: str) -> Asked:
+    return Asked("POST", f"/app/feed/{topic}/recv", Profile.FEED, "recv", {"topic": topic})
 
 
 #: How many calls may be under way where something is bounded: one through each door.
@@ -77,7 +82,7 @@ BOUND = len(DOORS)
 
 class FacetsProxyTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.owners = {name: PidOwner(self) for name in ("index", "storage")}
+        self.owners = {name: PidOwner(self) for name in ("index", "storage", "mailbox")}
         self.facets = facets(self.owners["storage"].cid)
         self.node = SwitchedNode(
             self, {"facets.media": {"enabled": True}, "drain": {"grace": "0s", "deadline": "0s"}}
@@ -96,14 +101,19 @@ class FacetsProxyTests(SynchronousTestCase):
     def ask(self, asked: Asked) -> list[Ended]:
         return [call.hear() for call in self.send(asked)]
 
+    def assert_is_of(self, ended: Ended, owner: PidOwner) -> None:
+        """The answer has the id of the process of *owner* in it."""
+        self.assertRegex(ended.body.decode(), rf"\b{owner.pid}\b")
+
     def test_the_owners_process_answers(self) -> None:
         self.switch()
         for facet in self.facets:
             owner = self.owners[facet.owner]
             for ended in self.ask(facet.asked):
                 self.assertEqual(ended.status, 200, ended)
-                self.assertIn(str(owner.pid).encode(), ended.body, facet.name)
+                self.assert_is_of(ended, owner)
                 self.assertFalse({owner.pid, os.getpid()} & {self.node.pid})
+        self.assertEqual(len({owner.pid for owner in self.owners.values()}), len(self.owners))
         # A process that has gone answers nothing, and nobody answers in its place.
         for owner in self.owners.values():
             owner.process.kill()
@@ -112,6 +122,28 @@ class FacetsProxyTests(SynchronousTestCase):
             for ended in self.ask(facet.asked):
                 self.assertEqual((ended.status, ended.code), (503, "owner_unavailable"), ended)
         self.node.stop()
+
+    def test_the_overlays_process_answers_what_storage_has_not(self) -> None:
+        far = PidOwner(self)
+        self.node.switch({"overlay": far.url, "storage": self.owners["storage"].url})
+        asked = get(f"/app/media/{far.cid}", Profile.MEDIA, "get", {"cid": far.cid})
+        for ended in self.ask(asked):
+            self.assert_is_of(ended, far)
+        self.node.stop()
+
+    def test_the_policys_process_decides(self) -> None:
+        policy = PidOwner(self)
+        self.switch(owners__policy={"url": policy.url, "fail": "open"})
+        for facet in self.facets:
+            # It has 250 ms, which may pass on a busy machine; then the call goes on.
+            for ended in eventually(lambda: self.denied(facet)):  # noqa: B023
+                self.assertEqual((ended.status, ended.code), (403, "forbidden"), ended)
+                self.assertRegex(ended.message, rf"\b{policy.pid}\b")
+        self.node.stop()
+
+    def denied(self, facet: Facet) -> list[Ended] | None:
+        ended = self.ask(facet.asked)
+        return ended if all(each.status == 403 for each in ended) else None
 
     def test_no_more_at_a_time_than_an_owner_may_get(self) -> None:
         for facet in self.facets:
@@ -143,5 +175,5 @@ class FacetsProxyTests(SynchronousTestCase):
         for call in under_way:
             ended = call.hear()
             self.assertIn(ended.status, (200, 201), ended)
-            self.assertIn(str(owner.pid).encode(), ended.body)
+            self.assert_is_of(ended, owner)
         self.assertEqual([ended.status for ended in self.ask(facet.asked)], [200] * BOUND)

@@ -28,6 +28,6 @@ class OwnFacetTests(SynchronousTestCase):
             )
 
     def test_streams(self) -> None:
-        self.assertEqual(
-            self.printed("own_streams.py"), ["PIECE BY PIECE", "message 1", "message 2", "message 3"]
-        )
+        messages = ["message 1", "message 2", "message 3"]
+        events = ["event 1 1", "event 2 2", "event 3 3"]
+        self.assertEqual(self.printed("own_streams.py"), ["PIECE BY PIECE", *messages, *events])

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
+from micronode.concurrency.hangup import LOOK_S
 from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, Control, encode_frame
 from micronode.oap.wire.limits import LINGER_BYTES, LINGER_S
 from tests.support.oap import CallerEnd, Dispatched, StubNode, body, cancel, hello, put, start
@@ -221,8 +222,28 @@ class HalfClose(SynchronousTestCase):
         node.calls[1].answer(b"two")
         self.assertFalse(end.transport.closing)
         node.calls[0].answer(b"one")
-        self.assertEqual([frame.corr_id for frame in end.heard()], [2, 2, 2, 1, 1, 1])
+        [ping, *frames] = end.heard()
+        self.assertEqual((ping.flags, ping.code, ping.corr_id), (EVENT, Control.PING, 0))
+        self.assertEqual([frame.corr_id for frame in frames], [2, 2, 2, 1, 1, 1])
         self.assertTrue(end.transport.disconnecting)
+
+    def test_who_is_owed_an_answer_is_asked_until_it_has_it(self) -> None:
+        """The system of one that has left, and not only half-closed, answers with a reset: that is seen."""
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        end.half_close()
+        self.assertEqual(len(end.heard()), 1)
+        self.assertEqual(end.transport.producerState, "paused")
+        for _ in range(6):
+            node.clock.advance(LOOK_S)
+        self.assertEqual({frame.code for frame in end.heard()}, {Control.PING})
+        self.assertFalse(end.transport.closing)
+        node.calls[0].answer(b"one")
+        node.clock.advance(1.0)
+        self.assertEqual([frame.corr_id for frame in end.heard()], [1, 1, 1])
+        end.transport.lose()
+        self.assertEqual([call for call in node.clock.getDelayedCalls() if call.active()], [])
 
     def test_idle_connection_closes_at_once(self) -> None:
         end = StubNode().connect()

@@ -12,7 +12,7 @@ import micronode
 from micronode.concurrency.backpressure import Gate
 from micronode.config.schema import Config
 from micronode.observability.probes import Check, Probes
-from micronode.observability.status import OwnerStatus, ReloadStatus, Sources, Status
+from micronode.observability.status import OwnerStatus, PolicyStatus, ReloadStatus, Sources, Status
 from tests.http.support import make_metrics
 
 SHAPE = {
@@ -28,6 +28,7 @@ SHAPE = {
     "gates": list,
     "subscriptions": list,
     "owners": list,
+    "policy": dict,
     "connections": dict,
     "oap_streams": int,
     "reactor_lag_s": float,
@@ -44,6 +45,9 @@ class StatusTests(SynchronousTestCase):
         self.gate = Gate(128)
         self.last: ReloadStatus | None = None
         self.restart: tuple[str, ...] = ()
+        self.policy: PolicyStatus | None = PolicyStatus(
+            fail="closed", known=3, failing=True, last_failure=(1.23456, "owner policy cannot be reached")
+        )
         probes = Probes(
             state=lambda: self.state,
             checks=[Check("config", lambda: "ok"), Check("index", lambda: self.down)],
@@ -69,6 +73,7 @@ class StatusTests(SynchronousTestCase):
             lag_s=lambda: 0.0123456789,
             last_reload=lambda: self.last,
             restart_required=lambda: self.restart,
+            policy=lambda: self.policy,
         )
         self.metrics = make_metrics()
         self.metrics.oap_streams.set(4)
@@ -118,11 +123,25 @@ class StatusTests(SynchronousTestCase):
                         "endpoints": {"count": 2, "healthy": 0},
                     }
                 ],
+                "policy": {
+                    "fail": "closed",
+                    "known": 3,
+                    "failing": True,
+                    "last_failure": {"ago_s": 1.235, "reason": "owner policy cannot be reached"},
+                },
                 "connections": {"http": 1, "admin": 2, "oap": 3},
                 "oap_streams": 4,
                 "reactor_lag_s": 0.012346,
             },
         )
+
+    def test_policy(self) -> None:
+        self.policy = PolicyStatus(fail="open", known=0, failing=False, last_failure=None)
+        self.assertEqual(
+            self.body()["policy"], {"fail": "open", "known": 0, "failing": False, "last_failure": None}
+        )
+        self.policy = None
+        self.assertIsNone(self.body()["policy"])
 
     def test_a_node_that_stops_is_not_ready(self) -> None:
         self.state = "draining"

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from micronode import Config, make_node
 from micronode.bus import ReloadEnded, ReloadStarted
 from micronode.config.problems import ConfigError, Problem
-from micronode.config.schema import BUILT_OWNERS, KEYS
+from micronode.config.schema import KEYS
 from micronode.config.sources import Loaded
 from tests.http.support import Wire, get
 from tests.test_node import ListeningReactor
@@ -32,20 +32,21 @@ ASKED = {
     "media": get(f"/app/media/{CID}"),
 }
 OWNER_OF = {"search": "index", "graph": "index", "media": "storage"}
+CALLED = sorted(set(OWNER_OF.values()))
 
 #: What a reload may set: a few values each, so that they come back.
 LIVE: dict[str, list[Any]] = {
     **{f"facets.{name}.enabled": [True, False] for name in ASKED},
     **{f"facets.{name}.limit": [1, 2, 5] for name in ASKED},
     **{f"facets.{name}.timeout": [1.0, 5.0] for name in ASKED},
-    **{f"owners.{name}.concurrency": [1, 3, 64] for name in BUILT_OWNERS},
+    **{f"owners.{name}.concurrency": [1, 3, 64] for name in CALLED},
     **{
         f"owners.{name}.url": [
             ["http://10.0.0.1"],
             ["http://10.0.0.2"],
             ["http://10.0.0.2", "http://10.0.0.1"],
         ]
-        for name in BUILT_OWNERS
+        for name in CALLED
     },
     "limits.max_inflight": [2, 64],
     "timeouts.idle": [7.0, 60.0],

@@ -21,6 +21,7 @@ ATTEMPT: Final = "owners.NAME.timeout"
 HEAD: Final = "facets.NAME.timeout"
 GAP: Final = "timeouts.idle"
 NOTHING: Final = "nothing, while bytes come"
+DECISION: Final = "250 ms"
 
 
 @attrs.frozen
@@ -96,6 +97,16 @@ _LARGE: Final[Mapping[str, Outcome]] = {
     "wrong-digest": _broken("integrity_failed"),
 }
 
+#: The same for whatever is wrong with who decides.
+_UNJUDGED: Final = Outcome(503, "owner_unavailable")
+_UNHEARD: Final = Outcome(503, "owner_unavailable", DECISION)
+_POLICY: Final[Mapping[str, Outcome]] = {
+    **dict.fromkeys(_SMALL, _UNJUDGED),
+    **dict.fromkeys(("stall", "stall-body", "drip"), _UNHEARD),
+    # There is no address in a decision.
+    "wrong-digest": _GOOD,
+}
+
 FAULTS: Final = tuple(_SMALL)
 
 
@@ -113,6 +124,10 @@ class Row:
     outcomes: Mapping[str, Outcome]
     #: For readers, below the table.
     note: str
+    #: What is asked meanwhile of another owner, and goes well; empty: no call does.
+    other: str = "search"
+    #: Settings of the owner, as TOML has them.
+    settings: Mapping[str, str] = attrs.field(factory=dict)
 
 
 ROWS: Final = (
@@ -124,6 +139,26 @@ ROWS: Final = (
         _SMALL,
         "JSON of up to 64 KiB, which is what the node holds, is looked at, then passed on byte for byte;\n"
         "whether that of a longer answer is whole, and what any says, is the index's own word.",
+        other="get_small",
+    ),
+    Row(
+        "mailbox",
+        "send",
+        "feed send",
+        201,
+        _SMALL,
+        "But for ``refuse``, ``500`` and ``503`` the message was sent: send it again under the same\n"
+        "``Idempotency-Key``. The node never does.",
+    ),
+    Row(
+        "mailbox",
+        "recv",
+        "feed recv",
+        200,
+        _SMALL,
+        "The same for ``ack`` and ``nack``, whose answers have no body to go wrong. Messages that were\n"
+        "taken and did not reach the caller come again after their ``visibility_ms``. A subscription goes\n"
+        "on through faults for 30 s.",
     ),
     Row(
         "storage",
@@ -153,6 +188,35 @@ ROWS: Final = (
         "But for ``refuse``, ``500`` and ``503`` the object was stored; putting it once more changes\n"
         "nothing. The node never sends a put twice.",
     ),
+    Row(
+        "overlay",
+        "get_far",
+        "media get of what storage has not",
+        200,
+        _OBJECT,
+        "Longer objects as storage's. Where the overlay cannot be asked the answer is its error, not 404:\n"
+        "nobody knows whether there is such an object.",
+    ),
+    Row(
+        "policy",
+        "search",
+        'any call, with ``owners.policy.fail = "closed"``',
+        200,
+        _POLICY,
+        "What was decided before goes on for its ``ttl_s``, and a minute beyond it while nobody answers.\n"
+        "The 250 ms are a decision's, whatever ``owners.policy.timeout`` is.",
+        other="",
+        settings={"fail": "closed"},
+    ),
+    Row(
+        "policy",
+        "put",
+        'a write, with ``owners.policy.fail = "reads-open"``',
+        201,
+        _POLICY,
+        "Reads go on, which is what goes well meanwhile here; with ``open`` writes do, too.",
+        settings={"fail": "reads-open"},
+    ),
 )
 
 _PAGE_HEAD: Final = """\
@@ -163,8 +227,8 @@ Faults of owners, and what callers get
 
 ``tests/integration/test_fault_matrix.py`` runs each row: ``micronode owners --fault OWNER=FAULT``
 (``docs/OWNERS.rst``) behind a node, and a call through each door, which must end as the row says. Meanwhile a
-call of another owner is answered 200; afterwards no socket of the node leads to that owner, every permit is
-free, and the log has no traceback.
+call of another owner is answered 200, but where the policy closes everything. Afterwards no socket of the
+node leads to that owner, every permit is free, and the log has no traceback.
 
 *Within* is what bounds how long a caller waits for that word. ``owners.NAME.timeout`` and
 ``facets.NAME.timeout`` (5 s each; the smaller wins) run to the caller's head, which waits for the body of an

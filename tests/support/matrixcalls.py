@@ -19,6 +19,9 @@ from tests.support.oap import body, start
 SMALL: Final = b"hello world\n"
 LARGE: Final = b"".join(b"line %7d of a large object\n" % number for number in range(10_000))
 CORPUS: Final = {"hello.md": SMALL, "large.txt": LARGE}
+#: What only a peer of the overlay has.
+FAR: Final = b"hello from afar\n"
+FAR_CORPUS: Final = {"far.md": FAR}
 JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -51,6 +54,19 @@ CALLS: Final[Mapping[str, Asked]] = {
     "search": Asked("GET", "/app/search?q=hello", Profile.SEARCH, "query", {"q": "hello"}),
     "get_small": _get(SMALL),
     "get_large": _get(LARGE),
+    "get_far": _get(FAR),
+    "send": Asked(
+        "POST",
+        "/app/feed/jobs",
+        Profile.FEED,
+        "send",
+        {"topic": "jobs"},
+        headers={"Idempotency-Key": "http"},
+        body=b"something to do",
+        streams=True,
+        head={"idempotency_key": "oap"},
+    ),
+    "recv": Asked("POST", "/app/feed/jobs/recv", Profile.FEED, "recv", {"topic": "jobs"}),
     "put": Asked("POST", "/app/media", Profile.MEDIA, "put", {}, body=b"something new", streams=True),
 }
 

@@ -8,7 +8,10 @@ from micronode.observability.metrics import Metrics
 def make_metrics() -> Metrics:
     """Return metrics of a node with every owner and facet."""
     return Metrics(
-        facets=("graph", "search", "media"), owners=("index", "storage"), states=(), build={"version": "0"}
+        facets=("graph", "search", "media"),
+        owners=("index", "storage", "policy"),
+        states=(),
+        build={"version": "0"},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -50,10 +50,21 @@ class StubReply:
         """See IOwnerReply."""
         return list(self._fields.items())
 
-    def read(self, max_bytes: int) -> Deferred[bytes]:
+    def read(
+        self,
+        max_bytes: int,
+        *,
+        within_s: float | None = None,
+        check: Callable[[bytes], object] | None = None,
+    ) -> Deferred[bytes]:
         """See IOwnerReply."""
         if len(self.body) > max_bytes:
             return fail(NodeError(ErrorCode.BAD_GATEWAY, "too long"))
+        if check is not None:
+            try:
+                check(self.body)
+            except NodeError as error:
+                return fail(error)
         return succeed(self.body)
 
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
@@ -113,6 +124,8 @@ class StubOwnerClient:
         self.calls: list[dict[str, Any]] = []
         #: Of each call: whether it is idempotent, its deadline and its caller's.
         self.terms: list[tuple[bool | None, float | None, float | None]] = []
+        #: Of each call: how long its owner may wait.
+        self.waits: list[float] = []
         self.alive = True
         self.closed = False
 
@@ -123,12 +136,14 @@ class StubOwnerClient:
         *,
         query: Sequence[tuple[str, str]] | None = None,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
-        body: IBodyProducer | None = None,
+        body: IBodyProducer | bytes | None = None,
         idempotent: bool | None = None,
         deadline_s: float | None = None,
         caller_s: float | None = None,
+        wait_s: float = 0.0,
     ) -> Deferred[IOwnerReply]:
         """See IOwnerClient."""
+        self.waits.append(wait_s)
         asked = {"method": method, "path": path, "query": query, "headers": headers, "body": body}
         self.calls.append(asked)
         self.terms.append((idempotent, deadline_s, caller_s))
@@ -208,6 +223,8 @@ class BadProtocol(Protocol):
 
     factory: BadOwner
     _request = b""
+    #: Of the latest request.
+    path = b""
 
     def connectionMade(self) -> None:
         self.factory.open.add(self)
@@ -217,6 +234,7 @@ class BadProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._request += data
         if b"\r\n\r\n" in self._request:
+            self.path = self._request.split(b" ", 2)[1]
             self._request = b""
             self.factory.answer(self)
 

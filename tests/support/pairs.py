@@ -82,7 +82,7 @@ class ConnectionPair:
         if sink.lost or sink.disconnecting:
             # Nobody reads any more: what is written goes nowhere.
             source.clear()
-        elif sink.producerState == "paused":
+        elif sink.producerState == "paused" and not source.said_end:
             return 0
         elif source.unsent():
             data = source.take(read_size)

@@ -13,11 +13,13 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 from tests.contracts.owner_storage import address
 
 PID = os.getpid()
 OBJECT = f"the process {PID}".encode()
+CID = address(OBJECT)
 MESSAGE = {"msg_id": f"1-{PID}", "topic": "t", "ts": 0, "attempt": 1, "attrs": {}}
 MESSAGE["payload_b64"] = base64.b64encode(OBJECT).decode()
 
@@ -56,8 +58,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"count": self.held.count})
             return
         self.hold(self.path)
-        if self.path.startswith("/o/"):
+        if unquote(self.path) == f"/o/{CID}":
             self.say(200, OBJECT, "text/plain")
+        elif self.path.startswith("/o/"):
+            self.answer({"code": "not_found", "message": ""}, 404)
         else:
             self.answer({"pid": PID})
 
@@ -124,5 +128,5 @@ class Server(ThreadingHTTPServer):
 if __name__ == "__main__":
     server = Server(("127.0.0.1", 0), Handler)
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    print(json.dumps({"url": url, "pid": PID, "cid": address(OBJECT)}), flush=True)
+    print(json.dumps({"url": url, "pid": PID, "cid": CID}), flush=True)
     server.serve_forever()
