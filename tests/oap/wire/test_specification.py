@@ -8,7 +8,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.operations import Argument
+from micronode.config.routes import Route
 from micronode.config.schema import Timeouts
+from micronode.facets.custom import CustomFacet, echo
 from micronode.facets.graph import GraphFacet
 from micronode.facets.media import MediaFacet
 from micronode.facets.search import SearchFacet
@@ -81,6 +83,7 @@ class PrintedTests(SynchronousTestCase):
             MediaFacet(object(), max_object=1, mismatches=None),
             GraphFacet(object()),
             SearchFacet(object()),
+            CustomFacet("own", [Route("GET", "/{rest}", "read")], echo, max_body=0),
         )
         self.assertEqual(
             rows,
@@ -122,7 +125,8 @@ def _takes(argument: Argument) -> tuple[str, str, str]:
     )
     if argument.type is int:
         return "integer", default, f"{argument.minimum} to {_spaced(argument.maximum)}"
-    return "string", default, f"to {_spaced(argument.max_length)}"
+    kind = "object" if argument.type is dict else "string"
+    return kind, default, f"to {_spaced(argument.max_length)}"
 
 
 def _spaced(number: int | None) -> str:
