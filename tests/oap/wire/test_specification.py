@@ -8,7 +8,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.operations import MAX_MEMBERS, Argument
+from micronode.config.routes import Route
 from micronode.config.schema import Timeouts
+from micronode.facets.custom import CustomFacet, echo
 from micronode.facets.feed import FeedFacet
 from micronode.facets.graph import GraphFacet
 from micronode.facets.media import MediaFacet
@@ -88,6 +90,7 @@ class PrintedTests(SynchronousTestCase):
             GraphFacet(object()),
             SearchFacet(object()),
             FeedFacet(object(), object(), timeout_s=1.0),
+            CustomFacet("own", [Route("GET", "/{rest}", "read")], echo, max_body=0),
         )
         self.assertEqual(
             rows,
