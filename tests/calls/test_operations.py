@@ -74,6 +74,8 @@ REFUSED: tuple[tuple[Argument, Any, str], ...] = (
     (PAIRS, {"a": "x" * 10}, "is longer than 10 characters, names included"),
     (PAIRS, {"a" * 11: ""}, "is longer than 10 characters, names included"),
     (PAIRS, {"a": "\udc80"}, "is not valid Unicode"),
+    (PAIRS, {"\0": ""}, "holds a NUL"),
+    (TEXT, "a\0b", "holds a NUL"),
     (PAIRS, {str(n): "" for n in range(MAX_MEMBERS + 1)}, "has more than 64 members"),
 )
 #: argument, text in a URL or header, what comes of it.
@@ -186,6 +188,17 @@ class BindTests(SynchronousTestCase):
             error = self.assertRaises(NodeError, self.operation.bind, given)
             self.assertIs(error.code, ErrorCode.BAD_REQUEST)
             self.assertEqual(error.message, "argument 'q' is missing")
+
+    def test_no_segment_of_a_path_climbs(self) -> None:
+        """As over HTTP, where such a path is refused before it is looked at."""
+        key, note = Argument(name="key", required=True), Argument(name="note")
+        operation = make_operation("graph.resolve", path="/app/graph/resolve/{key}", arguments=(key, note))
+        for dots in (".", ".."):
+            with self.assertRaises(NodeError) as raised:
+                operation.bind({"key": dots})
+            self.assertIs(raised.exception.code, ErrorCode.BAD_REQUEST)
+            self.assertIn("'key'", raised.exception.message)
+            self.assertEqual(operation.bind({"key": dots * 3, "note": dots})["note"], dots)
 
     def test_json_is_not_parsed(self) -> None:
         """Text that would do in a URL is the wrong type in JSON, and the other way round."""
