@@ -80,10 +80,7 @@ class PrintedTests(SynchronousTestCase):
 
     def test_arguments(self) -> None:
         rows = [
-            row
-            for row in _rows(r"^\| (\w+) \| `(\w+)` \| `(\w+)` \| ([\w ]+) \| ([\w ]+) \| ([\w ,]+) \|$")
-            # The custom profile is no facet's alone.
-            if row[0] != "custom"
+            row for row in _rows(r"^\| (\w+) \| `(\w+)` \| `(\w+)` \| ([\w ]+) \| ([\w ]+) \| ([\w ,]+) \|$")
         ]
         facets: tuple[IFacet, ...] = (
             MediaFacet(object(), max_object=1, mismatches=None),
