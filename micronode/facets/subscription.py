@@ -137,17 +137,15 @@ class Subscription:
         self._written.pop(msg_id, None)
 
     async def _end(self) -> None:
+        # Whoever cancels this, too, leaves the rest to come again by itself.
+        self._deliveries.unconfirmed.remove(self.place[0], self._written, self)
+        held = [*self._written.items(), *((each.msg_id, self._waiting_until) for each in self._waiting)]
+        self._written.clear()
+        self._waiting.clear()
         # First, or it would be handed what is given back.
         await self._deliveries.polls.settled(self.place)
         now = self._deliveries.clock.seconds() + _TOO_LATE_S
-        written = self._written
-        self._deliveries.unconfirmed.remove(self.place[0], written, self)
-        msg_ids = [msg_id for msg_id, until in written.items() if until > now]
-        if self._waiting_until > now:
-            msg_ids += [message.msg_id for message in self._waiting]
-        self._waiting.clear()
-        written.clear()
-        await self._give_back(msg_ids)
+        await self._give_back([msg_id for msg_id, until in held if until > now])
 
     # Seeker
 
