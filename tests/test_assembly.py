@@ -28,13 +28,14 @@ from micronode.config.schema import KEYS, OWNER_NAMES
 from micronode.config.sources import Flag, Loaded, merge
 from micronode.lifecycle import State
 from micronode.node import NodeService
+from micronode.oap.wire.profiles import Profile
 from tests.facets.test_hosted import OwnFacet
 from tests.facets.test_hosted import operation as own_operation
 from tests.http.support import Wire, get, post, read_answers
 from tests.support.certificates import CLIENT, OwnerTls, Signed, make_authority
 from tests.support.measures import sample
 from tests.support.network import OwnerEnd, response
-from tests.support.oap import CallerEnd, MemoryTransport, body, hello, put, start
+from tests.support.oap import CallerEnd, MemoryTransport, body, cancel, hello, put, start, subscribe
 from tests.test_node import NodeCase
 
 CID = "b3:" + "0" * 64
@@ -42,11 +43,12 @@ CID = "b3:" + "0" * 64
 ASKED = {
     "search": get("/app/search?q=x"),
     "graph": get("/app/graph/neighbors/klein"),
+    "feed": post("/app/feed/jobs/recv", b""),
     "media": get(f"/app/media/{CID}"),
 }
 #: Which owner each of them is passed on to.
-OWNER_OF = {"search": "index", "graph": "index", "media": "storage"}
-FACET_OF = {"index": "search", "storage": "media"}
+OWNER_OF = {"search": "index", "graph": "index", "feed": "mailbox", "media": "storage"}
+FACET_OF = {"index": "search", "mailbox": "feed", "storage": "media"}
 HTTP, OAP = 5310, 5312
 
 
@@ -265,14 +267,14 @@ def _write_stall(case: ReloadCase) -> None:
     case.assertTrue(caller.transport.disconnected)
 
 
-@probe("owners.index.url", "owners.storage.url")
+@probe(*(f"owners.{name}.url" for name in FACET_OF))
 def _url(case: ReloadCase, path: str) -> None:
     case.applied(path, "http://10.0.0.9:7")
     case.http(ASKED[FACET_OF[path.split(".")[1]]])
     case.assertEqual(case.destination(), ("10.0.0.9", 7))
 
 
-@probe("owners.index.timeout", "owners.storage.timeout")
+@probe(*(f"owners.{name}.timeout" for name in FACET_OF))
 def _owner_timeout(case: ReloadCase, path: str) -> None:
     case.applied(path, "1s")
     caller = case.http(ASKED[FACET_OF[path.split(".")[1]]])
@@ -283,7 +285,7 @@ def _owner_timeout(case: ReloadCase, path: str) -> None:
     case.assert_answered(caller, 504)
 
 
-@probe("owners.index.concurrency", "owners.storage.concurrency")
+@probe(*(f"owners.{name}.concurrency" for name in FACET_OF))
 def _concurrency(case: ReloadCase, path: str) -> None:
     asked = ASKED[FACET_OF[path.split(".")[1]]]
     waits = [case.http(asked), case.http(asked)]
@@ -504,6 +506,23 @@ def _facet_timeout(case: ReloadCase, path: str) -> None:
     case.assert_answered(after, 504)
 
 
+@probe("facets.feed.subscriptions")
+def _subscriptions(case: ReloadCase) -> None:
+    caller = case.oap()
+    caller.send(subscribe(1), subscribe(3))
+    case.reactor.advance(0)
+    caller.heard()
+    case.applied("facets.feed.subscriptions", 2)
+    caller.send(subscribe(5))
+    case.assertEqual([(frame.corr_id, frame.code) for frame in caller.heard()], [(5, 429)])
+    caller.send(cancel(1, Profile.FEED))
+    caller.heard()
+    case.reactor.pump([1.0] * 8)
+    caller.send(subscribe(7))
+    case.reactor.advance(0)
+    case.assertEqual([(frame.corr_id, frame.code) for frame in caller.heard()], [(7, 200)])
+
+
 @probe("drain.grace")
 def _grace(case: ReloadCase) -> None:
     case.applied("drain.grace", "1s")
@@ -584,7 +603,7 @@ class ReloadTests(ReloadCase):
         deps = self.node_.probes.readyz()[1]["deps"]
         self.assertEqual((deps["config"], deps["listeners"]), ("ok", "ok"))
         watched = [name for name, state in deps.items() if state != "disabled"][2:]
-        self.assertEqual(watched, ["index", "storage"])
+        self.assertEqual(watched, ["index", "mailbox", "storage"])
 
     def test_ready_throughout(self) -> None:
         for settings in (
@@ -686,15 +705,15 @@ class ReloadTests(ReloadCase):
         node.startService()
         caller = self.http(get("/app/own"))
         self.successResultOf(node.reload(Config.from_mapping({"facets": {"graph": {"enabled": False}}})))
-        self.assertEqual(node.probes.version()["runtime"]["facets"], ["search", "own"])
+        self.assertEqual(node.probes.version()["runtime"]["facets"], ["search", "feed", "own"])
         waits.callback(Reply(head=ResponseHead(length=0)))
         self.assert_answered(caller, 200)
 
     def test_an_owners_health_goes_on(self) -> None:
         self.reload(owners__index__url="http://10.0.0.9:7")
         self.reactor.pump([INTERVAL_S] * 2)  # The questions of before have had their time by the first.
-        asked = {client[:2] for client in self.reactor.tcpClients[-2:]}
-        self.assertEqual(asked, {("10.0.0.9", 7), ("127.0.0.1", 5323)})
+        asked = {client[:2] for client in self.reactor.tcpClients[-3:]}
+        self.assertEqual(asked, {("10.0.0.9", 7), ("127.0.0.1", 5322), ("127.0.0.1", 5323)})
 
 
 class PolicyTests(ReloadCase):
@@ -944,7 +963,8 @@ class LifeTests(ReloadCase):
         self.reactor.advance(2.0)
         health = [event for event in self.events() if isinstance(event, HealthChanged)]
         self.assertEqual(
-            {(event.name, event.state) for event in health}, {("index", "down"), ("storage", "down")}
+            {(event.name, event.state) for event in health},
+            {("index", "down"), ("mailbox", "down"), ("storage", "down")},
         )
 
     def test_the_bus_ends_with_the_node(self) -> None:

@@ -137,7 +137,7 @@ class VersionTests(NodeCase):
     def test_shows_what_is_in_force(self) -> None:
         node = self.node(facets={"media": {"enabled": True}, "graph": {"enabled": False}})
         runtime = node.probes.version()["runtime"]
-        self.assertEqual(runtime["facets"], ["search", "media"])
+        self.assertEqual(runtime["facets"], ["search", "feed", "media"])
         self.assertEqual(runtime["config_sha"], node.config.sha())
         self.assertEqual(runtime["limits"]["decompress_ratio"], 10)
 
@@ -229,7 +229,7 @@ class HostedFacetTests(NodeCase):
     def test_is_served_beside_the_others(self) -> None:
         node = self.make(OwnFacet())
         runtime = node.probes.version()["runtime"]
-        self.assertEqual(runtime["facets"], ["graph", "search", "own"])
+        self.assertEqual(runtime["facets"], ["graph", "search", "feed", "own"])
         count = node.metrics.registry.get_sample_value
         self.assertEqual(count("ron_facet_requests_total", {"facet": "own", "result": "ok"}), 0)
         self.assertEqual(count("inflight_requests", {"route": "own.say"}), 0)

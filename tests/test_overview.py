@@ -59,7 +59,7 @@ class OverviewTests(OverviewCase):
         index = {"name": "index", "state": "starting", "in_flight": 0, "limit": 7, "endpoints": endpoints}
         self.assertIn(index, status["owners"])
         self.assertEqual(status["connections"], {"http": 0, "admin": 0, "oap": 0})
-        self.assertEqual(status["subscriptions"], [], "of what is built nothing subscribes")
+        self.assertEqual(status["subscriptions"], [{"facet": "feed", "in_use": 0, "limit": 1024}])
         self.assertNotIn("owner-a", str(status))
         node.hurry()
         self.successResultOf(node.stopService())
@@ -80,10 +80,10 @@ class OverviewTests(OverviewCase):
         self.wanted = Config.from_mapping({**SETTINGS, "facets": {"search": {"enabled": False}}})
         self.successResultOf(node.reload())
         gates = {each["facet"]: each["in_use"] for each in node.status.as_dict()["gates"]}
-        self.assertEqual(gates, {"graph": 0, "search": 1})
+        self.assertEqual(gates, {"graph": 0, "search": 1, "feed": 0})
         running.cancel()
         gates = {each["facet"]: each["in_use"] for each in node.status.as_dict()["gates"]}
-        self.assertEqual(gates, {"graph": 0})
+        self.assertEqual(gates, {"graph": 0, "feed": 0})
 
     def test_reloads(self) -> None:
         node = self.running()

@@ -174,8 +174,10 @@ class Relay(BodyReader):
     # The body
 
     def read_from(self, response: OwnerResponse) -> None:
+        if response.ended:
+            # It is whole already: nobody waits, and its length is known.
+            self._hold_bytes = HOLD_BYTES
         super().read_from(response)
-        # What was there by now has been sent in one with the head.
         if self._hold_bytes < 0 and not self._streaming and not self._over:
             self._begin()
 

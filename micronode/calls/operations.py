@@ -93,6 +93,9 @@ class Argument:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise self._bad("is not valid Unicode") from None
+        if "\0" in value:
+            # As in a URL: whoever gets it may take it for the end.
+            raise self._bad("holds a NUL")
 
     def _check_object(self, value: Any) -> dict[str, str]:
         if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
@@ -190,6 +193,13 @@ class Operation:
     #: The errors of its own, beside those that every operation has; for documents.
     errors: tuple[ErrorCode, ...] = ()
 
+    #: Those of its arguments that are texts in its path.
+    _segments: tuple[str, ...] = attrs.field(init=False, repr=False)
+
+    @_segments.default
+    def _find_segments(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.arguments if f"{{{each.name}}}" in self.path)
+
     def __attrs_post_init__(self) -> None:
         if self.subscribes and self.body is not BodyRule.NONE:
             raise ValueError(f"operation {self.name} subscribes, so it takes no request body")
@@ -207,7 +217,12 @@ class Operation:
         :param given: name -> value, typed as JSON types them.
         :raises NodeError: ``bad_request``, naming the first argument that does not fit.
         """
-        return self._bound(given, parse=False)
+        bound = self._bound(given, parse=False)
+        for name in self._segments:
+            # As in a URL, where it is a segment of the path: one of its owner's it may become.
+            if bound[name] in (".", ".."):
+                raise NodeError(ErrorCode.BAD_REQUEST, f"argument {name!r} is a dot segment")
+        return bound
 
     def bind_text(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Like :meth:`bind`, for arguments that are text in a URL or header."""

@@ -48,7 +48,7 @@ class DevOptions(NodeOptions):
     command = "micronode dev [options]"
     longdesc = (
         "Run the node with reference owner services to try it out: on loopback, open to every local caller, "
-        "with the facets graph, search and media. Takes the options of micronode run."
+        "with the facets graph, search, feed and media. Takes the options of micronode run."
     )
     optParameters: OptParameters = (
         ("corpus", None, None, "Folder to index instead of the Python environment's packages."),

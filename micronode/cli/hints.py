@@ -74,6 +74,10 @@ def _http(address: str, facets: Collection[str], own_corpus: bool) -> Iterator[s
         yield f"  {_curl(address, '/app/search?q=reactor')}"
     if "graph" in facets and not own_corpus:
         yield f"  {_curl(address, f'/app/graph/neighbors/{_NODE}')}"
+    if "feed" in facets:
+        yield f"  {_curl(address, '/app/feed/jobs')} -H 'Idempotency-Key: k1' -d hello"
+        yield f"  {_curl(address, '/app/feed/jobs/recv')} -X POST"
+        yield f"  {_curl(address, '/app/feed/jobs/events')} -N"
     if "media" in facets:
         yield f"  {_curl(address, '/app/media')} --data-binary @FILE"
         yield f"  {_curl(address, '/app/media/CID')}"
@@ -86,6 +90,8 @@ def _oap(address: str, facets: Collection[str], own_corpus: bool) -> Iterator[st
         yield f"""{call} search query --args '{{"q":"reactor"}}'"""
     if "graph" in facets and not own_corpus:
         yield f"""{call} graph neighbors --args '{{"node":"{_NODE}"}}'"""
+    if "feed" in facets:
+        yield f"""{call} feed subscribe --args '{{"topic":"jobs"}}' --subscribe --ack"""
     if "media" in facets:
         yield f"{call} media put --body FILE"
         yield f"""{call} media get --args '{{"cid":"CID"}}'"""

@@ -143,6 +143,7 @@ def makeService(options: TwistdOptions) -> IService:
     try:
         loaded = options.load()
         supervisor = Supervisor.take(loaded.config)
+        node = build_node(loaded.config, reactor, reader(reactor, options.load_again), supervisor.sockets)
     except CommandError as error:
         print_error(error)
         raise SystemExit(error.code) from None
@@ -159,7 +160,6 @@ def makeService(options: TwistdOptions) -> IService:
         observer = HostLog(loaded.config.log.level)
     if parent.get("pidfile") == _DEFAULT_PIDFILE:
         parent["pidfile"] = ""
-    node = build_node(loaded.config, reactor, reader(reactor, options.load_again), supervisor.sockets)
     return TwistdService(node, reactor, supervisor, observer=observer, daemon=daemon)
 
 

@@ -196,19 +196,18 @@ class FeedFacet:
         return max(0, min(asked_ms, int(most_s * 1000)))
 
     async def _ack(self, call: Call) -> Reply:
-        return self._settled(call, await self._mailbox.ack(call, call.args["msg_id"]))
-
-    async def _nack(self, call: Call) -> Reply:
-        reply = self._settled(call, await self._mailbox.nack(call, call.args["msg_id"]))
-        self._deliveries.polls.wake((call.tenant, call.args["topic"]))
+        msg_id = call.args["msg_id"]
+        reply = _settled(await self._mailbox.ack(call, msg_id))
+        self._deliveries.unconfirmed.settle(call.tenant, msg_id)
         return reply
 
-    def _settled(self, call: Call, reply: IOwnerReply) -> Reply:
-        if reply.status not in (200, 204):
-            raise refusal(reply, OWNER, _NO_MESSAGE)
-        reply.discard()
-        self._deliveries.unconfirmed.settle(call.tenant, call.args["msg_id"])
-        return Reply(head=ResponseHead(status=204))
+    async def _nack(self, call: Call) -> Reply:
+        msg_id = call.args["msg_id"]
+        # Before: it may be delivered again sooner than the owner's answer comes.
+        self._deliveries.unconfirmed.settle(call.tenant, msg_id)
+        reply = _settled(await self._mailbox.nack(call, msg_id))
+        self._deliveries.polls.wake((call.tenant, call.args["topic"]))
+        return reply
 
     async def _subscribe(self, call: Call) -> Reply:
         args, known = call.args, call.args.get("last_event_id")
@@ -222,6 +221,13 @@ class FeedFacet:
             call, args["topic"], self._mailbox, self._deliveries, visibility_ms=args["visibility_ms"]
         )
         return Reply(head=ResponseHead(content_type=JSON, headers=_NO_STORE), body=body)
+
+
+def _settled(reply: IOwnerReply) -> Reply:
+    if reply.status not in (200, 204):
+        raise refusal(reply, OWNER, _NO_MESSAGE)
+    reply.discard()
+    return Reply(head=ResponseHead(status=204))
 
 
 class _Collector:

@@ -50,7 +50,7 @@ MAX_REST_S: Final = 5.0
 PATIENCE_S: Final = 30.0
 #: Seconds to the next try where the facet has no permit free.
 _NO_PERMIT_S: Final = 0.1
-#: Seconds that the answer to a poll may take beyond those that it waits, when nobody is there for it now.
+#: Seconds that the answer to a poll may take beyond those that it waits, when nobody is there for it.
 _GRACE_S: Final = 0.25
 #: Errors that asking again does not change.
 _FOR_GOOD: Final = frozenset(

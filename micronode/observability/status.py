@@ -43,7 +43,7 @@ class OwnerStatus:
     """One owner service as its client sees it."""
 
     name: str
-    #: ``starting``, ``ok``, ``degraded``, ``down``.
+    #: ``starting``, ``ok``, ``degraded``, ``down``; ``unwatched``: nobody asks it.
     state: str
     in_flight: int
     limit: int

@@ -567,6 +567,21 @@ class OwnerClientTests(SynchronousTestCase):
         self.answered(end, called, response(b""))
         self.assertEqual(sample(self.metrics, "owner_latency_seconds_sum", owner="index"), 2.0)
 
+    def test_an_owner_that_was_asked_to_wait(self) -> None:
+        """It has so much longer, and how long it took is no measure of it."""
+        called = self.get(wait_s=3.0)
+        end = self.network.accept()
+        self.assertIn(b"x-micronode-deadline-ms: 8000\r\n", end.heard())
+        self.network.reactor.advance(7.9)
+        self.answered(end, called, response(b""))
+        self.assertEqual(sample(self.metrics, "owner_latency_seconds_count", owner="index"), 0)
+        called = self.get(wait_s=3.0)
+        self.network.reactor.advance(8.0)
+        self.refused(called, ErrorCode.OWNER_TIMEOUT)
+        called = self.get(wait_s=3.0, deadline_s=4.0)
+        self.network.reactor.advance(4.0)
+        self.refused(called, ErrorCode.OWNER_TIMEOUT)
+
     def test_owner_that_takes_no_more(self) -> None:
         body = SpyBody()
         called, end = self.post(body)

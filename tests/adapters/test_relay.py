@@ -291,6 +291,82 @@ class RelayTests(SynchronousTestCase):
         producer.pauseProducing()
         self.assertEqual(end.producerState, "producing")
 
+    # Where nothing is held
+
+    def stream(
+        self, length: int | None, *fields: str, sink: MemorySink | None = None
+    ) -> tuple[OwnerEnd, MemorySink, Deferred[None]]:
+        """As :meth:`relay`, at once."""
+        if length is not None:
+            fields = (f"Content-Length: {length}", *fields)
+        end, reply = self.reply(*fields)
+        sink = sink or MemorySink()
+        return end, sink, reply.streamed().relay(ResponseHead(length=reply.length), sink)
+
+    def test_streamed_head_leaves_before_the_body(self) -> None:
+        end, sink, relaying = self.stream(None, "Transfer-Encoding: chunked")
+        self.assertTrue(sink.started)
+        self.assertIsNotNone(sink.producer)
+        for piece in (b"data: 1\n\n", b"x"):
+            end.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.assertEqual(sink.writes[-1], piece, "passed on before the next one comes")
+        self.assertNoResult(relaying)
+        end.send(b"0\r\n\r\n")
+        self.successResultOf(relaying)
+        self.assertEqual((sink.outcome, self.outcome("ok")), ("finished", 1))
+        self.idle()
+
+    def test_streamed_body_that_came_with_the_head(self) -> None:
+        called = self.client.call(b"GET", b"/o/x")
+        end = self.network.serve()
+        end.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        sink = MemorySink()
+        relaying = self.successResultOf(called).streamed().relay(ResponseHead(), sink)
+        self.successResultOf(relaying)
+        # It is whole, so its length is known.
+        self.assertEqual((sink.head, sink.writes), (ResponseHead(length=3), [b"abc"]))
+        self.idle()
+
+    def test_streamed_body_cut_short_fails_after_the_head(self) -> None:
+        end, sink, relaying = self.stream(10)
+        end.send(b"abc")
+        end.hang_up()
+        self.failed(relaying, ErrorCode.BAD_GATEWAY)
+        self.assertEqual((sink.started, sink.body), (True, b"abc"))
+        self.assertIsNone(sink.producer)
+        self.idle()
+
+    def test_streamed_body_that_stalls(self) -> None:
+        _, sink, relaying = self.stream(10)
+        self.network.reactor.advance(60.0)
+        self.failed(relaying, ErrorCode.OWNER_TIMEOUT)
+        self.assertTrue(sink.started)
+        self.idle()
+
+    def test_streamed_pause_reaches_the_owner(self) -> None:
+        end, sink, relaying = self.stream(4)
+        sink.producer.pauseProducing()
+        self.assertEqual(end.producerState, "paused")
+        self.network.reactor.advance(600.0)
+        sink.producer.resumeProducing()
+        end.send(b"abcd")
+        self.successResultOf(relaying)
+        self.idle()
+
+    def test_streamed_to_a_caller_that_had_gone(self) -> None:
+        end, reply = self.reply("Content-Length: 4")
+        sink = MemorySink()
+        sink.go()
+        self.successResultOf(reply.streamed().relay(ResponseHead(length=4), sink))
+        self.assertTrue(end.aborted)
+        self.idle()
+
+    def test_streamed_and_empty(self) -> None:
+        _, sink, relaying = self.stream(0)
+        self.successResultOf(relaying)
+        self.assertEqual((sink.body, sink.outcome), (b"", "finished"))
+        self.idle()
+
     # Callers that go
 
     def test_caller_that_goes(self) -> None:

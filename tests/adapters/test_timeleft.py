@@ -30,6 +30,20 @@ class TimeLeftTests(SynchronousTestCase):
             clock.advance(passed)
             self.assertEqual((time_left.of_attempt, time_left.of_call), (limit, left_s))
 
+    def test_an_owner_that_may_wait(self) -> None:
+        """So much longer each attempt has, within the deadline of the call."""
+        # Timeout, deadline, caller's, wait -> of the attempt, of the call.
+        for timeout_s, deadline_s, caller_s, wait_s, limit, left_s in (
+            (2.0, None, None, 3.0, Limit(5.0, False), 5.0),
+            (2.0, 4.0, None, 3.0, Limit(4.0, False), 4.0),
+            (2.0, 9.0, None, 3.0, Limit(5.0, False), 9.0),
+            (2.0, 9.0, 4.0, 3.0, Limit(4.0, True), 4.0),
+        ):
+            time_left = TimeLeft(Clock(), timeout_s, deadline_s, caller_s, wait_s)
+            self.assertTrue(time_left.waits)
+            self.assertEqual((time_left.of_attempt, time_left.of_call), (limit, left_s))
+        self.assertFalse(TimeLeft(Clock(), 1.0, None, None).waits)
+
     def test_restart(self) -> None:
         clock = Clock()
         time_left = TimeLeft(clock, 5.0, 4.0, 10.0)

@@ -74,6 +74,8 @@ REFUSED: tuple[tuple[Argument, Any, str], ...] = (
     (PAIRS, {"a": "x" * 10}, "is longer than 10 characters, names included"),
     (PAIRS, {"a" * 11: ""}, "is longer than 10 characters, names included"),
     (PAIRS, {"a": "\udc80"}, "is not valid Unicode"),
+    (PAIRS, {"\0": ""}, "holds a NUL"),
+    (TEXT, "a\0b", "holds a NUL"),
     (PAIRS, {str(n): "" for n in range(MAX_MEMBERS + 1)}, "has more than 64 members"),
 )
 #: argument, text in a URL or header, what comes of it.
@@ -187,6 +189,17 @@ class BindTests(SynchronousTestCase):
             self.assertIs(error.code, ErrorCode.BAD_REQUEST)
             self.assertEqual(error.message, "argument 'q' is missing")
 
+    def test_no_segment_of_a_path_climbs(self) -> None:
+        """As over HTTP, where such a path is refused before it is looked at."""
+        key, note = Argument(name="key", required=True), Argument(name="note")
+        operation = make_operation("graph.resolve", path="/app/graph/resolve/{key}", arguments=(key, note))
+        for dots in (".", ".."):
+            with self.assertRaises(NodeError) as raised:
+                operation.bind({"key": dots})
+            self.assertIs(raised.exception.code, ErrorCode.BAD_REQUEST)
+            self.assertIn("'key'", raised.exception.message)
+            self.assertEqual(operation.bind({"key": dots * 3, "note": dots})["note"], dots)
+
     def test_json_is_not_parsed(self) -> None:
         """Text that would do in a URL is the wrong type in JSON, and the other way round."""
         self.assertRaises(NodeError, self.operation.bind, {"q": "x", "limit": "3"})
@@ -200,6 +213,21 @@ class BindTests(SynchronousTestCase):
         given = {"q": "x"}
         self.operation.bind(given)
         self.assertEqual(given, {"q": "x"})
+
+
+class StubMount:
+    """Finds :attr:`found`, or raises it."""
+
+    def __init__(self) -> None:
+        self.found: Any = None
+        self.asked: list[tuple[str, str]] = []
+
+    def find(self, method: str, path: str) -> Any:
+        """See Mount."""
+        self.asked.append((method, path))
+        if isinstance(self.found, NodeError):
+            raise self.found
+        return self.found
 
 
 class TableTests(SynchronousTestCase):
@@ -255,6 +283,61 @@ class TableTests(SynchronousTestCase):
             [self.query, make_operation("search.head", method="HEAD", path=self.query.path)]
         )
         self.assertEqual(len(list(table)), 2)
+
+    def mounted(self, facet: str, mount: Any, method: str = "GET", **more: Any) -> Operation:
+        given = {"facet": facet, "path": f"/app/{facet}/x", "op": "call", "profile": 0x0501}
+        return make_operation(f"{facet}.call", mount=mount, method=method, **(given | more))
+
+    def test_mounts(self) -> None:
+        one, two = StubMount(), StubMount()
+        operations = [self.mounted("one", one), self.mounted("one", one, "POST"), self.mounted("two", two)]
+        table = OperationTable([self.query, *operations])
+        self.assertEqual(list(table), [self.query, *operations])
+        one.found = operations[1]
+        args = {"facet": "one", "method": "POST", "path": "/x?y", "headers": {}}
+        self.assertIs(table.by_op(0x0501, "call", args), operations[1])
+        self.assertEqual((one.asked, two.asked), ([("POST", "/x?y")], []))
+        self.assertIs(table.by_op(0x0402, "query", {}), self.query)
+
+    def test_mounts_that_find_nothing(self) -> None:
+        mount = StubMount()
+        table = OperationTable([self.mounted("one", mount)])
+        args = {"facet": "one", "method": "GET", "path": "/"}
+        # That code is HTTP's alone.
+        for raised, told in (
+            (ErrorCode.NOT_FOUND, ErrorCode.NOT_FOUND),
+            (ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.NOT_FOUND),
+            (ErrorCode.BAD_REQUEST, ErrorCode.BAD_REQUEST),
+        ):
+            mount.found = NodeError(raised, "why")
+            error = self.assertRaises(NodeError, table.by_op, 0x0501, "call", args)
+            self.assertEqual((error.code, error.message), (told, "why"))
+        for wrong, code in (
+            ({"facet": "two"}, ErrorCode.NOT_FOUND),
+            ({"facet": ""}, ErrorCode.BAD_REQUEST),
+            ({"facet": 3}, ErrorCode.BAD_REQUEST),
+            ({"method": None}, ErrorCode.BAD_REQUEST),
+            ({"path": ["/"]}, ErrorCode.BAD_REQUEST),
+        ):
+            error = self.assertRaises(NodeError, table.by_op, 0x0501, "call", args | wrong)
+            self.assertIs(error.code, code, wrong)
+        error = self.assertRaises(NodeError, table.by_op, 0x0501, "call")
+        self.assertIn("'facet' is missing", error.message)
+        error = self.assertRaises(NodeError, table.by_op, 0x0501, "get")
+        self.assertIn("it has call", error.message)
+
+    def test_mounts_declared_twice(self) -> None:
+        one, other = StubMount(), StubMount()
+        first = self.mounted("one", one)
+        for twin in (
+            self.mounted("one", other, "POST"),
+            self.mounted("one", one, op="other", method="POST"),
+            self.mounted("two", other, path=first.path),
+            make_operation("two.call", profile=0x0501, op="call", path="/y"),
+            make_operation("one.call", profile=0x0501, op="other", path="/y"),
+        ):
+            with self.assertRaisesRegex(ValueError, "is declared twice"):
+                OperationTable([first, twin])
 
     def test_empty(self) -> None:
         error = self.assertRaises(NodeError, OperationTable([]).by_op, 0x0402, "query")

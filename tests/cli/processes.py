@@ -31,6 +31,8 @@ NO_OWNERS = (
     "--set",
     "owners.index.url=unix:/nowhere/index",
     "--set",
+    "owners.mailbox.url=unix:/nowhere/mailbox",
+    "--set",
     "owners.storage.url=unix:/nowhere/storage",
 )
 

@@ -11,7 +11,7 @@ from micronode.cli.exits import CommandError
 from micronode.config.schema import BUILT_OWNERS, OWNER_NAMES, Config
 from tests.cli.support import CommandTestCase
 
-URLS = {"index": "http://127.0.0.1:1", "storage": "http://127.0.0.1:2"}
+URLS = {"index": "http://127.0.0.1:1", "mailbox": "http://127.0.0.1:3", "storage": "http://127.0.0.1:2"}
 
 
 def parsed(*argv: str) -> DevOptions:
@@ -74,7 +74,7 @@ class WithOwnersTests(CommandTestCase):
         changed = {
             path for path, value in with_owners(own, URLS).values().items() if value != own.values()[path]
         }
-        self.assertEqual(changed, {"owners.index.url", "owners.storage.url"})
+        self.assertEqual(changed, {"owners.index.url", "owners.mailbox.url", "owners.storage.url"})
 
 
 class UntilReadyTests(CommandTestCase):

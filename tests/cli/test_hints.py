@@ -8,7 +8,7 @@ from tests.cli.support import CommandTestCase
 
 ADDRESSES = {"http": "127.0.0.1:5310", "admin": "127.0.0.1:5311", "oap": "127.0.0.1:5312"}
 OWNERS = {"index": "http://127.0.0.1:1"}
-FACETS = ("graph", "search", "media")
+FACETS = ("graph", "search", "feed", "media")
 
 
 def text(
@@ -32,6 +32,10 @@ class HintsTests(CommandTestCase):
             "curl 'http://127.0.0.1:5310/app/search?q=reactor'",
             'call oap://127.0.0.1:5312 search query --args \'{"q":"reactor"}\'',
             'call oap://127.0.0.1:5312 graph neighbors --args \'{"node":"klein"}\'',
+            "curl http://127.0.0.1:5310/app/feed/jobs -H 'Idempotency-Key: k1' -d hello",
+            "curl http://127.0.0.1:5310/app/feed/jobs/recv -X POST",
+            "curl http://127.0.0.1:5310/app/feed/jobs/events -N",
+            'call oap://127.0.0.1:5312 feed subscribe --args \'{"topic":"jobs"}\' --subscribe --ack',
             "media put --body FILE",
             "--data-binary @FILE",
         ):
@@ -55,8 +59,8 @@ class HintsTests(CommandTestCase):
 
     def test_only_what_is_there(self) -> None:
         found = text(facets=("search",))
-        self.assertNotIn("graph", found)
-        self.assertNotIn("media", found)
+        for name in ("graph", "feed", "media"):
+            self.assertNotIn(name, found)
         found = text({"admin": "127.0.0.1:5311"})
         self.assertNotIn("/app/", found)
         self.assertNotIn(" call ", found)

@@ -146,7 +146,7 @@ class NodeOptionsTests(CommandTestCase):
             error = self.assertRaises(CommandError, parsed(*argv).load, {})
             self.assertEqual(error.code, 78)
             self.assertTrue(error.lines[0].startswith(origin), error.lines)
-            self.assertIn("as in --facets graph,search,media", error.lines[0])
+            self.assertIn("as in --facets graph,search,feed,media", error.lines[0])
 
     def test_help_and_version_end_with_one_line_feed(self) -> None:
         for option in ("--help", "-h", "--version"):

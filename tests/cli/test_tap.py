@@ -30,6 +30,12 @@ class MakeServiceTests(CommandTestCase):
         self.assertEqual(ended.code, 78)
         self.assertRegex(self.complained, r"\Amicronode: flag --http: .*\n\Z")
 
+    def test_a_file_that_is_of_no_use(self) -> None:
+        words = ("--set", "owners.index.url=https://owner", "--set", "owners.index.ca=/nowhere.pem")
+        ended = self.assertRaises(SystemExit, makeService, self.options(*words))
+        self.assertEqual(ended.code, 78)
+        self.assertRegex(self.complained, r"\Amicronode: flag --set owners.index.ca: cannot read .*\n\Z")
+
     def test_what_is_not_built(self) -> None:
         ended = self.assertRaises(SystemExit, makeService, self.options("--set", "http.tls=true"))
         self.assertEqual(ended.code, 78)

@@ -278,7 +278,7 @@ class MediaFacetTests(SynchronousTestCase):
         self.assertEqual(self.asked()["content_type"], "application/octet-stream")
 
     def test_put_of_a_type_that_is_none(self) -> None:
-        for text in ("text", "text/plain\r\nX: y", "téxt/plain", "a/b;\u0000"):
+        for text in ("text", "text/plain\r\nX: y", "téxt/plain", "a/b;\u0001"):
             self.refused("put", {"content_type": text}, ErrorCode.BAD_REQUEST)
         self.assertEqual(self.storage.calls, [])
 

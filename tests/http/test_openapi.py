@@ -158,6 +158,36 @@ class OperationTests(SynchronousTestCase):
         self.assertIn("*/*", found["requestBody"]["content"])
         self.assertEqual([each for each in found["parameters"] if "name" in each], [])
 
+    def test_a_body_of_arguments(self) -> None:
+        arguments = (
+            Argument(name="key", required=True),
+            Argument(name="tag", header="x-tag"),
+            Argument(name="most", type=int, default=3, minimum=1, maximum=9, doc="So many."),
+            Argument(name="words", type=dict),
+        )
+        given: Any = {"method": "POST", "path": "/app/own/{key}", "body": BodyRule.ARGUMENTS}
+        found = only(**given, arguments=arguments)
+        self.assertEqual([each["name"] for each in found["parameters"] if "name" in each], ["key", "x-tag"])
+        body = found["requestBody"]
+        self.assertEqual((body["required"], body["x-micronode-max-bytes"]), (False, 16_384))
+        members = body["content"]["application/json"]["schema"]["properties"]
+        self.assertEqual(set(members), {"most", "words"})
+        self.assertEqual(
+            members["most"],
+            {"type": "integer", "minimum": 1, "maximum": 9, "default": 3, "description": "So many."},
+        )
+        errors = document(operation("own.say", **given, op="say", arguments=arguments))
+        codes = errors["components"]["responses"]["Error400"]["content"]["application/json"]["schema"]
+        self.assertIn("bad_json", str(codes))
+        needed = only(**given, arguments=(*arguments, Argument(name="needed", required=True)))["requestBody"]
+        self.assertTrue(needed["required"])
+        self.assertEqual(needed["content"]["application/json"]["schema"]["required"], ["needed"])
+
+    def test_an_idempotency_key(self) -> None:
+        names = {each["name"]: each for each in only(needs_key=True)["parameters"] if "name" in each}
+        self.assertTrue(names["Idempotency-Key"]["required"])
+        self.assertEqual([each for each in only()["parameters"] if "name" in each], [])
+
     def test_answers_and_errors_of_its_own(self) -> None:
         schema = object_of(a={"type": "string"})
         found = only(

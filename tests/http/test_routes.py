@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +14,7 @@ from micronode.http.head import HeadReader
 from micronode.http.request import Request, make_request
 from micronode.http.routes import Route, Routes, operation_route, operation_routes
 from micronode.interfaces import IEventSink
-from tests.http.support import Plane, StubDispatcher, get, operation
+from tests.http.support import Plane, StubDispatcher, get, operation, post, say
 
 
 def request_of(data: bytes) -> Request:
@@ -178,6 +179,89 @@ class RunTests(SynchronousTestCase):
         self.assertEqual((call.body, call.peer), (None, "peer"))
 
 
+class ArgumentsTests(SynchronousTestCase):
+    """An operation whose request body has its arguments."""
+
+    def setUp(self) -> None:
+        self.dispatcher = StubDispatcher(say(b"hello"))
+        self.dispatcher.table = OperationTable(
+            [
+                operation(
+                    "feed.recv",
+                    "POST",
+                    "/app/feed/{topic}/recv",
+                    "recv",
+                    body=BodyRule.ARGUMENTS,
+                    arguments=(
+                        Argument(name="topic", required=True, max_length=5),
+                        Argument(name="tag", header="x-tag", max_length=5),
+                        Argument(name="max", type=int, default=10, minimum=1, maximum=100),
+                        Argument(name="words", type=dict),
+                    ),
+                )
+            ]
+        )
+        self.caller = Plane(self.dispatcher).connect()
+
+    def ask(self, body: bytes, *fields: str, path: str = "/app/feed/jobs/recv") -> Any:
+        return self.caller.send(post(path, body, *fields)).answer()
+
+    def args(self, *request: Any, **more: Any) -> Any:
+        self.assertEqual(self.ask(*request, **more).status, 200)
+        call = self.dispatcher.calls.pop()
+        self.assertIsNone(call.body)
+        return call.args
+
+    def test_nothing_is_every_default(self) -> None:
+        defaults = {"topic": "jobs", "tag": None, "max": 10, "words": None}
+        for body in (b"", b"{}", b" {} ", b'{"max": null}', b'{"unknown": [1]}'):
+            self.assertEqual(self.args(body), defaults, body)
+        self.caller.send(get("/app/feed/jobs/recv", method="POST"))
+        self.assertEqual(self.caller.answer().status, 200)
+        self.assertEqual(self.dispatcher.calls.pop().args, defaults)
+
+    def test_members(self) -> None:
+        args = self.args(b'{"max": 3, "words": {"a": "b"}}', "X-Tag: x")
+        self.assertEqual(args, {"topic": "jobs", "tag": "x", "max": 3, "words": {"a": "b"}})
+
+    def test_compressed(self) -> None:
+        packed = gzip.compress(b'{"max": 3}')
+        self.assertEqual(self.args(packed, "Content-Encoding: gzip")["max"], 3)
+
+    def test_path_and_header_are_not_the_bodys(self) -> None:
+        args = self.args(b'{"topic": "other", "max": 1}', "X-Tag: x", path="/app/feed/jobs/recv?max=9")
+        self.assertEqual((args["topic"], args["max"]), ("jobs", 1))
+
+    def test_refused(self) -> None:
+        for body, code in (
+            (b"{", "bad_json"),
+            (b"[]", "bad_json"),
+            (b'"x"', "bad_json"),
+            (b"\xff", "bad_json"),
+            (b'{"max": 1, "max": 2}', "bad_json"),
+            (b'{"max": NaN}', "bad_json"),
+            (b'{"a": ' * 20 + b"1" + b"}" * 20, "bad_json"),
+            (b"[" * 16_000, "bad_json"),
+            (b'{"max": "3"}', "bad_request"),
+            (b'{"max": 0}', "bad_request"),
+            (b'{"max": 1.5}', "bad_request"),
+            (b'{"max": true}', "bad_request"),
+            (b'{"words": "{}"}', "bad_request"),
+        ):
+            answer = self.ask(body)
+            self.assertEqual((answer.status, answer.json["code"]), (400, code), body)
+        self.assertEqual(self.dispatcher.calls, [])
+
+    def test_refused_from_the_head(self) -> None:
+        for path, fields in (("/app/feed/toolong/recv", ()), ("/app/feed/jobs/recv", ("X-Tag: toolong",))):
+            caller = Plane(self.dispatcher).connect()
+            caller.send(get(path, "Content-Length: 10", *fields, method="POST"))
+            self.assertEqual(caller.answer().status, 400)
+        caller = Plane(self.dispatcher).connect()
+        caller.send(get("/app/feed/jobs/recv", "Content-Length: 16385", method="POST"))
+        self.assertEqual(caller.answer().status, 413)
+
+
 class BuildTests(SynchronousTestCase):
     """Tables that make no sense."""
 
@@ -198,6 +282,7 @@ class BuildTests(SynchronousTestCase):
             (BodyRule.NONE, 5, None),
             (BodyRule.STREAMED, 5, 5),
             (BodyRule.STREAMED, 1 << 40, 1 << 20),
+            (BodyRule.ARGUMENTS, 5, 16_384),
         ):
             route = operation_route(
                 operation("a.b", "POST", "/a", "b", body=rule, max_body=given), StubDispatcher()

@@ -38,7 +38,9 @@ class DeepTests(SynchronousTestCase):
 
     def check(self, index: str, storage: str, *more: str) -> tuple[int, dict[str, str]]:
         """Return the exit code and each URL's state."""
-        argv = ("--set", f"owners.index.url={index}", "--set", f"owners.storage.url={storage}", *more)
+        urls = {"index": index, "mailbox": storage, "storage": storage}
+        argv = [word for name, url in urls.items() for word in ("--set", f"owners.{name}.url={url}")]
+        argv += more
         program = Program(self, "check", "--deep", "--json", *argv)
         code = program.end()
         self.assertEqual(program.complained, "")

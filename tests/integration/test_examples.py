@@ -18,6 +18,8 @@ from tests.cli.processes import FREE, PATIENCE_S, ROOT, Program, ask, run_exampl
 from tests.support.runbook import Sandbox
 from tests.support.tools import require_tool
 
+#: What ends commands of the README that go on until Ctrl-C.
+ENDLESS = ("/events", "--subscribe --ack")
 OWNERS_FREE = ("--index", "127.0.0.1:0", "--storage", "127.0.0.1:0")
 
 
@@ -61,9 +63,11 @@ class ReadmeTests(SynchronousTestCase):
         commands = commands_of_readme()
         self.assertGreaterEqual(len(commands), 10)
         readme = (ROOT / "README.rst").read_bytes()
-        cid = ""
+        cid = msg_id = ""
         for command in commands:
-            printed = self.paste(command, cid)
+            if command.endswith(ENDLESS):
+                continue
+            printed = self.paste(command.replace("<the msg_id it printed>", msg_id), cid)
             if "<the cid" in command:
                 self.assertEqual(printed, readme, command)
             elif "README.rst" in command:
@@ -74,6 +78,11 @@ class ReadmeTests(SynchronousTestCase):
             elif "neighbors" in command:
                 found = {each["id"] for each in json.loads(printed)["neighbors"]}
                 self.assertLessEqual({"twisted", "werkzeug"}, found, command)
+            elif "feed recv" in command:
+                (message,) = json.loads(printed)["messages"]
+                msg_id = message["msg_id"]
+            elif "/ack/" in command:
+                self.assertEqual(printed, b"")
             elif "metrics" in command:
                 self.assertIn(b"\nready_state 1.0\n", printed)
             else:
@@ -175,17 +184,31 @@ class ClientTests(SynchronousTestCase):
 
 
 class FeedTests(SynchronousTestCase):
-    def test_subscriptions_can_be_tried_as_the_readme_says(self) -> None:
-        text = (ROOT / "README.rst").read_text("utf-8")
-        [serving] = re.findall(r"(?m)^    \.venv/bin/python (-m tests\.support\.feednode .+)$", text)
-        [calling] = re.findall(r"(?m)^    \.venv/bin/micronode (call .+ --subscribe --ack)$", text)
-        node = Program(self, python=tuple(shlex.split(serving)))
-        port = node.until(r"(?m)^oap://127\.0\.0\.1:([0-9]+)$").group(1)
-        self.addCleanup(node.process.terminate)
-        call = Program(self, *shlex.split(calling.replace("PORT", port)), "--count", "3")
+    """What the README says to see messages as they come."""
+
+    def test_messages_are_seen_as_they_come(self) -> None:
+        require_tool("curl")
+        commands = commands_of_readme()
+        sending = next(each for each in commands if "Idempotency-Key" in each)
+        watching, calling = (each for each in commands if each.endswith(ENDLESS))
+        dev = Program(self, "dev", *FREE)
+        http = dev.until(r"http +http://(127\.0\.0\.1:\d+)")[1]
+        target = dev.until(r"oap +oap://(127\.0\.0\.1:\d+)")[1]
+        dev.until("Ctrl-C")
+
+        def curl(command: str, *more: str) -> subprocess.CompletedProcess[bytes]:
+            words = [*shlex.split(command.replace("localhost:5310", http)), "-sS", *more]
+            return subprocess.run(words, capture_output=True, timeout=PATIENCE_S, check=False)
+
+        sent = json.loads(curl(sending).stdout)
+        seen = curl(watching, "-m", "1").stdout.decode()
+        self.assertTrue(seen.startswith(f"id: {sent['msg_id']}\ndata: "), seen)
+        words = shlex.split(calling.replace("127.0.0.1:5312", target))[1:]
+        call = Program(self, *words, "--count", "1")
         self.assertEqual(call.end(), 0, call.complained)
-        messages = [json.loads(line) for line in call.printed.splitlines()]
-        self.assertEqual([message["attempt"] for message in messages], [1, 1, 1])
+        message = json.loads(call.printed)
+        self.assertEqual((message["msg_id"], message["payload_b64"]), (sent["msg_id"], "aGVsbG8="))
+        self.assertEqual(message["attempt"], 2, "nobody acknowledged it before")
 
 
 class NobodyThereTests(SynchronousTestCase):

@@ -13,7 +13,7 @@ from blake3 import blake3
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.config.schema import OWNER_NAMES
-from tests.cli.processes import PATIENCE_S, Program, ask, ask_json, run_python
+from tests.cli.processes import PATIENCE_S, Program, ask, ask_json, eventually, run_python
 
 BODY = b"only a peer has this\n" * 5_000
 HEX = blake3(BODY).hexdigest()
@@ -89,7 +89,7 @@ class OverlayTests(SynchronousTestCase):
 
     def test_an_object_that_only_a_peer_has(self) -> None:
         self.start()
-        self.assertEqual(ask_json(f"http://{self.admin}/readyz")["deps"]["overlay"], "ok")
+        eventually(lambda: ask_json(f"http://{self.admin}/readyz")["deps"]["overlay"] == "ok")
         status, fields, body = self.media()
         self.assertEqual((status, body), (200, BODY))
         self.assertEqual((fields["etag"], fields["x-micronode-verified"]), (f'"{HEX}"', "true"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,13 @@ from twisted.logger import globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, readBody
 from zope.interface import implementer
 
+from micronode import make_node
 from micronode.adapters.build import make_owner_client
 from micronode.adapters.owner import OwnerClient
+from micronode.config.problems import ConfigError
 from micronode.config.schema import Config
 from micronode.errors import ErrorCode, NodeError
 from micronode.security.identity import read_identities
@@ -456,3 +460,35 @@ class EndTests(OwnerTlsCase):
     async def test_a_head_that_is_cut(self) -> None:
         port = self.listen(Doors(cut_after(OK[:20])), server(self.authority.sign("localhost")))
         await self.refused(self.client(f"https://localhost:{port}", ca=self.ca), ErrorCode.BAD_GATEWAY)
+
+
+class UpstreamTests(OwnerTlsCase):
+    """A custom facet's upstream is reached by the same TLS."""
+
+    async def ask(self, **facet: str) -> tuple[int, bytes]:
+        port = self.listen(Doors(say(OK)), server(self.authority.sign("localhost")))
+        loopback = {"listen": "127.0.0.1:0"}
+        proxy = {"kind": "proxy", "upstream": f"https://localhost:{port}", **facet}
+        routes = [{"method": "GET", "path": "/{rest}", "access": "read"}]
+        planes = {"http": loopback, "admin": loopback, "oap": {"listen": "off"}, "drain": {"grace": 0}}
+        node = make_node(
+            Config.from_mapping({**planes, "facets": {"own": {**proxy, "routes": routes}}}), reactor
+        )
+        node.startService()
+        self.addCleanup(node.stopService)
+        response = await Agent(reactor).request(b"GET", f"http://{node.addresses['http']}/app/own/x".encode())
+        return response.code, await readBody(response)
+
+    async def test_whom_it_trusts(self) -> None:
+        self.assertEqual(await self.ask(ca=self.ca), (200, b"hello"))
+
+    async def test_whom_it_does_not(self) -> None:
+        status, body = await self.ask()
+        self.assertEqual((status, json.loads(body)["code"]), (503, "owner_unavailable"))
+        self.assertIn("certificate", json.loads(body)["message"])
+        self.assertEqual(len(self.told), 1)
+
+    def test_its_files_are_read(self) -> None:
+        asking = Deferred.fromCoroutine(self.ask(ca=str(self.folder / "none")))
+        (problem,) = self.failureResultOf(asking, ConfigError).value.problems
+        self.assertEqual(problem.where, "facets.own.ca")

@@ -17,6 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from micronode import Config, make_node
 from micronode.oap.wire.profiles import Profile
+from tests.support.measures import sample
 from tests.support.oap import hello, start
 from tests.support.owners import BadOwner, BadProtocol
 
@@ -40,6 +41,70 @@ class CountingOwner(BadOwner):
     def answer(self, connection: BadProtocol) -> None:
         self.asked += 1
         super().answer(connection)
+
+
+#: An object without an end, as fast as it is taken.
+ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n|" + b"4000\r\n%s\r\n" % bytes(0x4000)
+READERS = 50
+#: Of one reader, with its objects: what a connection of OAP/1 may have unsent, 256 KiB, one read of the
+#: owner's socket and the piece before it. Over HTTP it is half of that.
+READER_BYTES = 6 * 65_536
+
+
+class SlowReadersTests(TestCase):
+    """Callers that each got the head of an answer without an end, and read no more."""
+
+    timeout = 60
+
+    async def held(self, door: str, asked: bytes) -> None:
+        """Let READERS callers say *asked* and read nothing, and see what the node holds for them."""
+        owner = BadOwner(reactor, ENDLESS, "pour")
+        self.addCleanup(owner.stop)
+        loopback = {"listen": "127.0.0.1:0"}
+        config = {
+            "http": loopback,
+            "admin": loopback,
+            "oap": loopback,
+            "owners": {"storage": {"url": owner.url, "concurrency": READERS}},
+            "facets": {"media": {"enabled": True, "limit": READERS}},
+            "drain": {"grace": "0s", "deadline": "0s"},
+        }
+        node = make_node(Config.from_mapping(config), reactor)
+        node.privilegedStartService()
+        node.startService()
+        self.addCleanup(node.stopService)
+        callers = []
+        tracemalloc.start(1)
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(READERS):
+            caller = await connectProtocol(
+                clientFromString(reactor, f"tcp:{node.addresses[door]}"), Protocol()
+            )
+            transport: Any = caller.transport
+            transport.pauseProducing()
+            transport.write(asked)
+            callers.append(transport)
+        poured, quiet = 0, 0
+        while quiet < 5:
+            await deferLater(reactor, 0.1)
+            quiet = quiet + 1 if owner.poured == poured > 0 else 0
+            poured = owner.poured
+        _, most = tracemalloc.get_traced_memory()
+        self.assertEqual(sample(node.metrics, "inflight_requests", route="media.get"), READERS)
+        self.assertGreater(poured, READERS * 0x4000)
+        self.assertLess(most - before, READERS * READER_BYTES)
+        for transport in callers:
+            transport.abortConnection()
+        while sample(node.metrics, "inflight_requests", route="media.get"):
+            await deferLater(reactor, 0.01)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_over_http(self) -> None:
+        await self.held("http", f"GET /app/media/{CID} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+
+    async def test_over_oap(self) -> None:
+        await self.held("oap", hello() + start(2, Profile.MEDIA, "get", {"cid": CID}))
 
 
 class UnreadTests(TestCase):

@@ -125,7 +125,7 @@ class FeaturesTests(SynchronousTestCase):
     """Features: what is built in, whatever an installation was asked for."""
 
     def test_features(self) -> None:
-        self.assertEqual(build_version()["build"]["features"], ["graph", "media", "search"])
+        self.assertEqual(build_version()["build"]["features"], ["feed", "graph", "media", "search"])
 
     def test_installation_adds_nothing(self) -> None:
         """A checkout and an installed copy agree."""
@@ -139,7 +139,7 @@ class FeaturesTests(SynchronousTestCase):
         )
         # The first installation on the path is the one that counts.
         self.patch(sys, "path", [str(site), *sys.path])
-        self.assertEqual(build_version()["build"]["features"], ["graph", "media", "search"])
+        self.assertEqual(build_version()["build"]["features"], ["feed", "graph", "media", "search"])
 
     def test_each_is_served(self) -> None:
         """Nothing is listed that a node cannot have switched on."""

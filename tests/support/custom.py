@@ -50,8 +50,7 @@ class CustomNode:
             max_body=max_body,
         )
         self.table = OperationTable(self.facet.operations())
-        self._dispatcher = StubDispatcher(self.table)
-        self.routes = Routes(mount_routes(self.table, self._dispatcher))
+        self.routes = Routes(mount_routes(self.table, StubDispatcher()))
 
     def oap(self, args: dict[str, Any], **fields: Any) -> Deferred[Reply]:
         """Call as an OAP/1 START with *args* would; a refusal is raised."""

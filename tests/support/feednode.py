@@ -1,9 +1,7 @@
-"""A node with a feed in memory, as a process: ``python -m tests.support.feednode [TOPIC=COUNT]...``.
+"""A node before a mailbox in memory, as one process: ``python -m tests.support.feednode [TOPIC=COUNT]...``.
 
 It prints two lines, the addresses of its listeners (``oap://HOST:PORT``, then ``http://HOST:PORT``), and runs
 until it is told to stop. TOPIC=COUNT puts messages into a topic: ``message 1``, ``message 2`` and so on.
-``--visibility SECONDS`` (30) is how long a message is its subscriber's before it is delivered again;
-``--close`` lets subscriptions of the topics named end when they have had all there is.
 """
 
 from __future__ import annotations
@@ -14,8 +12,7 @@ from typing import Any
 from twisted.internet import reactor as installed_reactor
 
 from micronode import Config, make_node
-from tests.support.feed import MemoryFeed
-from tests.support.mailbox import MemoryMailbox
+from tests.support.mailbox import ListeningMailbox
 
 #: Messages of a topic at most: they are made, and kept, in memory.
 MAX_COUNT = 100_000
@@ -31,22 +28,11 @@ def read_topic(text: str) -> tuple[str, int]:
     return topic, int(count)
 
 
-def read_seconds(text: str) -> float:
-    """Read a number of seconds."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
-    return seconds
-
-
 def main() -> None:
     """Run until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.support.feednode",
-        description="A node with a feed in memory, to try subscriptions.",
+        description="A node before a mailbox in memory, to try subscriptions.",
     )
     parser.add_argument(
         "topics",
@@ -55,36 +41,22 @@ def main() -> None:
         metavar="TOPIC=COUNT",
         help="put so many messages into a topic: message 1, message 2, ...",
     )
-    parser.add_argument(
-        "--visibility",
-        type=read_seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="how long a message is its subscriber's before it is delivered again (%(default)g)",
-    )
-    parser.add_argument(
-        "--close",
-        action="store_true",
-        help="end subscriptions of these topics when they have had all there is",
-    )
     options = parser.parse_args()
     reactor: Any = installed_reactor
-    mailbox = MemoryMailbox(reactor, visibility_s=options.visibility)
+    mailbox = ListeningMailbox(reactor)
     for topic, count in options.topics:
         for number in range(count):
-            mailbox.send(topic, f"message {number + 1}".encode(), attrs={"number": str(number + 1)})
-        if options.close:
-            mailbox.close(topic)
+            mailbox.box.send(topic, f"message {number + 1}".encode(), attrs={"number": str(number + 1)})
     config = Config.from_mapping(
         {
             "http": LOOPBACK,
             "admin": LOOPBACK,
             "oap": LOOPBACK,
-            "owners": {"index": NOWHERE, "storage": NOWHERE},
+            "owners": {"index": NOWHERE, "storage": NOWHERE, "mailbox": {"url": mailbox.url}},
             "drain": {"grace": "0s"},
         }
     )
-    node = make_node(config, reactor, facets=[MemoryFeed(mailbox)])
+    node = make_node(config, reactor)
     node.privilegedStartService()
     node.startService()
     reactor.addSystemEventTrigger("before", "shutdown", node.stopService)

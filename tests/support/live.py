@@ -188,8 +188,8 @@ class LiveNode:
         if set(stalled) != {"index", "storage"}:
             where = [f"--{name}=unix:{folder}/real-{name}" for name in OWNER_NAMES]
             owners = Program(case, "owners", *where, "--corpus", f"{folder}/corpus")
-        sets = [f"owners.{name}.url=unix:{folder}/{name}" for name in ("index", "storage")]
-        for name in ("index", "storage"):
+        sets = [f"owners.{name}.url=unix:{folder}/{name}" for name in ("index", "mailbox", "storage")]
+        for name in ("index", "mailbox", "storage"):
             if name in stalled:
                 listener = socket.socket(socket.AF_UNIX)
                 case.addCleanup(listener.close)

@@ -1,186 +1,181 @@
-"""A mailbox in memory: topics on a clock, as the owner of a feed keeps them."""
+"""Mailboxes for tests: the reference engine, as the feed facet sees an owner, and listening on a port."""
 
 from __future__ import annotations
 
+import io
 import json
-from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
 
-import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IListeningPort, IReactorTime
+from zope.interface import implementer
 
-from micronode.errors import ErrorCode, NodeError
+from micronode.calls.call import Call
+from micronode.devowners.channel import OwnerFactory
+from micronode.devowners.deliveries import Deliveries, Messages
+from micronode.devowners.log import JSONLog
+from micronode.devowners.mailbox import Mailbox, Wish
+from micronode.devowners.mailbox_web import MailboxOwner
+from micronode.errors import NodeError
+from micronode.interfaces import IMailboxOwner, IOwnerReply
+from tests.support.owners import StubReply
 
-#: Bytes of a payload; larger messages are left to ``recv``.
-MAX_EVENT_PAYLOAD = 48 * 1024
-
-
-@attrs.define(order=False)
-class Message:
-    """One message of a topic."""
-
-    number: int
-    ts: float
-    attrs: dict[str, str]
-    payload: bytes
-    attempt: int = 0
-    holder: object = None
-    lease: IDelayedCall | None = None
-
-    @property
-    def msg_id(self) -> str:
-        """What it is confirmed by."""
-        return f"m-{self.number}"
-
-    def encoded(self, attempt: int) -> bytes:
-        """Return it as JSON, delivered for the *attempt*-th time."""
-        members = {
-            "msg_id": self.msg_id,
-            "ts": self.ts,
-            "attempt": attempt,
-            "attrs": self.attrs,
-            "payload_b64": b64encode(self.payload).decode("ascii"),
-        }
-        return json.dumps(members, separators=(",", ":")).encode()
+NOBODY = "0" * 32
 
 
-class Topic:
-    """The messages of one topic, oldest first."""
+class Box:
+    """Topics of messages on a clock, and what tests do and see without asking an owner.
 
-    def __init__(self) -> None:
-        self.messages: dict[str, Message] = {}
-        #: Numbers of messages that nobody holds; some may have been confirmed since.
-        self.waiting: list[int] = []
-        self.keys: dict[str, tuple[str, bytes]] = {}
-        self.listeners: list[Deferred[None]] = []
-        self.closed = False
-
-    def changed(self) -> None:
-        """Wake everybody who listens."""
-        listeners, self.listeners = self.listeners, []
-        for listener in listeners:
-            listener.callback(None)
-
-
-class MemoryMailbox:
-    """Topics; a message that was taken and is not confirmed in time can be taken again.
-
-    :ivar asked: how many bytes each :meth:`take` asked for at most.
+    Methods take a topic of the tenant that is none.
     """
 
-    def __init__(self, clock: IReactorTime, *, visibility_s: float = 30.0) -> None:
-        self.asked: list[int] = []
+    def __init__(self, clock: IReactorTime) -> None:
+        self._engine = Mailbox()
         self._clock = clock
-        self._visibility_s = visibility_s
-        self._topics: dict[str, Topic] = {}
-        self._last = 0
-
-    def _topic(self, name: str) -> Topic:
-        return self._topics.setdefault(name, Topic())
+        self._keys = 0
+        self.deliveries = Deliveries(self._engine, clock, clock.seconds)
 
     def send(
-        self, topic: str, payload: bytes, *, key: str | None = None, attrs: dict[str, str] | None = None
-    ) -> tuple[str, bool]:
-        """Add a message.
-
-        :param key: the idempotency key.
-        :return: its id, and whether it was there already.
-        :raises NodeError: ``conflict``, where *key* stands for another payload.
-        """
-        there = self._topic(topic)
-        if key is not None and key in there.keys:
-            msg_id, before = there.keys[key]
-            if before != payload:
-                raise NodeError(ErrorCode.CONFLICT, "that idempotency key is another message's")
-            return msg_id, True
-        self._last += 1
-        message = Message(self._last, self._clock.seconds(), attrs or {}, payload)
-        there.messages[message.msg_id] = message
-        if key is not None:
-            there.keys[key] = message.msg_id, payload
-        self._offer(there, message)
-        return message.msg_id, False
-
-    def _offer(self, topic: Topic, message: Message) -> None:
-        if message.lease is not None and message.lease.active():
-            message.lease.cancel()
-        message.holder = message.lease = None
-        topic.waiting.append(message.number)
-        topic.changed()
-
-    def next_size(self, topic: str, max_event: int) -> int | None:
-        """Return how long the next message is that an EVENT takes; None: there is none."""
-        message = self._next(self._topic(topic), max_event)
-        return None if message is None else len(message.encoded(message.attempt + 1))
-
-    def _next(self, topic: Topic, max_event: int) -> Message | None:
-        for number in sorted(topic.waiting):
-            message = topic.messages.get(f"m-{number}")
-            if message is None or message.lease is not None:
-                continue
-            small = len(message.payload) <= MAX_EVENT_PAYLOAD
-            if small and len(message.encoded(message.attempt + 1)) <= max_event:
-                return message
-        return None
-
-    def take(self, topic: str, max_bytes: int, max_event: int, holder: object) -> bytes | None:
-        """Return the next message, for *holder* alone until it is confirmed, given back, or late.
-
-        :return: None: there is none, or it is longer than *max_bytes*.
-        """
-        self.asked.append(max_bytes)
-        there = self._topic(topic)
-        message = self._next(there, max_event)
-        if message is None or len(message.encoded(message.attempt + 1)) > max_bytes:
-            return None
-        there.waiting = [number for number in there.waiting if number != message.number]
-        message.attempt += 1
-        message.holder = holder
-        message.lease = self._clock.callLater(self._visibility_s, self._offer, there, message)
-        return message.encoded(message.attempt)
-
-    def ack(self, topic: str, msg_id: str) -> bool:
-        """Confirm a message, and forget it. :return: whether it was there."""
-        message = self._topic(topic).messages.pop(msg_id, None)
-        if message is not None and message.lease is not None and message.lease.active():
-            message.lease.cancel()
-        return message is not None
-
-    def nack(self, topic: str, msg_id: str) -> bool:
-        """Give a message back at once. :return: whether it was there."""
-        there = self._topic(topic)
-        message = there.messages.get(msg_id)
-        if message is not None and message.lease is not None:
-            self._offer(there, message)
-        return message is not None
-
-    def give_back(self, topic: str, holder: object) -> None:
-        """Give back all that *holder* has."""
-        for message in list(self._topic(topic).messages.values()):
-            if message.holder is holder and message.lease is not None:
-                self.nack(topic, message.msg_id)
+        self,
+        topic: str,
+        payload: bytes = b"x",
+        *,
+        key: str | None = None,
+        attrs: dict[str, str] | None = None,
+    ) -> str:
+        """Add a message; return its id."""
+        self._keys += 1
+        place = (NOBODY, topic)
+        msg_id, _ = self.deliveries.send(place, key or f"test {self._keys}", payload, attrs or {})
+        return msg_id
 
     def waiting(self, topic: str) -> list[str]:
-        """Return the ids of the messages that nobody holds."""
-        return [each.msg_id for each in self._topic(topic).messages.values() if each.lease is None]
+        """Return the ids of the messages that nobody holds, in their order."""
+        return self._ids(topic, "held_until IS NULL")
 
     def held(self, topic: str) -> list[str]:
-        """Return the ids of the messages that were taken and not confirmed."""
-        return [each.msg_id for each in self._topic(topic).messages.values() if each.lease is not None]
+        """Return the ids of the messages that were taken and not confirmed, in their order."""
+        return self._ids(topic, "held_until IS NOT NULL")
 
-    def when_changed(self, topic: str) -> Deferred[None]:
-        """Return a Deferred that fires (None) when there is something new to take. It may be cancelled."""
-        listeners = self._topic(topic).listeners
-        listener: Deferred[None] = Deferred(lambda each: listeners.remove(each))
-        listeners.append(listener)
-        return listener
+    def attempts(self, topic: str) -> dict[str, int]:
+        """Return how often each message was taken, by id."""
+        rows = self._engine._database.execute(
+            "SELECT msg_id, attempt FROM messages WHERE topic = ? ORDER BY number", (topic,)
+        )
+        return dict(rows.fetchall())
 
-    def close(self, topic: str) -> None:
-        """Let the subscriptions of *topic* end well when nothing is left to take."""
-        there = self._topic(topic)
-        there.closed = True
-        there.changed()
+    def close(self) -> None:
+        """Answer those who wait, stop the clock's timers, and forget everything."""
+        self.deliveries.end()
+        self._engine.close()
 
-    def is_closed(self, topic: str) -> bool:
-        """Whether :meth:`close` was called."""
-        return self._topic(topic).closed
+    def _ids(self, topic: str, which: str) -> list[str]:
+        rows = self._engine._database.execute(
+            f"SELECT msg_id FROM messages WHERE topic = ? AND {which} ORDER BY number", (topic,)
+        )
+        return [msg_id for (msg_id,) in rows.fetchall()]
+
+
+def make_owner(box: Box) -> MailboxOwner:
+    """Return the reference owner that answers for *box*."""
+    owner = MailboxOwner(box.deliveries)
+    owner.is_ready = True
+    return owner
+
+
+@implementer(IMailboxOwner)
+class MemoryMailbox:
+    """The mailbox owner in memory; a :class:`Box` behind the interface that facets see.
+
+    :ivar asked: of each ``recv``: its arguments.
+    :ivar nacked: the ids that were given back.
+    :ivar error: with which everything fails, unless it is None.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.box = Box(clock)
+        self.asked: list[dict[str, Any]] = []
+        self.nacked: list[str] = []
+        self.error: NodeError | None = None
+
+    def send(
+        self, call: Call, topic: str, payload: bytes, *, key: str, attributes: Mapping[str, str]
+    ) -> Deferred[IOwnerReply]:
+        """See IMailboxOwner."""
+
+        def sent() -> StubReply:
+            place = (call.tenant.hex(), topic)
+            msg_id, duplicate = self.box.deliveries.send(place, key, payload, dict(attributes))
+            return _json({"msg_id": msg_id, "duplicate": duplicate}, status=200 if duplicate else 201)
+
+        return self._do(sent)
+
+    def recv(
+        self, call: Call, topic: str, *, max_messages: int, max_bytes: int, visibility_ms: int, wait_ms: int
+    ) -> Deferred[IOwnerReply]:
+        """See IMailboxOwner."""
+        self.asked.append(
+            {"topic": topic, "max_messages": max_messages, "max_bytes": max_bytes}
+            | {"visibility_ms": visibility_ms, "wait_ms": wait_ms}
+        )
+        if self.error is not None:
+            return fail(self.error)
+        wish = Wish(max_messages=max_messages, max_bytes=max_bytes, visibility_s=visibility_ms / 1000)
+        taken = self.box.deliveries.receive((call.tenant.hex(), topic), wish, wait_ms / 1000)
+
+        def reply(messages: Messages) -> IOwnerReply:
+            return _json({"messages": messages})
+
+        return taken.addCallback(reply)
+
+    def ack(self, call: Call, msg_id: str) -> Deferred[IOwnerReply]:
+        """See IMailboxOwner."""
+        return self._do(lambda: _settled(self.box.deliveries.ack(call.tenant.hex(), msg_id)))
+
+    def nack(self, call: Call, msg_id: str) -> Deferred[IOwnerReply]:
+        """See IMailboxOwner."""
+
+        def nacked() -> StubReply:
+            self.nacked.append(msg_id)
+            return _settled(self.box.deliveries.nack(call.tenant.hex(), msg_id))
+
+        return self._do(nacked)
+
+    def _do(self, act: Any) -> Deferred[IOwnerReply]:
+        if self.error is not None:
+            return fail(self.error)
+        try:
+            return succeed(act())
+        except NodeError as error:
+            said = {"code": error.code.value, "message": error.message}
+            return succeed(_json(said, status=error.code.status))
+
+
+def _json(value: Any, *, status: int = 200) -> StubReply:
+    return StubReply(status, json.dumps(value, ensure_ascii=False).encode(), content_type="application/json")
+
+
+def _settled(found: bool) -> StubReply:
+    return StubReply(204) if found else _json({"code": "not_found", "message": "no such"}, status=404)
+
+
+class ListeningMailbox:
+    """The reference mailbox on a free port of 127.0.0.1, in this process.
+
+    :ivar url: where it listens.
+    """
+
+    def __init__(self, reactor: Any, box: Box | None = None, port: int = 0) -> None:
+        self.box = box or Box(reactor)
+        self.log = io.StringIO()
+        factory = OwnerFactory(make_owner(self.box), JSONLog(self.log, "debug"), reactor)
+        self._port: IListeningPort = reactor.listenTCP(port, factory, interface="127.0.0.1")
+        self._factory = factory
+        self.port: int = self._port.getHost().port  # type: ignore[attr-defined]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> Deferred[None]:
+        """Listen no more. :return: fires (None) when the port is free."""
+        stopping: Deferred[None] | None = self._port.stopListening()
+        return succeed(None) if stopping is None else stopping

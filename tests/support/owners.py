@@ -124,6 +124,8 @@ class StubOwnerClient:
         self.calls: list[dict[str, Any]] = []
         #: Of each call: whether it is idempotent, its deadline and its caller's.
         self.terms: list[tuple[bool | None, float | None, float | None]] = []
+        #: Of each call: how long its owner may wait.
+        self.waits: list[float] = []
         self.alive = True
         self.closed = False
 
@@ -138,8 +140,10 @@ class StubOwnerClient:
         idempotent: bool | None = None,
         deadline_s: float | None = None,
         caller_s: float | None = None,
+        wait_s: float = 0.0,
     ) -> Deferred[IOwnerReply]:
         """See IOwnerClient."""
+        self.waits.append(wait_s)
         asked = {"method": method, "path": path, "query": query, "headers": headers, "body": body}
         self.calls.append(asked)
         self.terms.append((idempotent, deadline_s, caller_s))

@@ -1,0 +1,136 @@
+"""micronode.facets.forward: each rule, what it refuses and what it lets through."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.errors import ErrorCode, NodeError
+from micronode.facets.forward import answer_fields, check_target, request_fields
+
+
+class TargetTests(SynchronousTestCase):
+    def test_taken_as_they_are(self) -> None:
+        for target, decoded in (
+            ("/", "/"),
+            ("/a", "/a"),
+            ("/a/", "/a/"),
+            ("/a%20b", "/a b"),
+            ("/%41", "/A"),
+            ("/a%2Fb", "/a/b"),
+            ("/a;x=1,2:@!$&'()*+~b", "/a;x=1,2:@!$&'()*+~b"),
+            ("/%252e%252e", "/%2e%2e"),
+            ("/...", "/..."),
+            ("/.a/a./..a", "/.a/a./..a"),
+            ("/%ff", "/\xff"),
+            # The query is nobody's business.
+            ("/a?b=//../%00&c=%zz\\", "/a"),
+            ("/a??", "/a"),
+        ):
+            path = target.partition("?")[0]
+            self.assertEqual(check_target(target), (path, decoded))
+
+    def refused(self, target: str, rule: str) -> None:
+        error = self.assertRaises(NodeError, check_target, target)
+        self.assertIs(error.code, ErrorCode.BAD_REQUEST)
+        self.assertIn(rule, error.message, target)
+
+    def test_each_refusal_names_its_rule(self) -> None:
+        for target, rule in (
+            ("", "must begin with /"),
+            ("a", "must begin with /"),
+            ("http://evil/", "must begin with /"),
+            ("*", "must begin with /"),
+            ("?x=/", "must begin with /"),
+            ("/a b", "holds a space"),
+            ("/a?b c", "holds a space"),
+            ("/a\r\nb", "a control character"),
+            ("/a\0", "a control character"),
+            ("/a\x7f", "a control character"),
+            ("/a?\n", "a control character"),
+            ("/\xe9", "what is no ASCII"),
+            ("/\ud800", "what is no ASCII"),
+            ("/a#b", "holds a #"),
+            ("/a?b#c", "holds a #"),
+            ("/a\\b", "a backslash"),
+            ("//a", "holds //"),
+            ("/a//b", "holds //"),
+            ("/a//", "holds //"),
+            ("/%", "broken percent escape"),
+            ("/%2", "broken percent escape"),
+            ("/%zz", "broken percent escape"),
+            ("/%00", "a NUL"),
+            ("/a%00b", "a NUL"),
+        ):
+            self.refused(target, rule)
+        for target in (
+            *("/.", "/..", "/a/../b", "/a/./b", "/../", "/%2e", "/%2E%2e/a", "/.%2e/a", "/a%2F..%2Fb"),
+            *("/a/..%2fb", "/a%5c..%5cb", "/..%5Ca", "/a%2f."),
+        ):
+            self.refused(target, "a segment . or ..")
+
+
+class RequestFieldTests(SynchronousTestCase):
+    def passed(self, *given: tuple[str, str], allowed: tuple[str, ...] = ()) -> dict[bytes, bytes]:
+        return dict(request_fields(given, allowed))
+
+    def test_end_to_end_fields_pass(self) -> None:
+        given = (("Accept", "x"), ("X-Own", "a\tb"), ("If-None-Match", '"e"'), ("range", "bytes=0-"))
+        passed = [(b"accept", b"x"), (b"x-own", b"a\tb"), (b"if-none-match", b'"e"'), (b"range", b"bytes=0-")]
+        self.assertEqual(request_fields(given, ()), passed)
+        for name in ("content-type", "content-encoding", "accept-encoding", "idempotency-key", "tracestate"):
+            self.assertEqual(self.passed((name, "x")), {name.encode(): b"x"})
+        self.assertEqual(self.passed(("a", " \xe9 ")), {b"a": b"\xe9"})
+
+    def test_what_is_not_the_callers_is_dropped(self) -> None:
+        for name in (
+            *("Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Proxy-Authenticate"),
+            *("TE", "Trailer", "Transfer-Encoding", "Upgrade", "HTTP2-Settings", "Proxy"),
+            *("Host", "Content-Length", "Expect", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host"),
+            *("X-Forwarded-Proto", "X-Forwarded-Anything", "X-Real-IP", "X-Request-ID", "traceparent"),
+            *("X-Tenant-ID", "X-Micronode-Tenant", "X-Micronode-Token-Id", "X-Micronode-Deadline-Ms"),
+            *("Authorization", "Cookie"),
+            # As a WSGI program would read them.
+            *("X_Micronode_Tenant", "X-Micronode_Token_Id", "X_Forwarded-For", "Content_Length", "x.real.ip"),
+        ):
+            self.assertEqual(self.passed((name, "x")), {}, name)
+
+    def test_secrets_pass_where_they_may(self) -> None:
+        given = (("Authorization", "Basic x"), ("Cookie", "a=b"))
+        self.assertEqual(self.passed(*given, allowed=("cookie",)), {b"cookie": b"a=b"})
+        both = ("authorization", "cookie")
+        self.assertEqual(set(self.passed(*given, allowed=both)), {b"authorization", b"cookie"})
+        # What only looks like one of them is none.
+        self.assertEqual(self.passed(("c.ookie", "x"), allowed=both), {b"c.ookie": b"x"})
+
+    def test_what_connection_names_is_the_connections(self) -> None:
+        given = (("X-Hop", "1"), ("Connection", "close, X-HOP"), ("X-End", "2"), ("connection", "other"))
+        self.assertEqual(self.passed(*given), {b"x-end": b"2"})
+
+    def test_what_is_no_field_is_refused(self) -> None:
+        for name in ("", "a b", "a:", "a\r\nb", "é", "a\0"):
+            error = self.assertRaises(NodeError, request_fields, [(name, "x")], ())
+            self.assertEqual((error.code, "no token" in error.message), (ErrorCode.BAD_REQUEST, True), name)
+        for value in ("a\r\nb", "\n", "\0", "a\x7f", "\u010a", "\ud800", "\x1b"):
+            error = self.assertRaises(NodeError, request_fields, [("X-Own", value)], ())
+            self.assertIn("the value of header field x-own", error.message)
+
+
+class AnswerFieldTests(SynchronousTestCase):
+    def test_fields_of_the_service_pass(self) -> None:
+        given = [
+            ("x-own", "1"),
+            ("location", "http://10.0.0.9/x"),
+            ("link", "a"),
+            ("link", "b"),
+            ("vary", "x"),
+        ]
+        given += [("content-encoding", "br"), ("www-authenticate", "Basic"), ("cache-control", "no-cache")]
+        self.assertEqual(answer_fields(given), given)
+
+    def test_what_would_hold_for_the_whole_origin_does_not(self) -> None:
+        for name in (
+            *("set-cookie", "set-cookie2", "alt-svc", "clear-site-data", "strict-transport-security"),
+            *("access-control-allow-origin", "access-control-max-age", "x-micronode-verified"),
+            *("connection", "keep-alive", "upgrade", "trailer", "proxy-authenticate", "content-length"),
+        ):
+            self.assertEqual(answer_fields([(name, "x")]), [], name)
