@@ -72,9 +72,9 @@ class Shares:
 
 
 def watched(pid: int, seconds: float, work: Callable[[], object]) -> dict[str, float]:
-    """Do *work*, which keeps process *pid* busy for longer than *seconds*; return part -> its share, by py-spy.
+    """Do *work*, which keeps process *pid* busy for longer than *seconds*; return part -> its share.
 
-    What the kernel does for a part counts as its own.
+    py-spy says so. What the kernel does for a part counts as its own.
 
     :raises SystemExit: py-spy is not installed, or must not look at the process.
     """
