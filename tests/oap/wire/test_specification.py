@@ -8,7 +8,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.operations import MAX_MEMBERS, Argument
+from micronode.config.routes import Route
 from micronode.config.schema import Timeouts
+from micronode.facets.custom import CustomFacet, echo
 from micronode.facets.feed import FeedFacet
 from micronode.facets.graph import GraphFacet
 from micronode.facets.media import MediaFacet
@@ -78,16 +80,14 @@ class PrintedTests(SynchronousTestCase):
 
     def test_arguments(self) -> None:
         rows = [
-            row
-            for row in _rows(r"^\| (\w+) \| `(\w+)` \| `(\w+)` \| ([\w ]+) \| ([\w ]+) \| ([\w ,]+) \|$")
-            # The custom profile is no facet's alone.
-            if row[0] != "custom"
+            row for row in _rows(r"^\| (\w+) \| `(\w+)` \| `(\w+)` \| ([\w ]+) \| ([\w ]+) \| ([\w ,]+) \|$")
         ]
         facets: tuple[IFacet, ...] = (
             MediaFacet(object(), max_object=1, mismatches=None),
             GraphFacet(object()),
             SearchFacet(object()),
             FeedFacet(object(), object(), timeout_s=1.0),
+            CustomFacet("own", [Route("GET", "/{rest}", "read")], echo, max_body=0),
         )
         self.assertEqual(
             rows,
