@@ -122,6 +122,16 @@ class OwnerReplyTests(SynchronousTestCase):
         self.assertEqual(self.client.inflight, 0)
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_small_body_that_drips_is_given_a_second(self) -> None:
+        end, reply = self.reply(response(b"not", length=900))
+        reply.discard()
+        for _ in range(4):
+            self.network.reactor.advance(0.25)
+            if not end.aborted:
+                end.send(b"x")
+        self.assertTrue(end.aborted)
+        self.assertEqual(self.client.inflight, 0)
+
     def test_large_body_thrown_away_is_aborted(self) -> None:
         end, reply = self.reply(response(b"", length=100_000))
         reply.discard()
