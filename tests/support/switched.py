@@ -19,6 +19,7 @@ from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.config.members import NEEDED_OWNERS
 from tests.cli.processes import FREE, Program, ask, eventually
 
 #: What a log never has, whatever owners do.
@@ -98,7 +99,8 @@ class SwitchedNode:
     def _write(self, sections: Mapping[str, Mapping[str, object]]) -> None:
         text = ""
         # An owner that has a URL by default must be nowhere, whoever listens there.
-        for name, values in {"owners.index": {}, "owners.storage": {}, **sections}.items():
+        nowhere: dict[str, Mapping[str, object]] = {f"owners.{name}": {} for name in NEEDED_OWNERS}
+        for name, values in (nowhere | dict(sections)).items():
             if name.startswith("owners."):
                 values = {"url": _NOWHERE, **values}
             text += f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
