@@ -211,7 +211,8 @@ class FeedFacet:
 
     async def _subscribe(self, call: Call) -> Reply:
         args, known = call.args, call.args.get("last_event_id")
-        if known:
+        # Dots would climb out of the path, however they are quoted; they are no message's id.
+        if known and known not in (".", ".."):
             reply = await self._mailbox.ack(call, known)
             if reply.status not in (200, 204, 400, 404):
                 raise refusal(reply, OWNER)

@@ -247,6 +247,14 @@ class SubscribeTests(FeedCase):
         for known in ("nothing", "é", ""):
             self.assertEqual(self.done("subscribe", {"last_event_id": known}).head.status, 200)
 
+    def test_dots_are_no_message(self) -> None:
+        """In a path of the owner's they would be none, either."""
+        asked: list[str] = []
+        self.mailbox.ack = lambda _, msg_id: asked.append(msg_id)  # type: ignore[assignment]
+        for known in (".", ".."):
+            self.assertEqual(self.done("subscribe", {"last_event_id": known}).head.status, 200)
+        self.assertEqual(asked, [])
+
     def test_an_owner_that_cannot_be_asked(self) -> None:
         self.mailbox.error = NodeError(ErrorCode.OWNER_UNAVAILABLE, "down")
         self.assertIs(self.refused("subscribe", {"last_event_id": "x"}), self.mailbox.error)
