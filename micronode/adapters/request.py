@@ -21,8 +21,8 @@ def call_headers(call: Call) -> list[tuple[bytes, bytes]]:
 def segment(text: str) -> bytes:
     """Quote *text* whole, as one path segment: a slash in it separates nothing.
 
-    :raises NodeError: ``bad_request`` for ``.`` and ``..``, which climb however they are quoted: ``%2E`` is a
-        dot to whoever normalises a path (RFC 3986 section 6.2.2), and then another one of the owner's is asked.
+    :raises NodeError: ``bad_request`` for ``.`` and ``..``, which climb however they are quoted: ``%2E`` is
+        a dot to whoever normalises a path (RFC 3986 section 6.2.2), and another one of the owner's is asked.
     """
     if text in (".", ".."):
         raise NodeError(ErrorCode.BAD_REQUEST, f"{text!r} cannot be asked for: it is a dot segment")
