@@ -82,9 +82,9 @@ class StallWatch:
         """Watch until the peer has taken all there is, *size* bytes more than before.
 
         One that was told of each write notices a peer also that takes nothing while little is written. By a
-        Unix socket it does once nothing more is written, or the buffer is full: before, such a peer looks like
-        one that is behind and reads. A transport without a descriptor cannot tell, and nobody is given up for
-        that.
+        Unix socket it does once nothing more is written, or the buffer is full: before, such a peer looks
+        like one that is behind and reads. A transport without a descriptor cannot tell, and nobody is given
+        up for that.
         """
         self._sent += size
         if not self._left:
