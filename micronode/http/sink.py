@@ -46,9 +46,9 @@ class Line(Protocol):
         """Reset the connection: the answer is over, and cannot be made whole."""
 
     def follow(self) -> None:
-        """Give up a caller that takes nothing of what this answer sends, also while little of it waits.
+        """Give up a caller that takes nothing of what this answer and those behind it send, also of little.
 
-        Of any other answer it is given up only while the transport's buffer is full.
+        Otherwise it is given up only while the transport's buffer is full.
         """
 
     @property

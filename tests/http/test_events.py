@@ -533,6 +533,21 @@ class TakingTests(SinkCase):
         self.assertFalse(self.connection.aborted)
 
 
+    def test_answers_behind_it_are_counted_too(self) -> None:
+        """A reader that takes each of them, and has always got the next one to take."""
+        self.sink.write_event(b"{}")
+        self.sink.finish()
+        for _ in range(10):
+            self.connection.send(get("/app/search?q=next"))
+            say(b"next")(self.dispatcher.calls[-1], self.dispatcher.sinks[-1])
+            self.pass_time(7)
+            self.assertFalse(self.connection.aborted)
+            self.wire.read()
+            self.connection.send(get("/app/search?q=next"))
+            say(b"next")(self.dispatcher.calls[-1], self.dispatcher.sinks[-1])
+            self.pass_time(0.5)
+
+
 class InputEndedTests(SinkCase):
     """A caller that shut its writing side, or has gone: who reads is served, who has gone resets."""
 
