@@ -154,7 +154,6 @@ class EventSink:
         if sink.ended:
             self._over()
         elif self._streams:
-            sink.follow()
             self._expect_silence()
 
     def write(self, data: bytes) -> None:

@@ -115,11 +115,6 @@ class ResponseSink:
         """Whether bytes were sent that the caller has not taken, as far as the transport can tell."""
         return self._line is not None and self._line.behind
 
-    def follow(self) -> None:
-        """Give up a caller that takes nothing of what is sent, also while little of it waits."""
-        if self._line is not None:
-            self._line.follow()
-
     def start(self, head: ResponseHead) -> None:
         """Send *head*."""
         line = self._line
@@ -143,6 +138,9 @@ class ResponseSink:
         self._bodiless, self._chunked, self._close = bodiless, chunked, close
         self._owed = None if bodiless else head.length
         self._ledger.first_byte(request)
+        if head.length is None and not bodiless:
+            # It may last, and send so little at a time that a caller who has vanished never fills a buffer.
+            line.follow()
         line.send((data,))
 
     def write(self, data: bytes) -> None:
