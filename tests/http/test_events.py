@@ -532,7 +532,6 @@ class TakingTests(SinkCase):
         self.pass_time(60)
         self.assertFalse(self.connection.aborted)
 
-
     def test_answers_behind_it_are_counted_too(self) -> None:
         """A reader that takes each of them, and has always got the next one to take."""
         self.sink.write_event(b"{}")
