@@ -246,7 +246,8 @@ class IIndexOwner(Interface):
     """The index owner as the search and graph facets see it.
 
     *call* is the :class:`~micronode.calls.call.Call` on whose behalf it is asked. Each returns a Deferred as
-    :meth:`IOwnerClient.call` does; the body of a good answer (status 200) is JSON. Text is quoted here.
+    :meth:`IOwnerClient.call` does; the body of a good answer (status 200) is JSON. Text is quoted here,
+    as one segment of a path; ``.`` and ``..``, which cannot be one, raise ``bad_request``.
     """
 
     def resolve(call: Call, key: str) -> Deferred[IOwnerReply]:
