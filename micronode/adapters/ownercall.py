@@ -60,7 +60,8 @@ class OwnerCall:
         self._body: UploadBody | None = None
         # Bytes are no upload: they leave with the head, and nothing of them is waited for.
         if request.body is not None and not isinstance(request.body, bytes):
-            self._body = UploadBody(request.body, client.clock, settings.stall_s, self._upload_stalled)
+            stall_s, begun = settings.stall_s, self._upload_begun
+            self._body = UploadBody(request.body, client.clock, stall_s, self._upload_stalled, begun)
 
     # The permit
 
@@ -111,6 +112,8 @@ class OwnerCall:
         def written() -> None:
             self._written(attempt)
 
+        # Of a body that is uploaded it watches the way to the connection, which takes no deadline of its own.
+        self._watch(attempt, limit)
         try:
             exchange = attempt.send(
                 self._request, self._body, fresh=fresh, left_s=limit.seconds, on_written=written
@@ -119,8 +122,6 @@ class OwnerCall:
             lease.abort()
             self._tell(error)
             return
-        if self._body is None:
-            self._watch(attempt, limit)
         exchange.head.addCallbacks(
             self._got_head, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,)
         )
@@ -140,6 +141,11 @@ class OwnerCall:
             attempt.began = self._client.clock.seconds()
             self._time_left.restart()
             self._watch(attempt, self._time_left.of_attempt)
+
+    def _upload_begun(self) -> None:
+        """There is a connection. How long the body takes is its caller's affair."""
+        if self._attempt is not None:
+            self._attempt.lease.rest()
 
     def _upload_stalled(self) -> None:
         if self._attempt is not None and not self._attempt.lease.ended and self.answered is not None:

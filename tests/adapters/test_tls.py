@@ -189,6 +189,20 @@ class AgentTests(TlsCase):
         self.reactor.advance(4.0)
         self.assertTrue(end.aborted)
 
+    def test_one_that_has_ended_is_not_used_again(self) -> None:
+        """It is lost a turn of the reactor later, and a request would be until then."""
+        exchange = self.ask()
+        owner = OwnerTls(self.accept(), self.authority.sign("10.0.0.9"))
+        owner.pump()
+        owner.send(response(b"ok"))
+        self.successResultOf(exchange.head)
+        owner.end()
+        exchange = self.ask()
+        owner = OwnerTls(self.accept(), self.authority.sign("10.0.0.9"))
+        self.assertIn(b"GET /x", owner.pump())
+        owner.send(response(b"ok"))
+        self.successResultOf(exchange.head)
+
     def test_what_it_is_asked_in_the_handshake_is_counted(self) -> None:
         exchange = self.ask()
         self.accept()

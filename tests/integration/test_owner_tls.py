@@ -28,6 +28,7 @@ from micronode.adapters.owner import OwnerClient
 from micronode.config.problems import ConfigError
 from micronode.config.schema import Config
 from micronode.errors import ErrorCode, NodeError
+from micronode.http.body import BytesBody
 from micronode.security.identity import read_identities
 from tests.support.certificates import CLIENT, Signed, make_authority, make_self_signed
 from tests.support.measures import make_metrics
@@ -378,6 +379,15 @@ class NoTlsTests(OwnerTlsCase):
             counts.append(len(os.listdir("/proc/self/fd")))
         descriptors = counts[0]
         await self.until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+        self.assertEqual((client.inflight, client.settings.agents[0].connections), (0, 0))
+
+    async def test_an_upload_that_meets_one(self) -> None:
+        silent = Doors(lambda door: None)
+        client = self.client(f"https://127.0.0.1:{self.listen(silent)}", ca=self.ca, timeout="200ms")
+        called = client.call(b"POST", b"/o", body=BytesBody(b"body"))
+        error = await self.assertFailure(called, NodeError)
+        self.assertIs(error.code, ErrorCode.OWNER_TIMEOUT)
+        await self.until(lambda: not silent.open)
         self.assertEqual((client.inflight, client.settings.agents[0].connections), (0, 0))
 
     async def test_a_caller_that_leaves_meanwhile(self) -> None:
