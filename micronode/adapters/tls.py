@@ -135,7 +135,8 @@ class TlsWire(TLSMemoryBIOProtocol):
     @property
     def ended(self) -> bool:
         """Whether TLS is over, with or without its owner's word: what is written now goes nowhere."""
-        return bool(self.transport.disconnecting)
+        beneath: Any = self.transport
+        return bool(beneath.disconnecting)
 
 
 @implementer(IHandshakeListener)
