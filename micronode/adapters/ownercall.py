@@ -128,7 +128,7 @@ class OwnerCall:
 
     def _watch(self, attempt: Attempt, limit: Limit) -> None:
         def expired() -> None:
-            if limit.is_callers:
+            if limit.is_short:
                 self._judge(attempt, None)
             # The same one would need as long again, and may be slow because it has too much to do.
             (self._lost if self._elsewhere() else self._fail)(attempt, attempt.lease.too_slow())
@@ -297,6 +297,14 @@ class OwnerCall:
             self._let_go()
             self._finish("cancelled")
         else:
+            attempt, now = self._attempt, self._client.clock.seconds()
+            # The facet's timeout, which began a little earlier, comes as a cancel.
+            if (
+                attempt is not None
+                and self._body is None
+                and not self._time_left.is_short(now - attempt.began)
+            ):
+                self._judge(attempt, False)
             self._let_go()
 
     def _let_go(self) -> None:
