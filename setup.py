@@ -43,7 +43,14 @@ TEST = [
 ]
 
 # What tests/bench measures us against; nothing else imports them.
-BENCH = ["hyperframe>=6.1", "msgpack>=1.1", "websockets>=15.0", "wsproto>=1.2"]
+BENCH = [
+    "aiohttp>=3.12",
+    "hyperframe>=6.1",
+    "msgpack>=1.1",
+    "uvloop>=0.21; sys_platform != 'win32'",
+    "websockets>=15.0",
+    "wsproto>=1.2",
+]
 
 setup(
     name="micronode",

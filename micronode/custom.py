@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from micronode.adapters.upstream import UpstreamClient
+from micronode.config.problems import ConfigError, Problem
 from micronode.config.schema import Config, Owner, OwnFacet
 from micronode.facets.custom import CustomFacet, Forwarding, echo
 from micronode.interfaces import IOwnerClient
@@ -14,14 +15,22 @@ def own_facets(config: Config, taken: Container[str]) -> dict[str, OwnFacet]:
     """Return the custom facets that are switched on, by name.
 
     :param taken: the names of the host program's facets.
-    :raises ValueError: one of them has such a name.
+    :raises ConfigError: one of them has such a name.
     """
     own = {
         name: facet for name, facet in config.facets.items() if isinstance(facet, OwnFacet) and facet.enabled
     }
-    for name in own:
-        if name in taken:
-            raise ValueError(f"facet {name!r} is the host program's own; call the configured one otherwise")
+    problems = [
+        Problem(
+            config.place(f"facets.{name}.kind"),
+            f"facets.{name} has the name of a facet that the host program brings along",
+            "give it another name",
+        )
+        for name in own
+        if name in taken
+    ]
+    if problems:
+        raise ConfigError(problems)
     return own
 
 

@@ -636,6 +636,38 @@ class ReloadTests(ReloadCase):
         self.reactor.advance(0)
         self.assertEqual([(frame.corr_id, frame.code) for frame in caller.heard() if frame.ends], [(1, 200)])
 
+    def test_a_subscription_goes_on(self) -> None:
+        """It asks the owner that is in force; switched off, it ends."""
+        caller = self.oap()
+        caller.send(subscribe(1))
+        self.reactor.advance(0)
+        self.assertEqual([(frame.corr_id, frame.code) for frame in caller.heard()], [(1, 200)])
+        self.assertEqual(self.destination(), ("127.0.0.1", 5322))
+        end = self.owner()
+        self.assertIn(b"POST /v1/recv HTTP/1.1\r\n", end.heard())
+        self.reload(owners__mailbox__url="http://10.0.0.9:7")
+        end.send(response(b'{"messages": []}', "Content-Type: application/json"))
+        self.reactor.advance(0.1)
+        self.assertEqual(self.destination(), ("10.0.0.9", 7))
+        end = self.owner()
+        message = b'{"msg_id": "1", "ts": 1, "attempt": 1, "attrs": {}, "payload_b64": ""}'
+        end.send(response(b'{"messages": [%b]}' % message, "Content-Type: application/json"))
+        (event,) = caller.heard()
+        self.assertEqual((event.corr_id, event.json["msg_id"]), (1, "1"))
+        self.reload(owners__mailbox__url="http://10.0.0.9:7", facets__feed__enabled="false")
+        (ended,) = caller.heard()
+        self.assertEqual((ended.corr_id, ended.code), (1, 404))
+
+    def test_polls_leave_permits_to_calls(self) -> None:
+        self.reload(facets__feed__limit=4, facets__feed__subscriptions=8)
+        caller = self.oap()
+        caller.send(*(subscribe(corr_id) for corr_id in range(1, 17, 2)))
+        self.reactor.advance(0)
+        gate = self.node_._parts.dispatcher.serving.bounds["feed"].gate
+        self.assertEqual((gate.limit, gate.in_use), (4, 1))
+        self.assertIsNone(self.http(ASKED["feed"]).status(), "it waits for the owner")
+        self.assertEqual(gate.in_use, 2)
+
     def test_what_appears_is_shown_at_zero(self) -> None:
         node = make_node(Config(), self.reactor)
         count = node.metrics.registry.get_sample_value

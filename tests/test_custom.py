@@ -6,6 +6,7 @@ from typing import Any
 
 from micronode import Config, make_node
 from micronode.adapters.health import INTERVAL_S
+from micronode.config.problems import ConfigError
 from micronode.config.schema import OWNER_NAMES
 from micronode.oap.wire.profiles import Profile
 from micronode.overview import owners
@@ -118,9 +119,9 @@ class ReloadTests(CustomCase):
         node = make_node(self.config(), self.reactor, facets=[OwnFacet()])
         node.startService()
         outcome = self.successResultOf(node.reload(self.config(own={})))
-        self.assertNotEqual(outcome.outcome, "applied")
-        self.flushLoggedErrors(ValueError)
-        self.assertRaises(ValueError, make_node, self.config(own={}), self.reactor, facets=[OwnFacet()])
+        self.assertEqual(outcome.outcome, "refused")
+        self.assertIn("has the name of a facet that the host program brings along", outcome.reason or "")
+        self.assertRaises(ConfigError, make_node, self.config(own={}), self.reactor, facets=[OwnFacet()])
 
     def test_what_is_told_of_them(self) -> None:
         self.load(own={}, other={"kind": "echo", "upstream": "", "timeout": "2s"})

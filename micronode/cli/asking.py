@@ -12,7 +12,7 @@ from twisted.web.iweb import IResponse
 
 from micronode.adapters.agent import OwnerAgent
 from micronode.config.problems import printable
-from micronode.config.schema import Config
+from micronode.config.schema import Config, OwnFacet
 from micronode.config.url import OwnerUrl
 from micronode.security.identity import Identity
 
@@ -24,29 +24,41 @@ _NONE: Final[Mapping[str, Identity]] = {}
 async def ask_owners(
     reactor: Any, config: Config, identities: Mapping[str, Identity] = _NONE
 ) -> dict[str, str]:
-    """Ask ``/readyz`` of every URL of every owner, all at once.
+    """Ask ``/readyz`` of every URL of every owner, and custom facets' upstreams at their paths, all at once.
 
     Cancelling it stops asking.
 
     :param identities: with which owners are asked over TLS, by name.
 
-    :return: ``owners.NAME URL`` -> ``ready``, or ``down:`` and why; within each owner's timeout.
+    :return: ``owners.NAME URL`` or ``facets.NAME URL`` -> ``ready``, or ``down:`` and why; within each one's
+        timeout. A facet without a health path is not asked.
     """
-    names = [(name, url) for name, owner in config.owners.items() for url in owner.url]
-    asked = [_ask(reactor, url, config.owners[name].timeout, identities.get(name)) for name, url in names]
+    names = [(f"owners.{name}", url) for name, owner in config.owners.items() for url in owner.url]
+    asked = [
+        _ask(reactor, url, owner.timeout, identities.get(name))
+        for name, owner in config.owners.items()
+        for url in owner.url
+    ]
+    for name, facet in config.facets.items():
+        if isinstance(facet, OwnFacet) and facet.enabled and facet.upstream and facet.health:
+            names.append((f"facets.{name}", facet.upstream))
+            asked.append(_ask(reactor, facet.upstream, facet.timeout, None, path=facet.health))
     try:
         answers = await gatherResults(asked, consumeErrors=True)
     except FirstError as first:
         # Cancelled: not that an owner is down, which is an answer.
         first.subFailure.raiseException()
-    return {f"owners.{name} {url}": text for (name, url), text in zip(names, answers, strict=True)}
+    return {f"{name} {url}": text for (name, url), text in zip(names, answers, strict=True)}
 
 
-def _ask(reactor: Any, url: str, timeout_s: float, identity: Identity | None) -> Deferred[str]:
+def _ask(
+    reactor: Any, url: str, timeout_s: float, identity: Identity | None, *, path: str = "/readyz"
+) -> Deferred[str]:
     agent = OwnerAgent(
         reactor, OwnerUrl.parse(url), connections=1, connect_timeout_s=timeout_s, identity=identity
     )
-    exchange = agent.exchange(b"GET", b"/readyz", Headers({b"accept": [b"application/json"]}), keep=False)
+    accept = Headers({b"accept": [b"application/json"]})
+    exchange = agent.exchange(b"GET", path.encode("ascii"), accept, keep=False)
 
     def told(answer: IResponse) -> str:
         return "ready" if answer.code == 200 else f"down: it answered {answer.code}"

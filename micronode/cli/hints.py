@@ -9,6 +9,8 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
+from micronode.config.schema import FACET_NAMES
+
 #: A package that is always installed, so that the default corpus knows it.
 _NODE = "klein"
 
@@ -81,6 +83,13 @@ def _http(address: str, facets: Collection[str], own_corpus: bool) -> Iterator[s
     if "media" in facets:
         yield f"  {_curl(address, '/app/media')} --data-binary @FILE"
         yield f"  {_curl(address, '/app/media/CID')}"
+    for name in _own(facets):
+        yield f"  {_curl(address, f'/app/{name}/')}"
+
+
+def _own(facets: Collection[str]) -> list[str]:
+    """Return which of *facets* the configuration has made."""
+    return [name for name in facets if name not in FACET_NAMES]
 
 
 def _oap(address: str, facets: Collection[str], own_corpus: bool) -> Iterator[str]:
@@ -95,3 +104,5 @@ def _oap(address: str, facets: Collection[str], own_corpus: bool) -> Iterator[st
     if "media" in facets:
         yield f"{call} media put --body FILE"
         yield f"""{call} media get --args '{{"cid":"CID"}}'"""
+    for name in _own(facets):
+        yield f"""{call} custom call --args '{{"facet":"{name}","method":"GET","path":"/"}}'"""

@@ -61,9 +61,13 @@ class StallWatch:
         self._mark: int | None = None
 
     def start(self, limit_s: float) -> None:
-        """Watch: the transport has bytes that it cannot pass on."""
+        """Watch: the transport has bytes that it cannot pass on.
+
+        Where it was watched a moment before, the kernel is asked at the next look and not each time, which
+        would take a tenth of a fast download; who takes nothing is noticed a look later then.
+        """
         self._full = True
-        self._begin(limit_s, unacknowledged(self._transport))
+        self._begin(limit_s, None if self._call is not None else unacknowledged(self._transport))
 
     def stop(self) -> None:
         """Stop watching: the transport is empty.

@@ -277,6 +277,7 @@ class OAPProtocol(Protocol):
             # It is owed answers, or it has gone: it is asked at once, and as long as there are any.
             self._intake.pause()
             self._ask()
+            self._intake.look_soon()
 
     def _end_of_input(self) -> None:
         self._session.half_closed()

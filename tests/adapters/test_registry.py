@@ -64,6 +64,29 @@ class ChangeTests(OwnersCase):
         self.network.reactor.advance(1.0)
         self.assertIs(self.failureResultOf(called, NodeError).value.code, ErrorCode.OWNER_TIMEOUT)
 
+    def test_where_it_is_asked_how_it_is(self) -> None:
+        def take(**health: str) -> None:
+            self.owners.commit(self.owners.prepare({"index": Owner(url=(ONE,))}, Timeouts(), health=health))()
+
+        self.owners.startService()
+        self.addCleanup(self.owners.stopService)
+        take(index="/up")
+        end = self.network.accept()
+        self.assertIn(b"GET /up HTTP/1.1\r\n", end.heard())
+        end.send(response(b"", status="503 No"))
+        self.network.settle()
+        (endpoint,) = self.owners.clients["index"].settings.endpoints
+        self.assertEqual((endpoint.health, self.owners.clients["index"].healthy), (Health.DOWN, 0))
+        # Nobody asks any more: nobody knows, and its calls are all there is to go by.
+        take(index="")
+        self.assertEqual((endpoint.health, self.owners.clients["index"].healthy), (Health.UNKNOWN, 1))
+        self.assertEqual(self.owners.health, {})
+        before = self.network.connects
+        self.network.reactor.advance(INTERVAL_S * 2)
+        self.assertEqual(self.network.connects, before)
+        take()
+        self.assertIn(b"GET /readyz HTTP/1.1\r\n", self.network.accept().heard())
+
     def test_nothing_changes_before_the_commit(self) -> None:
         self.take(index=ONE)
         before = self.owners.clients["index"].settings

@@ -1,7 +1,7 @@
 """A facet call through a node, against the same request through aiohttp with uvloop and through nginx.
 
     pip install -e '.[bench]'                  # and nginx, wrk and taskset
-    python -m tests.bench.bench_proxy [--before CHECKOUT] [--rounds N] [--seconds S] [--json FILE]
+    python -m tests.bench.bench_proxy [--before CHECKOUT] [--json FILE] [--profile]
 
 The owner is an nginx that answers 1 KiB of JSON. Before it stands, one at a time and each pinned to one
 processor: a node (``graph.resolve`` over HTTP, and over OAP/1), aiohttp with uvloop, nginx's ``proxy_pass``;
@@ -12,7 +12,8 @@ the peers log nothing. With ``--before``, a node of another checkout takes its t
 By turns within each round; a ratio is the median of the rounds' ratios. ``CPU`` is by the processor's time
 that a server takes for a request, which other work on the machine disturbs least, and what the targets are
 held to; ``wall`` is by the requests of a second, which says the same on a quiet machine, but for nginx, whose
-callers and owner may be what is slow. Exits with 1 where a target is missed. A run takes a minute and a half.
+callers and owner may be what is slow. Exits with 1 where a target is missed. A run takes a minute and a half;
+``--profile`` says where a call's time goes, too, and needs py-spy.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from micronode.oap.wire.profiles import Profile
 from tests.bench.load import pin
 from tests.bench.oap_calls import Calls
 from tests.bench.proxy_peers import CALLERS_CPU, Server, aiohttp_proxy, nginx_proxy, node, owner
+from tests.bench.shares import watched
 
 CONNECTIONS: Final = 64
 OAP_CONNECTIONS: Final = 16
@@ -126,6 +128,14 @@ class Contestants:
                 samples[name].append(ask(server, seconds))
         return samples
 
+    def shares(self) -> dict[str, dict[str, float]]:
+        """Return where a call's time goes, by contestant and part, for the node's."""
+        found = {}
+        for name in TARGETS:
+            ask, server = self.turns[name]
+            found[name] = watched(server.pid, 5, lambda ask=ask, server=server: ask(server, 7))  # type: ignore[misc]
+        return found
+
 
 def ratio(samples: dict[str, list[Sample]], one: str, other: str, by: str) -> float:
     """Return how many times as fast *one* is as *other*: the median over the rounds.
@@ -189,16 +199,24 @@ def main() -> int:
     parser.add_argument("--before", type=Path, help="a checkout to compare with")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=2, help="of a turn")
+    parser.add_argument("--profile", action="store_true", help="say where the time goes, too")
     parser.add_argument("--json", type=Path, help="where to write the figures, each turn's too")
     options = parser.parse_args()
     pin(CALLERS_CPU if (os.cpu_count() or 1) > 1 else None)
     with ExitStack() as stack:
-        samples = Contestants(stack, options.before).run(options.rounds, options.seconds)
-    table = rows(samples)
-    show(table)
+        contestants = Contestants(stack, options.before)
+        samples = contestants.run(options.rounds, options.seconds)
+        table = rows(samples)
+        show(table)
+        shares = contestants.shares() if options.profile else {}
+    for name, parts in shares.items():
+        print(name)
+        for part, share in parts.items():
+            print(f"  {share:6.1%}  {part}")
     if options.json is not None:
         document = {
             "rows": table,
+            "shares": shares,
             "turns": {name: [sample._asdict() for sample in each] for name, each in samples.items()},
         }
         options.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")

@@ -1,11 +1,17 @@
-"""Memory while 256 MiB stream from the storage owner to a caller that reads 5 MB/s, through both doors.
+"""256 MiB from the storage owner to a caller, through both doors: how fast at most, and memory at 5 MB/s.
 
-    python -m tests.bench.bench_streaming [--megabytes 256] [--rate 5]
+    python -m tests.bench.bench_streaming [--megabytes 256] [--rate 5] [--rounds 5] [--only fast|slow]
 
-Starts the reference owners and a node as processes of their own, puts one object straight into the
-storage owner, then reads it slowly over HTTP and over OAP/1 while the node's resident memory is
-sampled from /proc. Exits with 1 when it grew by 16 MiB or more. The reader is throttled by the clock,
-so a run takes megabytes / rate seconds a door.
+First as fast as the caller reads, against nginx's ``proxy_pass`` and aiohttp with uvloop in the same rounds,
+all before an nginx that has the object in a file (:mod:`tests.bench.throughput`). What a node passes on is
+the media facet's, whose bytes are checked by BLAKE3 against their address; a range, which cannot be, is here
+the whole object, so that the difference is what checking costs. The peers check nothing.
+
+Then slowly: starts the reference owners and a node as processes of their own, puts one object straight into
+the storage owner, and reads it over HTTP and over OAP/1 while the node's resident memory is sampled from
+/proc. The reader is throttled by the clock, so that takes megabytes / rate seconds a door.
+
+Exits with 1 where the node is slower than 0.7 of nginx, or its memory grew by 16 MiB or more.
 """
 
 from __future__ import annotations
@@ -27,6 +33,7 @@ from micronode.oap.wire.decoder import FrameDecoder
 from micronode.oap.wire.frames import END, REQ, START, encode_frame
 from micronode.oap.wire.heads import dump_object
 from micronode.oap.wire.profiles import Profile
+from tests.bench.throughput import measure, show
 
 TARGET_MIB = 16.0
 _PIECE = 64 * 1024
@@ -133,8 +140,22 @@ def main() -> int:
     """Run the bench and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=256)
-    parser.add_argument("--rate", type=float, default=5.0, help="MB/s that the caller reads")
+    parser.add_argument("--rate", type=float, default=5.0, help="MB/s that the slow caller reads")
+    parser.add_argument("--rounds", type=int, default=5, help="of the fast one")
+    parser.add_argument("--only", choices=("fast", "slow"))
     options = parser.parse_args()
+    met = True
+    if options.only != "slow":
+        rows = measure(options.megabytes, options.rounds)
+        show(rows)
+        met = not any(row["met"] is False for row in rows)
+    if options.only != "fast":
+        met = slowly(options.megabytes, options.rate) < TARGET_MIB and met
+    return 0 if met else 1
+
+
+def slowly(megabytes: int, rate: float) -> float:
+    """Read at *rate* MB/s through each door, print by how many MiB the node grew, and return the most."""
     worst = 0.0
     own = [sys.executable, "-m", "micronode"]
     report, write = os.pipe()
@@ -147,7 +168,7 @@ def main() -> int:
     try:
         with os.fdopen(report) as lines:
             urls = json.loads(lines.readline())
-        cid = put(urls["storage"], options.megabytes)
+        cid = put(urls["storage"], megabytes)
         flags = [
             "--set",
             f"owners.storage.url={urls['storage']}",
@@ -181,7 +202,7 @@ def main() -> int:
                     peak = max(peak, rss_mib(pid))
 
                 peer, read = reader(found[door], cid)
-                total = throttled(read, options.rate, sample)
+                total = throttled(read, rate, sample)
                 peer.close()
                 grown = peak - before
                 worst = max(worst, grown)
@@ -192,7 +213,7 @@ def main() -> int:
     finally:
         owners.terminate()
         owners.wait(20)
-    return 0 if worst < TARGET_MIB else 1
+    return worst
 
 
 if __name__ == "__main__":

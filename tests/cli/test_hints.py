@@ -41,6 +41,12 @@ class HintsTests(CommandTestCase):
         ):
             self.assertIn(words, found)
 
+    def test_custom_facets(self) -> None:
+        found = text(facets=("graph", "billing"))
+        self.assertIn("curl http://127.0.0.1:5310/app/billing/\n", found)
+        words = 'custom call --args \'{"facet":"billing","method":"GET","path":"/"}\''
+        self.assertIn(f"call oap://127.0.0.1:5312 {words}", found)
+
     def test_owners_that_the_node_does_not_ask(self) -> None:
         found = list(
             hints(ADDRESSES, OWNERS, FACETS, unused={"policy": "http://127.0.0.1:5"}, own_corpus=False)

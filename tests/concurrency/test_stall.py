@@ -87,6 +87,14 @@ class StallWatchTests(SynchronousTestCase):
         self.assertEqual(len(self.stalls), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_nothing_taken_since_it_was_full_again(self) -> None:
+        self.watch.start(LIMIT_S)
+        self.wait(1.0)
+        self.watch.stop()
+        self.watch.start(LIMIT_S)
+        self.wait(3 * LIMIT_S)
+        self.assertEqual(self.stalls, [1.25 * LIMIT_S])
+
     def test_a_slow_reader(self) -> None:
         """One byte in most of the limit is progress."""
         self.watch.start(LIMIT_S)

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.config.documents import Document
 from micronode.config.kinds import ConfigError
-from micronode.config.schema import KEYS, Config
+from micronode.config.schema import KEYS, Config, OwnFacet
 from micronode.config.sources import MAX_PROBLEMS, Flag, Loaded, facet_flags, load, merge
 from tests.config.samples import ROWS, document, merged, mistyped, other
 
@@ -382,6 +382,13 @@ class ShippedFilesTests(SynchronousTestCase):
         self.assertEqual((config.node.profile, config.log.format), ("none", "json"))
         config = load(environ={}, path=str(self.conf / "micronode.dev.toml")).config
         self.assertEqual((config.node.profile, config.facets["media"].enabled), ("dev", True))
+
+    def test_custom_is_ten_lines(self) -> None:
+        name = self.conf / "micronode.custom.toml"
+        loaded = load(environ={}, path=str(name), to_run=True)
+        self.assertIsInstance(loaded.config.facets["hello"], OwnFacet)
+        lines = [line for line in name.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+        self.assertLessEqual(len(lines), 10)
 
     def test_amnesia_off_is_production_without_it(self) -> None:
         loaded = load(environ={}, path=str(self.conf / "micronode.amnesia.off.toml"), to_run=True)

@@ -121,9 +121,14 @@ class OwnFacetTests(SynchronousTestCase):
         self.assertIn("one of your own needs a kind", line)
 
     def test_names(self) -> None:
-        for name in ("Billing", "my-app", "1st", "x" * 33, ""):
+        for name in ("Billing", "my-app", "1st", "x" * 33, "", "_meta"):
             lines = refusals(file=("f", f'[facets."{name}"]\nkind = "echo"\n'))
             self.assertIn("cannot be the name of a facet", lines[0], name)
+
+    def test_names_of_built_in_facets_are_taken(self) -> None:
+        for name in ("graph", "search", "feed", "media"):
+            (line,) = refusals(file=("f", f'[facets.{name}]\nkind = "echo"\n'))
+            self.assertIn(f"f:2: unknown key 'kind' in [facets.{name}]", line)
 
     def test_a_name_that_is_refused_takes_no_variables_along(self) -> None:
         file = ("f", '[facets.Foo]\nkind = "echo"\n[facets.a-b]\nkind = "echo"\n')

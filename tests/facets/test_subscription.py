@@ -315,6 +315,17 @@ class EndTests(SubscriptionCase):
         self.assertEqual(self.told(sink), [msg_id])
         self.assertNoResult(over)
 
+    def test_cancelled_while_it_ends(self) -> None:
+        """What it holds comes again by itself, and nobody remembers it."""
+        over = self.subscribe(MemoryEventSink())
+        msg_id = self.box.send("jobs")
+        self.leave(over)
+        over.cancel()
+        self.successResultOf(over)
+        self.assertEqual((self.mailbox.nacked, len(self.deliveries.unconfirmed)), ([], 0))
+        self.clock.advance(30.0)
+        self.assertEqual(self.box.waiting("jobs"), [msg_id])
+
     def test_nothing_stays_behind(self) -> None:
         over = self.subscribe(MemoryEventSink())
         self.box.send("jobs")

@@ -205,6 +205,17 @@ class HeadTests(SynchronousTestCase):
             head = self.head(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
             self.assertEqual((head.path, head.query), (path, query))
 
+    def test_target_tells_an_empty_query_from_none(self) -> None:
+        for target, told in (
+            (b"/a", "/a"),
+            (b"/a?", "/a?"),
+            (b"/a??b=%zz", "/a??b=%zz"),
+            (b"http://x/a?", "/a?"),
+            (b"http://x?b", "/?b"),
+        ):
+            head = self.head(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertEqual(head.target, told)
+
     def test_keep_alive(self) -> None:
         for line, connection, kept in (
             (b"HTTP/1.1", b"", True),

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.errors import NodeError
-from micronode.http.url import decode_segment, parse_query
+from micronode.http.url import decode_segment, parse_query, refuse_tokens
 
 
 class UrlTestCase(SynchronousTestCase):
@@ -64,3 +64,14 @@ class QueryTests(UrlTestCase):
     def test_bounds_their_number(self) -> None:
         self.assertEqual(len(parse_query("&".join(f"a{n}=b" for n in range(128)))), 128)
         self.assert_bad(parse_query, "&" * 128)
+
+
+class TokenTests(UrlTestCase):
+    """Tokens in a query that nobody decodes."""
+
+    def test_refused_by_name_alone(self) -> None:
+        for query in ("token=x", "a&TOKEN", "%74oken=x", "cap=", "%zz&macaroon=1", "access_token"):
+            error = self.assertRaises(NodeError, refuse_tokens, query)
+            self.assertEqual(error.code.value, "bad_request", query)
+        for query in ("", "a=token", "tokens=1", "x%zz=%ff", "&&", "=token", "token%3Dx"):
+            refuse_tokens(query)

@@ -67,6 +67,21 @@ class DeepTests(SynchronousTestCase):
         self.assertEqual(states[urls[0]], "down: no answer within 0.3 s")
         self.assertIn("refused", states[urls[1]])
 
+    def test_upstreams_of_custom_facets_are_asked_where_they_say(self) -> None:
+        words = [
+            "facets.own.kind=proxy",
+            f"facets.own.upstream={self.url}",
+            "facets.own.routes=GET /{rest} read",
+        ]
+        own = [word for each in words for word in ("--set", each)]
+        _, states = self.check(f"{self.url}/ok", f"{self.url}/ok", *own)
+        self.assertNotIn(self.url, states)
+        for path, state in (("/ok/readyz", "ready"), ("/sick/readyz", "down: it answered 503")):
+            _, states = self.check(
+                f"{self.url}/ok", f"{self.url}/ok", *own, "--set", f"facets.own.health={path}"
+            )
+            self.assertEqual(states[self.url], state)
+
     def test_what_is_no_owner_at_all(self) -> None:
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))

@@ -41,7 +41,8 @@ class FaultMatrixTests(SynchronousTestCase):
             self.check(row, Outcome(200), "")
         self.node.switch({})
         eventually(lambda: not self.node.connections())
-        before = self.node.descriptors()
+        # A look for an owner that is nowhere has one for a moment.
+        before = min(self.node.descriptors() for _ in range(20))
         for fault, owners in faulty.items():
             for owner in OWNERS:
                 self.befall(owner, fault, owners.urls[owner])
@@ -51,7 +52,10 @@ class FaultMatrixTests(SynchronousTestCase):
         self.node.switch({})
         self.check_left()
         eventually(lambda: not self.node.connections())
-        self.assertEqual(self.node.descriptors(), before)
+        eventually(
+            lambda: self.node.descriptors() <= before,
+            lambda: f"{self.node.descriptors()} descriptors, {before} before",
+        )
         inflight = self.node.metrics("inflight_requests")
         self.assertEqual({labels: count for labels, count in inflight.items() if count}, {})
         self.node.stop()
@@ -71,7 +75,9 @@ class FaultMatrixTests(SynchronousTestCase):
             settings = tuple(row.settings.items())
             passes.setdefault((within if within in SAYS else "", settings), []).append(row)
         for (within, settings), those in passes.items():
-            facets = {f"facets__{name}": {"timeout": _s(within == HEAD)} for name in FACETS}
+            # Not of the facet that is asked meanwhile, which must not depend on how busy the machine is.
+            tried = {CALLS[row.call].path.split("/")[2] for row in those}
+            facets = {f"facets__{name}": {"timeout": _s(within == HEAD and name in tried)} for name in FACETS}
             self.node.switch(
                 {**self.well, owner: url},
                 **{f"owners__{owner}": {"timeout": _s(within == ATTEMPT), **dict(settings)}},

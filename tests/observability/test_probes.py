@@ -50,6 +50,14 @@ class ProbesTests(SynchronousTestCase):
     def test_double(self) -> None:
         verifyObject(IReadinessCheck, StubCheck("config"))
 
+    def test_what_is_no_dependency_shows_where_it_is_not_well(self) -> None:
+        own = StubCheck("billing", "down")
+        self.probes.watch([*self.checks.values(), own])
+        self.assertEqual(self.readyz()["degraded"], ["billing"])
+        self.assertEqual((self.readyz()["ready"], set(self.readyz()["deps"])), (True, set(DEPS)))
+        own.answer = "ok"
+        self.assertEqual(self.readyz()["degraded"], [])
+
     def test_check_that_asks_a_function(self) -> None:
         check = Check("listeners", lambda: "closed")
         verifyObject(IReadinessCheck, check)

@@ -238,6 +238,7 @@ calls of an owner ended within a second, and half of them failed, its breaker op
 503 ``owner_unavailable``, whatever the fault.
 
 Every 503 and 429 has ``Retry-After`` (``retry_after_ms``); for the owner's own 503 it is what the owner says.
+What callers get of a service of your own behind the node is in ``docs/FACETS.rst``.
 """
 
 

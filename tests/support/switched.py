@@ -101,7 +101,7 @@ class SwitchedNode:
         for name, values in {"owners.index": {}, "owners.storage": {}, **sections}.items():
             if name.startswith("owners."):
                 values = {"url": _NOWHERE, **values}
-            text += f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+            text += f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
         new = self._file.with_suffix(".new")
         new.write_text(text)
         new.rename(self._file)
@@ -153,3 +153,12 @@ class SwitchedNode:
         self.program.kill(signal.SIGTERM)
         self._case.assertEqual(self.program.end(), 0)
         self.check_log()
+
+
+def _toml(value: object) -> str:
+    """Write *value* as TOML does: as JSON, but for tables."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
