@@ -144,7 +144,9 @@ def _over_tls(config: Config) -> Iterator[tuple[str, TlsKeys]]:
         if any(OwnerUrl.parse(url).tls for url in owner.url):
             yield name, owner
     for name, facet in config.facets.items():
-        if isinstance(facet, OwnFacet) and facet.upstream and OwnerUrl.parse(facet.upstream).tls:
+        if not isinstance(facet, OwnFacet) or not facet.enabled:
+            continue
+        if facet.upstream and OwnerUrl.parse(facet.upstream).tls:
             yield name, facet
 
 

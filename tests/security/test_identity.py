@@ -112,3 +112,13 @@ class IdentityTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, read_identities, Config.from_mapping({"owners": given}), {})
         places = [each.where for each in error.problems]
         self.assertEqual(sorted(places), ["owners.index.ca", "owners.overlay.ca", "owners.storage.ca"])
+
+    def test_of_custom_facets_that_are_switched_on(self) -> None:
+        routes = [{"method": "GET", "path": "/{rest}", "access": "read"}]
+        own = {"kind": "proxy", "upstream": URL, "routes": routes, "ca": "/none"}
+        off = Config.from_mapping({"facets": {"own": {**own, "enabled": False}}})
+        self.assertEqual(read_identities(off, {}), {})
+        error = self.assertRaises(
+            ConfigError, read_identities, Config.from_mapping({"facets": {"own": own}}), {}
+        )
+        self.assertEqual([each.where for each in error.problems], ["facets.own.ca"])
