@@ -78,6 +78,16 @@ class EndpointTests(TlsCase):
         protocol.transport.write(b"hello")
         self.assertEqual(owner.pump(), b"hello")
 
+    def test_a_name_with_a_dot_at_its_end(self) -> None:
+        """No certificate has it, nor SNI."""
+        inner = TCP4ClientEndpoint(self.reactor, "10.0.0.9", 443)
+        self.endpoint = TlsEndpoint(self.reactor, inner, self.identity.context, "owner.example.")
+        connecting = self.connect()
+        owner = OwnerTls(self.accept(), self.authority.sign("owner.example"))
+        owner.pump()
+        self.successResultOf(connecting)
+        self.assertEqual(owner.asked_for(), b"owner.example")
+
     def test_no_connection(self) -> None:
         connecting = self.connect()
         self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ZeroDivisionError()))

@@ -158,6 +158,10 @@ class OwnerTls:
         self._connection.shutdown()
         self._flush()
 
+    def asked_for(self) -> bytes | None:
+        """Return the name that the node has asked for (SNI)."""
+        return self._connection.get_servername()
+
     def shown(self) -> x509.Certificate | None:
         """Return the certificate that the node has shown."""
         found = self._connection.get_peer_certificate()
