@@ -301,7 +301,7 @@ class OwnerCall:
             # The facet's timeout, which began a little earlier, comes as a cancel.
             if (
                 attempt is not None
-                and self._body is None
+                and attempt.lease.timed
                 and not self._time_left.is_short(now - attempt.began)
             ):
                 self._judge(attempt, False)

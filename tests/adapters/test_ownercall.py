@@ -656,7 +656,17 @@ class BreakerTests(OwnerCallCase):
             called.cancel()
             self.failureResultOf(called, CancelledError)
 
-        for act in (status, cut, slow, almost, cancelled):
+        def cancelled_behind_a_body() -> None:
+            sent = SpyBody()
+            called = self.post(body=sent, deadline_s=0.05)
+            self.network.accept()
+            self.network.reactor.advance(0.03)
+            sent.done.callback(None)
+            self.network.reactor.advance(0.049)
+            called.cancel()
+            self.failureResultOf(called, CancelledError)
+
+        for act in (status, cut, slow, almost, cancelled, cancelled_behind_a_body):
             self.setUp()
             for _ in range(10):
                 self.assertEqual(self.breaker_open(), 0, act.__name__)
