@@ -672,6 +672,7 @@ class BreakerTests(OwnerCallCase):
                 self.assertEqual(self.breaker_open(), 0, act.__name__)
                 act()
             self.assertEqual(self.breaker_open(), 1, act.__name__)
+            self.assertEqual(self.outcomes("cancelled"), 0)
 
     def test_kept_connections_that_were_closed(self) -> None:
         """Twenty idle ones of an owner that restarts are no twenty failures."""
