@@ -297,14 +297,12 @@ class OwnerCall:
             self._let_go()
             self._finish("cancelled")
         else:
-            attempt, now = self._attempt, self._client.clock.seconds()
+            attempt = self._attempt
+            assert attempt is not None
+            waited_s = self._client.clock.seconds() - attempt.began
             # The facet's timeout, which began a little earlier, comes as a cancel.
-            if (
-                attempt is not None
-                and attempt.lease.timed
-                and not self._time_left.is_short(now - attempt.began)
-            ):
-                self._judge(attempt, False)
+            if attempt.lease.timed and not self._time_left.is_short(waited_s):
+                attempt.lease.abort("timeout")
             self._let_go()
 
     def _let_go(self) -> None:
