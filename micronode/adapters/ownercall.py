@@ -297,11 +297,11 @@ class OwnerCall:
             self._let_go()
             self._finish("cancelled")
         else:
-            attempt = self._attempt
+            attempt, time_left = self._attempt, self._time_left
             assert attempt is not None
             waited_s = self._client.clock.seconds() - attempt.began
             # The facet's timeout, which began a little earlier, comes as a cancel.
-            if attempt.lease.timed and not self._time_left.is_short(waited_s):
+            if attempt.lease.timed and not time_left.waits and not time_left.is_short(waited_s):
                 attempt.lease.abort("timeout")
             self._let_go()
 

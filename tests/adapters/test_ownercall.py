@@ -575,6 +575,13 @@ class BreakerTests(OwnerCallCase):
             called.cancel()
             self.failureResultOf(called, CancelledError)
 
+        def in_a_wait() -> None:
+            called = self.get(deadline_s=0.1, wait_s=0.08)
+            self.network.accept()
+            self.network.reactor.advance(0.099)
+            called.cancel()
+            self.failureResultOf(called, CancelledError)
+
         def in_an_upload() -> None:
             called = self.post(body=SpyBody(), deadline_s=0.1)
             self.network.accept()
@@ -615,7 +622,17 @@ class BreakerTests(OwnerCallCase):
             end.send(response(b"", "Connection: close", status="404 Not Found"))
             self.successResultOf(called).discard()
 
-        for act in (by_the_caller, after_too_little, in_an_upload, body, shorter, broken, left, unknown):
+        for act in (
+            by_the_caller,
+            after_too_little,
+            in_a_wait,
+            in_an_upload,
+            body,
+            shorter,
+            broken,
+            left,
+            unknown,
+        ):
             self.setUp()
             for _ in range(30):
                 act()
