@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from micronode.concurrency.backpressure import Gate
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.messages import Received
+from micronode.facets.seeker import Place, Seeker
 
 _log = Logger()
 
@@ -56,31 +57,6 @@ _GRACE_S: Final = 0.25
 _FOR_GOOD: Final = frozenset(
     (ErrorCode.BAD_REQUEST, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.BODY_TOO_LARGE)
 )
-
-#: A topic of a tenant.
-Place = tuple[bytes, str]
-
-
-class Seeker(Protocol):
-    """A subscriber, as far as polls need it."""
-
-    @property
-    def place(self) -> Place:
-        """What it is subscribed to."""
-
-    @property
-    def max_bytes(self) -> int:
-        """Bytes of the longest message that it takes, and of all it takes at a time."""
-
-    @property
-    def visibility_ms(self) -> int:
-        """How long a message is its alone."""
-
-    def poll(self, wait_s: float) -> Deferred[Sequence[Received]]:
-        """Ask the owner for messages, which may wait for some; fails with NodeError."""
-
-    def give_back(self, messages: Sequence[Received]) -> Deferred[None]:
-        """Give *messages* back to the owner. The Deferred never fails."""
 
 
 @attrs.frozen(eq=False)

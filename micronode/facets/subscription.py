@@ -19,7 +19,8 @@ from zope.interface import implementer
 from micronode.calls.call import Call, ResponseHead
 from micronode.errors import NodeError
 from micronode.facets.messages import MAX_EVENT_PAYLOAD, Received, read_messages
-from micronode.facets.polls import Place, Polls
+from micronode.facets.polls import Polls
+from micronode.facets.seeker import Place
 from micronode.interfaces import IEventSink, IMailboxOwner, IReplyBody, IResponseSink
 
 #: Bytes of a message as its subscriber gets it, whatever the door: those that a payload of 48 KiB needs.
@@ -74,7 +75,7 @@ class Deliveries:
 
 @implementer(IReplyBody)
 class Subscription:
-    """The body of a subscription; a :class:`~micronode.facets.polls.Seeker` while it is relayed.
+    """The body of a subscription; a :class:`~micronode.facets.seeker.Seeker` while it is relayed.
 
     :ivar max_bytes: of the longest message that the caller takes; known once it is relayed.
     """
@@ -150,7 +151,7 @@ class Subscription:
     # Seeker
 
     def poll(self, wait_s: float) -> Deferred[Sequence[Received]]:
-        """See :class:`~micronode.facets.polls.Seeker`."""
+        """See :class:`~micronode.facets.seeker.Seeker`."""
         return Deferred.fromCoroutine(self._poll(wait_s))
 
     async def _poll(self, wait_s: float) -> Sequence[Received]:
@@ -173,7 +174,7 @@ class Subscription:
         return len(message.event) <= self.max_bytes and message.payload_bytes <= MAX_EVENT_PAYLOAD
 
     def give_back(self, messages: Sequence[Received]) -> Deferred[None]:
-        """See :class:`~micronode.facets.polls.Seeker`."""
+        """See :class:`~micronode.facets.seeker.Seeker`."""
         return Deferred.fromCoroutine(self._give_back([each.msg_id for each in messages]))
 
     async def _give_back(self, msg_ids: Sequence[str]) -> None:

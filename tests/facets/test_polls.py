@@ -19,9 +19,9 @@ from micronode.facets.polls import (
     MIN_PAUSE_S,
     PATIENCE_S,
     WAIT_S,
-    Place,
     Polls,
 )
+from micronode.facets.seeker import Place
 
 TENANT = bytes(16)
 DOWN = NodeError(ErrorCode.OWNER_UNAVAILABLE, "owner mailbox cannot be reached")

@@ -179,7 +179,8 @@ class CallTests(SynchronousTestCase):
             ),
             (["search", "query", "--args", "{}"], 1, r"search\.query: bad_request \(400\): .+"),
             (["search", "fly"], 1, r"search\.fly: unknown_op \(501\): .+"),
-            (["feed", "recv"], 1, r"feed\.recv: unknown_app \(501\): .+"),
+            (["feed", "recv"], 1, r"feed\.recv: bad_request \(400\): .+"),
+            (["0x7001", "fly"], 1, r".+\.fly: unknown_app \(501\): .+"),
         ]:
             failed = self.call(oap, *argv)
             self.assertEqual(failed.end(), code, failed.complained)

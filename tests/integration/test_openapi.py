@@ -53,8 +53,8 @@ def _known_status(context: Any, response: Any, case: Any) -> None:
 
 def _accepted(context: Any, response: Any, case: Any) -> None:
     """It is taken, but for rules that no schema has: of owners on names, of strict JSON on numbers."""
-    rules = ("the mailbox does not take", "the JSON is not taken", "must be an integer")
-    if not (response.status_code == 400 and any(rule in response.text for rule in rules)):
+    rules = ("the mailbox does not take", "the JSON is not taken", "must be an integer", "another message")
+    if not (response.status_code in (400, 409) and any(rule in response.text for rule in rules)):
         checks.positive_data_acceptance(context, response, case)
 
 
