@@ -142,9 +142,11 @@ def request_fields(given: Iterable[tuple[str, str]], allowed: Collection[str]) -
     """Return which of the fields *given* go on to the service, names in small letters.
 
     :param allowed: those of :data:`SECRET_FIELDS` that may.
-    :raises NodeError: ``bad_request`` for a name that is no token, or a value with a control character.
+    :raises NodeError: ``bad_request`` for a name that is no token, or stands there twice, or a value with a
+        control character.
     """
     passed: list[tuple[bytes, bytes]] = []
+    seen: set[str] = set()
     named: set[str] = set()
     for name, value in given:
         if not _TOKEN.fullmatch(name):
@@ -155,6 +157,10 @@ def request_fields(given: Iterable[tuple[str, str]], allowed: Collection[str]) -
         if name == "connection":
             named.update(each.strip(" \t").lower() for each in value.split(","))
         if is_passed_on(name, allowed):
+            if name in seen:
+                # Which one counts is for every reader to choose.
+                raise _bad(f"header field {name} is there twice")
+            seen.add(name)
             passed.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
     if named:
         passed = [field for field in passed if field[0].decode("ascii") not in named]

@@ -122,6 +122,16 @@ class RequestFieldTests(SynchronousTestCase):
         given = (("X-Hop", "1"), ("Connection", "close, X-HOP"), ("X-End", "2"), ("connection", "other"))
         self.assertEqual(self.passed(*given), {b"x-end": b"2"})
 
+    def test_what_is_there_twice_is_refused(self) -> None:
+        for names in (
+            ("X-Own", "x-own"),
+            ("Content-Type", "content-type"),
+            ("Authorization", "AUTHORIZATION"),
+        ):
+            given = [(name, str(number)) for number, name in enumerate(names)]
+            error = self.assertRaises(NodeError, request_fields, given, ("authorization",))
+            self.assertEqual((error.code, "is there twice" in error.message), (ErrorCode.BAD_REQUEST, True))
+
     def test_what_is_no_field_is_refused(self) -> None:
         for name in ("", "a b", "a:", "a\r\nb", "é", "a\0"):
             error = self.assertRaises(NodeError, request_fields, [(name, "x")], ())
