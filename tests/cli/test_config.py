@@ -15,6 +15,14 @@ from micronode.config.sources import load
 from micronode.node import make_node
 from tests.cli.support import CommandTestCase
 from tests.config.samples import BUILT_ROWS, ROWS, companions, document, other
+from tests.support.certificates import make_authority
+
+
+def _pem_files(folder: Path) -> dict[str, str]:
+    """Return files, by the name of the key that may name them, of which a node can be made."""
+    folder.mkdir()
+    certificate, private_key = make_authority().save(folder, "pem")
+    return {"ca": certificate, "certificate": certificate, "private_key": private_key}
 
 
 class ShowTests(CommandTestCase):
@@ -74,13 +82,18 @@ class ShowTests(CommandTestCase):
     def test_every_built_key_from_each_layer_is_flagged_in_version(self) -> None:
         """The same of a node: what it runs with says from which layer each value came."""
         name = self.mktemp()
+        files = _pem_files(Path(self.mktemp()))
         for path, row in BUILT_ROWS.items():
             self.environ.clear()
             self.assertIsNone(self.flagged(path), path)
-            Path(name).write_text(document(row, row.toml(other(row))), "utf-8")
-            file, flag = ("--config", name), f"--set={path}={row.show(other(row))}"
+            value = files.get(row.name) or other(row)
+            for beside, needed in companions(row).items():
+                key = KEYS[beside]
+                self.environ[key.variable] = key.show(files.get(key.name) or needed)
+            Path(name).write_text(document(row, row.toml(value)), "utf-8")
+            file, flag = ("--config", name), f"--set={path}={row.show(value)}"
             self.assertEqual(self.flagged(path, *file), "file", path)
-            self.environ[row.variable] = row.show(row.default)
+            self.environ[row.variable] = row.show(value if companions(row) else row.default)
             self.assertEqual(self.flagged(path, *file), "env", path)
             self.assertEqual(self.flagged(path, *file, flag), "flag", path)
         for path in PROFILES["dev"]:

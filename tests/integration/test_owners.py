@@ -29,6 +29,7 @@ from micronode.adapters.settings import OwnerSettings
 from micronode.calls.call import ResponseHead
 from micronode.config.url import OwnerUrl
 from micronode.errors import ErrorCode, NodeError
+from micronode.security.identity import system_identity
 from tests.support.measures import make_metrics
 from tests.support.owners import BadOwner
 from tests.support.sinks import MemorySink
@@ -236,6 +237,9 @@ class OwnersTests(TestCase):
             self.addCleanup(os.environ.pop, "SSL_CERT_FILE")
         else:
             self.addCleanup(os.environ.__setitem__, "SSL_CERT_FILE", before)
+        # A process reads the store once.
+        system_identity.cache_clear()
+        self.addCleanup(system_identity.cache_clear)
 
     async def test_tls_is_verified(self) -> None:
         certificate, pem = make_certificate("localhost")
@@ -248,7 +252,7 @@ class OwnersTests(TestCase):
         self.addCleanup(port.stopListening)
         url = f"https://127.0.0.1:{port.getHost().port}"
 
-        await self.fails(self.client(url).call(b"GET", b"/"), ErrorCode.BAD_GATEWAY)
+        await self.fails(self.client(url).call(b"GET", b"/"), ErrorCode.OWNER_UNAVAILABLE)
 
         self.trust(pem)
         client = self.client(url, timeout_s=5.0)

@@ -167,9 +167,9 @@ class RuntimeVersionTests(SynchronousTestCase):
         for path, row in BUILT_ROWS.items():
             text = row.show(other(row))
             for layer, loaded in (
-                ("file", merged(file=("env x.toml", document(row, row.toml(other(row)))))),
-                ("env", merged(environ={row.variable: text})),
-                ("flag", merged(flags=[Flag(path, text, f"flag --set {path}")])),
+                ("file", merged(file=("env x.toml", document(row, row.toml(other(row)))), beside=row)),
+                ("env", merged(environ={row.variable: text}, beside=row)),
+                ("flag", merged(flags=[Flag(path, text, f"flag --set {path}")], beside=row)),
             ):
                 runtime = runtime_version(loaded.config, [])
                 self.assertEqual(runtime["overrides"][path], layer, path)
