@@ -18,8 +18,8 @@ from micronode.oap.wire.heads import dump_object
 OWNER: Final = "mailbox"
 #: Bytes of a payload; a larger message is left to ``recv``. ``specs/oap-1.md`` section 3, "Subscriptions".
 MAX_EVENT_PAYLOAD: Final = 48 * 1024
-#: As it stands in a field of HTTP, in a path and in an event's ``id``.
-_MSG_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+#: As it stands in a field of HTTP, in a path, which it must not climb, and in an event's ``id``.
+_MSG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[\x21-\x7e]{1,128}")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 #: Seconds that an owner may take to hand them over, once it has begun: nobody else limits that.
 READ_S: Final = 5.0
@@ -35,6 +35,11 @@ class Received:
     #: As the subscriber gets it.
     event: bytes
     payload_bytes: int
+
+
+def is_msg_id(text: str) -> bool:
+    """Whether a message may have *text* for its id."""
+    return _MSG_ID.fullmatch(text) is not None
 
 
 async def read_messages(reply: IOwnerReply, max_bytes: int) -> list[Received]:
@@ -95,7 +100,7 @@ def _read(message: Any) -> Received:
 
 def _msg_id(said: dict[str, Any]) -> str:
     msg_id = said.get("msg_id")
-    if not isinstance(msg_id, str) or not _MSG_ID.fullmatch(msg_id):
+    if not isinstance(msg_id, str) or not is_msg_id(msg_id):
         raise _not_understood()
     return msg_id
 

@@ -247,11 +247,10 @@ class SubscribeTests(FeedCase):
         for known in ("nothing", "é", ""):
             self.assertEqual(self.done("subscribe", {"last_event_id": known}).head.status, 200)
 
-    def test_dots_are_no_message(self) -> None:
-        """In a path of the owner's they would be none, either."""
+    def test_what_no_message_is_called_is_not_asked_for(self) -> None:
         asked: list[str] = []
         self.mailbox.ack = lambda _, msg_id: asked.append(msg_id)  # type: ignore[assignment]
-        for known in (".", ".."):
+        for known in (".", "..", "a b", "é"):
             self.assertEqual(self.done("subscribe", {"last_event_id": known}).head.status, 200)
         self.assertEqual(asked, [])
 

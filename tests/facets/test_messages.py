@@ -61,7 +61,7 @@ class MessagesTests(ReadCase):
             self.assertEqual(message.payload_bytes, size)
 
     def test_ids(self) -> None:
-        for msg_id in ("x", "x" * 128, "!~/%00"):
+        for msg_id in ("x", "x" * 128, "!~/%00", "...", "..a", ".a"):
             self.assertEqual(self.read({"messages": [GOOD | {"msg_id": msg_id}]})[0].msg_id, msg_id)
 
     def test_wrong_shapes(self) -> None:
@@ -72,7 +72,7 @@ class MessagesTests(ReadCase):
             if left != "topic"
         ]
         for name, values in {
-            "msg_id": ("", "x" * 129, "é", "a b", "a\r\nb", 1, None),
+            "msg_id": ("", "x" * 129, "é", "a b", "a\r\nb", ".", "..", 1, None),
             "ts": ("1", True, None, []),
             "attempt": (1.5, "1", True, None),
             "attrs": (None, [], {"a": 1}, {"a": None}),
