@@ -21,6 +21,8 @@ MAX_EVENT_PAYLOAD: Final = 48 * 1024
 #: As it stands in a field of HTTP, in a path, which it must not climb, and in an event's ``id``.
 _MSG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[\x21-\x7e]{1,128}")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+#: Seconds that an owner may take to hand them over, once it has begun: nobody else limits that.
+READ_S: Final = 5.0
 #: An answer may be so much longer than the messages in it: spaces, and what stands around them.
 _SPARE_BYTES: Final = 4096
 
@@ -46,7 +48,8 @@ async def read_messages(reply: IOwnerReply, max_bytes: int) -> list[Received]:
     :raises NodeError: what the owner refused it with; ``bad_gateway``: it is not what the contract says.
     """
     # Twice as many, as an owner may count messages without the spaces that it writes.
-    said, _ = await read_object(reply, OWNER, expected=(200,), max_bytes=2 * max_bytes + _SPARE_BYTES)
+    most = 2 * max_bytes + _SPARE_BYTES
+    said, _ = await read_object(reply, OWNER, expected=(200,), max_bytes=most, within_s=READ_S)
     messages = said.get("messages")
     if not isinstance(messages, list):
         raise _not_understood()

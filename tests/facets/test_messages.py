@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.errors import ErrorCode, NodeError
-from micronode.facets.messages import Received, read_messages, read_sent
+from micronode.facets.messages import READ_S, Received, read_messages, read_sent
 from tests.support.owners import StubReply
 
 GOOD: dict[str, Any] = {
@@ -45,6 +45,12 @@ class MessagesTests(ReadCase):
             message.event.decode(),
             '{"msg_id":"1-a","ts":1.5,"attempt":1,"attrs":{"a":"é"},"payload_b64":"aGk="}',
         )
+
+    def test_they_are_to_be_there_soon(self) -> None:
+        """A byte now and then would do otherwise."""
+        reply = json_reply({"messages": []})
+        self.successResultOf(Deferred.fromCoroutine(read_messages(reply, 1)))
+        self.assertEqual(reply.within_s, READ_S)
 
     def test_none(self) -> None:
         self.assertEqual(self.read({"messages": []}), [])
