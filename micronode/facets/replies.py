@@ -107,9 +107,7 @@ class HeldBody:
 
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
         """See :class:`~micronode.interfaces.IReplyBody`."""
-        sink.start(head)
-        sink.write(self._data)
-        return sink.finish()
+        return sink.answer(head, self._data)
 
     def abort(self) -> None:
         """See :class:`~micronode.interfaces.IReplyBody`: its connection has done its work."""

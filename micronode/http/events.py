@@ -174,6 +174,12 @@ class EventSink:
         self._over()
         return finished
 
+    def answer(self, head: ResponseHead, body: bytes) -> Deferred[None]:
+        """See :class:`~micronode.interfaces.IResponseSink`."""
+        self.start(head)
+        self.write(body)
+        return self.finish()
+
     def fail(self, error: NodeError) -> None:
         """End the answer with *error*; a stream that has begun tells it as its last event, and ends whole.
 
