@@ -72,11 +72,11 @@ class OwnerConnection(OwnerWire):
         body = exchange.body
         if body is None or isinstance(body, bytes):
             self._uploads = False
-            self.wire.write(exchange.request_head + body if body else exchange.request_head)
+            self.write(exchange.request_head + body if body else exchange.request_head)
             exchange.written()
         else:
             self._uploads = True
-            self._writer = BodyWriter(self.wire, exchange.request_head, body, self._body_ended)
+            self._writer = BodyWriter(self.buffered(), exchange.request_head, body, self._body_ended)
             self._writer.start()
 
     def abort_exchange(self, exchange: Exchange) -> None:

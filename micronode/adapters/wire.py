@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from typing import Protocol as Shape
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Protocol
 
@@ -23,6 +24,9 @@ class Keeper(Shape):
     def retired(self, connection: Any) -> None:
         """It was dropped, and is closed in good order; it is to be cut where that takes too long."""
 
+    def send_soon(self, connection: Any, data: bytes) -> None:
+        """Call *connection*'s ``send`` with *data* in the reactor's next turn."""
+
     def lost(self, connection: Any) -> None:
         """It is closed. It may not have been dropped before."""
 
@@ -40,6 +44,8 @@ class OwnerWire(Protocol):
         self.keeper = keeper
         self._reading = True
         self._pending: Pending | None = None
+        #: Whether the kernel has taken all that was written, so that what follows may go to it directly.
+        self._unbuffered = False
 
     def connectionMade(self) -> None:
         self.wire = self.transport
@@ -47,13 +53,37 @@ class OwnerWire(Protocol):
         no_delay = getattr(self.wire, "setTcpNoDelay", None)
         if no_delay is not None:
             no_delay(True)
+        # By its class: what wraps a transport, as TLS does, may offer what is below it as its own.
+        self._unbuffered = isinstance(self.wire, FileDescriptor) and not ISSLTransport.providedBy(self.wire)
+
+    def write(self, data: bytes) -> None:
+        """Let *data* leave, a request that is whole, in the reactor's next turn."""
+        if self._unbuffered:
+            self.keeper.send_soon(self, data)
+        else:
+            self.wire.write(data)
+
+    def buffered(self) -> Any:
+        """Return the transport for somebody who writes to it; so does everybody from now on, in order."""
+        self._unbuffered = False
+        return self.wire
+
+    def send(self, data: bytes) -> None:
+        """Hand *data* to the kernel; what it does not take, and how it failed, is the transport's."""
+        if self.dead:
+            return
+        sent = self.wire.writeSomeData(data) if self._unbuffered else 0
+        if sent != len(data):
+            rest = data[sent:] if isinstance(sent, int) else data
+            self.buffered().write(rest)
 
     @property
     def clean(self) -> bool:
         """Whether nothing was sent to it, nor has it ended, that the reactor has not told yet."""
         if self._pending is None:
             self._pending = Pending(self.wire)
-        return not self.dead and not self._pending.is_there()
+        # TLS may have ended a turn of the reactor before the connection beneath it is lost.
+        return not (self.dead or getattr(self.wire, "ended", False) or self._pending.is_there())
 
     def read(self, reading: bool) -> None:
         """Read, or stop."""

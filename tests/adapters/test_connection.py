@@ -44,6 +44,10 @@ class SpyKeeper:
     def retired(self, connection: Any) -> None:
         """That it is dropped is told already."""
 
+    def send_soon(self, connection: Any, data: bytes) -> None:
+        """Nothing is sent by turns in memory."""
+        raise AssertionError
+
     def lost(self, connection: Any) -> None:
         self.told.append("lost")
 

@@ -102,6 +102,10 @@ class _Keeper:
     def retired(self, connection: Any) -> None:
         """It was dropped."""
 
+    def send_soon(self, connection: Any, data: bytes) -> None:
+        """Nothing is sent by turns in memory."""
+        raise AssertionError
+
     def lost(self, connection: Any) -> None:
         """Nothing to count."""
 
