@@ -248,9 +248,11 @@ class SubscribeTests(FeedCase):
             self.assertEqual(self.done("subscribe", {"last_event_id": known}).head.status, 200)
 
     def test_what_no_message_is_called_is_not_asked_for(self) -> None:
+        asked: list[str] = []
+        self.mailbox.ack = lambda _, msg_id: asked.append(msg_id)  # type: ignore[assignment]
         for known in (".", "..", "a b", "é"):
-            self.done("subscribe", {"last_event_id": known})
-        self.assertEqual(self.mailbox.asked, [])
+            self.assertEqual(self.done("subscribe", {"last_event_id": known}).head.status, 200)
+        self.assertEqual(asked, [])
 
     def test_an_owner_that_cannot_be_asked(self) -> None:
         self.mailbox.error = NodeError(ErrorCode.OWNER_UNAVAILABLE, "down")

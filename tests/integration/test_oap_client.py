@@ -93,7 +93,9 @@ class Reconnecting(TestCase):
 
     def start_node(self) -> Program:
         listen = ("--http", "off", "--admin", "127.0.0.1:0", "--oap", f"unix:{self.path}")
-        node = Program(self, "run", *listen, *NO_OWNERS)  # type: ignore[arg-type]
+        # A caller that this process is has no time to close while it waits for the node's end.
+        drain = ("--set", "drain.grace=0s", "--set", "drain.deadline=1s")
+        node = Program(self, "run", *listen, *drain, *NO_OWNERS)  # type: ignore[arg-type]
         node.until_complaint("listening")
         return node
 

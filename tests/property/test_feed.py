@@ -10,12 +10,12 @@ import json
 from random import Random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from micronode.calls.call import ResponseHead
+from micronode.calls.call import Call, ResponseHead
 from micronode.concurrency.backpressure import Gate
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.feed import FeedFacet
@@ -28,12 +28,20 @@ from tests.support.sinks import MemoryEventSink
 
 DOWN = NodeError(ErrorCode.OWNER_UNAVAILABLE, "owner mailbox cannot be reached")
 TOPICS = ("a", "b", "c")
+#: Of callers that take any message, and of those that take short ones.
+WINDOWS = (131_072, 8_000)
 
 _topic = st.sampled_from(TOPICS)
 _who = st.integers(0, 7)
 ACTIONS = st.one_of(
     st.tuples(st.just("send"), _topic, st.sampled_from((0, 10, 5_000, 40_000, 60_000))),
-    st.tuples(st.just("subscribe"), _topic, st.sampled_from((1_000, 30_000))),
+    st.tuples(
+        st.just("subscribe"),
+        _topic,
+        st.tuples(
+            st.sampled_from((1_000, 30_000)), st.sampled_from((None, "a", "b")), st.sampled_from(WINDOWS)
+        ),
+    ),
     st.tuples(st.just("leave"), _who, st.booleans()),
     st.tuples(st.just("ack"), _who, _who),
     st.tuples(st.just("take"), _who, st.integers(0, 100_000)),
@@ -41,6 +49,20 @@ ACTIONS = st.one_of(
     st.tuples(st.just("owner"), st.booleans(), st.none()),
     st.tuples(st.just("pass"), st.sampled_from((0.05, 0.5, 3.0, 31.0)), st.none()),
 )
+
+
+class Sink(MemoryEventSink):
+    """A caller's; it may have what the owner handed out to its own token."""
+
+    def __init__(self, history: History, token_id: str | None, window: int) -> None:
+        super().__init__(window=window)
+        self._history = history
+        self._token_id = token_id
+
+    def write_event(self, data: bytes, event_id: str = "") -> None:
+        if self._history.takers[event_id] != self._token_id:
+            self._history.strays.append(event_id)
+        super().write_event(data, event_id)
 
 
 class History:
@@ -51,6 +73,11 @@ class History:
         self.gate = Gate(6)
         self.mailbox = MemoryMailbox(self.clock)
         self.box = self.mailbox.box
+        #: Whose token each message was handed out to last, by its id.
+        self.takers: dict[str, str | None] = {}
+        #: What a caller got that was handed out to another's.
+        self.strays: list[str] = []
+        self.recv, self.mailbox.recv = self.mailbox.recv, self.note  # type: ignore[method-assign]
         polls = Polls(self.clock, lambda: self.gate, Random(1))
         polls.bound(6)
         self.deliveries = Deliveries(self.clock, polls)
@@ -59,6 +86,16 @@ class History:
         self.acked: dict[str, int] = {}
         self.readers: list[tuple[MemoryEventSink, Deferred[None]]] = []
 
+    def note(self, call: Call, *args: Any, **bounds: Any) -> Deferred[Any]:
+        """Hear what is handed out."""
+
+        def heard(reply: Any) -> Any:
+            ids = [each["msg_id"] for each in json.loads(reply.body)["messages"]]
+            self.takers |= dict.fromkeys(ids, call.token_id)
+            return reply
+
+        return self.recv(call, *args, **bounds).addCallback(heard)
+
     def do(self, action: str, one: Any, two: Any) -> None:
         getattr(self, f"do_{action}")(one, two)
         assert self.gate.in_use <= 1, "polls take a quarter of the permits"
@@ -66,11 +103,11 @@ class History:
     def do_send(self, topic: str, size: int) -> None:
         self.sent.add(self.box.send(topic, bytes(size)))
 
-    def do_subscribe(self, topic: str, visibility_ms: int) -> None:
-        sink = MemoryEventSink()
-        body = Subscription(
-            make_call(RECV), topic, self.mailbox, self.deliveries, visibility_ms=visibility_ms
-        )
+    def do_subscribe(self, topic: str, how: tuple[int, str | None, int]) -> None:
+        visibility_ms, token_id, window = how
+        sink = Sink(self, token_id, window)
+        call = make_call(RECV, token_id=token_id)
+        body = Subscription(call, topic, self.mailbox, self.deliveries, visibility_ms=visibility_ms)
         over = body.relay(ResponseHead(), sink)
         over.addErrback(lambda failure: failure.trap(CancelledError, NodeError) and None)
         self.readers.append((sink, over))
@@ -124,6 +161,7 @@ class History:
             over.cancel()
         self.do_pass(4.0, None)
         assert all(over.called for _, over in self.readers)
+        assert self.strays == []
         assert self.gate.in_use == 0
         assert len(self.deliveries.unconfirmed) == 0
         left: set[str] = set()
@@ -138,6 +176,14 @@ class History:
 
 
 @settings(deadline=None, max_examples=150)
+@example(
+    [
+        ("subscribe", "a", (30_000, "a", WINDOWS[0])),
+        ("subscribe", "a", (30_000, "b", WINDOWS[0])),
+        ("leave", 0, False),
+        ("send", "a", 10),
+    ]
+)
 @given(st.lists(ACTIONS, max_size=40))
 def test_nothing_is_lost(actions: list[tuple[str, Any, Any]]) -> None:
     history = History()
