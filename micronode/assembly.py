@@ -27,7 +27,8 @@ from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
-from micronode.config.schema import BUILT_OWNERS, Config, OwnFacet
+from micronode.config.schema import Config, OwnFacet
+from micronode.config.used import used_owners
 from micronode.custom import make_custom, own_facets, upstreams
 from micronode.facets.feed import FeedFacet
 from micronode.facets.graph import GraphFacet
@@ -175,10 +176,9 @@ class Assembly(MultiService):
             self._commit(prepared.parts)
 
     def _prepare(self, config: Config, identities: Mapping[str, Identity]) -> PreparedParts:
-        present = {name: config.owners[name] for name in BUILT_OWNERS if config.owners[name].url}
         own = own_facets(config, self._hosted)
         owners = self.owners.prepare(
-            present | upstreams(own),
+            used_owners(config) | upstreams(own),
             config.timeouts,
             identities,
             health={name: facet.health for name, facet in own.items()},

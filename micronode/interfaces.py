@@ -27,7 +27,7 @@ class IResponseSink(Interface):
 
     A consumer (:class:`twisted.internet.interfaces.IConsumer`) with a head and an end. After the
     caller has gone every method is a no-op, so that a relay needs no special case. Exactly one of
-    :meth:`finish` and :meth:`fail` ends it; anything after that is ignored.
+    :meth:`finish`, :meth:`answer` and :meth:`fail` ends it; anything after that is ignored.
     """
 
     started: bool = Attribute("True once start() was called: no clean failure answer is possible then.")
@@ -64,6 +64,9 @@ class IResponseSink(Interface):
         :return: a Deferred that fires (None) when the sink's own buffer was handed to the transport,
             or the caller has gone. Never fails.
         """
+
+    def answer(head: ResponseHead, body: bytes) -> Deferred[None]:
+        """Send a whole answer: what start(), write() and finish() one after the other do, in one piece."""
 
     def fail(error: NodeError) -> None:
         """End the answer with a :class:`~micronode.errors.NodeError`.
@@ -246,7 +249,8 @@ class IIndexOwner(Interface):
     """The index owner as the search and graph facets see it.
 
     *call* is the :class:`~micronode.calls.call.Call` on whose behalf it is asked. Each returns a Deferred as
-    :meth:`IOwnerClient.call` does; the body of a good answer (status 200) is JSON. Text is quoted here.
+    :meth:`IOwnerClient.call` does; the body of a good answer (status 200) is JSON. Text is quoted here,
+    as one segment of a path; ``.`` and ``..``, which cannot be one, raise ``bad_request``.
     """
 
     def resolve(call: Call, key: str) -> Deferred[IOwnerReply]:

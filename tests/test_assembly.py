@@ -29,6 +29,7 @@ from micronode.config.sources import Flag, Loaded, merge
 from micronode.lifecycle import State
 from micronode.node import NodeService
 from micronode.oap.wire.profiles import Profile
+from micronode.overview import owners
 from tests.facets.test_hosted import OwnFacet
 from tests.facets.test_hosted import operation as own_operation
 from tests.http.support import Wire, get, post, read_answers
@@ -604,6 +605,29 @@ class ReloadTests(ReloadCase):
         self.assertEqual((deps["config"], deps["listeners"]), ("ok", "ok"))
         watched = [name for name, state in deps.items() if state != "disabled"][2:]
         self.assertEqual(watched, ["index", "mailbox", "storage"])
+
+    def test_owners_that_no_facet_asks_are_left_alone(self) -> None:
+        def deps() -> dict[str, str]:
+            told: dict[str, str] = self.node_.probes.readyz()[1]["deps"]
+            return told
+
+        self.reload(facets__media__enabled="false")
+        self.assertEqual((deps()["storage"], deps()["mailbox"]), ("disabled", "starting"))
+        self.reload(facets__media__enabled="false", facets__feed__enabled="false")
+        self.assertEqual((deps()["mailbox"], deps()["index"]), ("disabled", "starting"))
+        off = {f"facets__{name}__enabled": "false" for name in ("media", "feed", "graph", "search")}
+        self.reload(**off)
+        self.assertEqual(self.node_.probes.readyz()[1]["degraded"], [])
+        self.assertEqual((list(owners(self.node_._parts)), self.node_._owners.health), ([], {}))
+        before = len(self.reactor.tcpClients)
+        self.reactor.advance(INTERVAL_S * 2)
+        self.assertEqual(len(self.reactor.tcpClients), before)
+        self.reload(**off | {"facets__search__enabled": "true"})
+        watched = [name for name, state in deps().items() if state == "starting"]
+        self.assertEqual(watched, ["index"])
+        caller = self.http(ASKED["search"])
+        self.owner().send(response(b'{"query":"a","hits":[],"total":0}'))
+        self.assert_answered(caller, 200)
 
     def test_ready_throughout(self) -> None:
         for settings in (

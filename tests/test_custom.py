@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from micronode import Config, make_node
 from micronode.adapters.health import INTERVAL_S
 from micronode.config.problems import ConfigError
-from micronode.config.schema import OWNER_NAMES
 from micronode.oap.wire.profiles import Profile
 from micronode.overview import owners
 from tests.facets.test_hosted import OwnFacet
 from tests.http.support import get, post, read_answers
+from tests.support.certificates import CLIENT, OwnerTls, make_authority
 from tests.support.measures import sample
 from tests.support.network import OwnerEnd, response
 from tests.support.oap import body, start
@@ -108,6 +109,29 @@ class ReloadTests(CustomCase):
             self.http(get("/app/own/x", "Cookie: a=b"))
             self.assertEqual(b"cookie: a=b" in self.owner().heard(), bool(passed))
 
+    def test_whom_it_trusts_and_what_it_shows(self) -> None:
+        """The same files with something else in them are a reload, too; a file cut short is refused."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        callers = make_authority("callers")
+        files: dict[str, str] = {"ca": str(folder / "ca.pem")}
+        for name in ("one", "two"):
+            authority, node = make_authority(name), callers.sign("node", usage=CLIENT)
+            authority.save(folder, "ca")
+            pair = node.save(folder, "node")
+            files |= dict(zip(("certificate", "private_key"), pair, strict=True))
+            self.load(own={"upstream": "https://10.0.0.9", **files})
+            self.http(get("/app/own/x"))
+            upstream = OwnerTls(self.owner(), authority.sign("10.0.0.9"), callers=callers)
+            self.assertIn(b"GET /x ", upstream.pump())
+            self.assertEqual(upstream.shown(), node.certificate)
+        whole = Path(files["ca"]).read_bytes()
+        Path(files["ca"]).write_bytes(whole + whole[:100])
+        config = self.config(own={"upstream": "https://10.0.0.9", **files})
+        refused = self.successResultOf(self.node_.reload(config))
+        self.assertEqual(refused.outcome, "refused")
+        self.assertRegex(refused.reason, "^facets.own.ca: .*cut short")
+
     def test_kind_and_switch(self) -> None:
         self.load(own={"kind": "echo", "upstream": ""})
         self.assertEqual(self.answer(self.http(get("/app/own/x?y"))).json["path"], "/x?y")
@@ -157,8 +181,8 @@ class HealthTests(CustomCase):
         return asked
 
     def degraded(self) -> list[str]:
-        """Return what is not well, but for the owners, of which there is none."""
-        return [name for name in self.node_.probes.readyz()[1]["degraded"] if name not in OWNER_NAMES]
+        """Return what is not well; the owners, which nothing asks, are no part of it."""
+        return list(self.node_.probes.readyz()[1]["degraded"])
 
     def test_nobody_is_asked_unless_a_path_is_named(self) -> None:
         self.load(own={})

@@ -55,6 +55,11 @@ class Lease:
         self._expired: Callable[[], None] = _never
         self._released = released
 
+    @property
+    def timed(self) -> bool:
+        """Whether the timer runs: something is waited for that the owner owes."""
+        return self._timer is not None
+
     def watch(self, seconds: float, expired: Callable[[], None]) -> None:
         """Start the timer, instead of the one that runs."""
         timer = self._timer

@@ -71,6 +71,8 @@ class OwnerClient:
         self.budget = RetryBudget(self.clock.seconds)
         self._settings = settings
         self._watched = True
+        self._used = True
+        self._shown_open = False
 
     @property
     def settings(self) -> OwnerSettings:
@@ -143,6 +145,11 @@ class OwnerClient:
 
         return gatherResults(asked, consumeErrors=True).addBoth(state)
 
+    def use(self, used: bool) -> None:
+        """Tell whether the configuration has a use for it; what has none is not shown as failing."""
+        self._used = used
+        self._show_breaker()
+
     def watch(self, watched: bool) -> None:
         """Tell whether there are probes; where there are none, what an earlier one has heard is forgotten."""
         self._watched = watched
@@ -204,5 +211,11 @@ class OwnerClient:
     def _show_breaker(self) -> None:
         """Show whether no endpoint takes calls as they come."""
         endpoints = self._settings.endpoints
-        is_open = bool(endpoints) and not any(endpoint.breaker.is_closed for endpoint in endpoints)
-        self.metrics.owner_breaker_open(self.name).set(is_open)
+        is_open = bool(self._used and endpoints) and not any(
+            endpoint.breaker.is_closed for endpoint in endpoints
+        )
+        if is_open != self._shown_open:
+            self._shown_open = is_open
+            # Not set: it may be the one that owners without a series of their own share.
+            gauge = self.metrics.owner_breaker_open(self.name)
+            (gauge.inc if is_open else gauge.dec)()

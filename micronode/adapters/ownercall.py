@@ -60,7 +60,8 @@ class OwnerCall:
         self._body: UploadBody | None = None
         # Bytes are no upload: they leave with the head, and nothing of them is waited for.
         if request.body is not None and not isinstance(request.body, bytes):
-            self._body = UploadBody(request.body, client.clock, settings.stall_s, self._upload_stalled)
+            stall_s, begun = settings.stall_s, self._upload_begun
+            self._body = UploadBody(request.body, client.clock, stall_s, self._upload_stalled, begun)
 
     # The permit
 
@@ -111,6 +112,8 @@ class OwnerCall:
         def written() -> None:
             self._written(attempt)
 
+        # Of a body that is uploaded it watches the way to the connection, which takes no deadline of its own.
+        self._watch(attempt, limit)
         try:
             exchange = attempt.send(
                 self._request, self._body, fresh=fresh, left_s=limit.seconds, on_written=written
@@ -119,15 +122,13 @@ class OwnerCall:
             lease.abort()
             self._tell(error)
             return
-        if self._body is None:
-            self._watch(attempt, limit)
         exchange.head.addCallbacks(
             self._got_head, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,)
         )
 
     def _watch(self, attempt: Attempt, limit: Limit) -> None:
         def expired() -> None:
-            if limit.is_callers:
+            if limit.is_short:
                 self._judge(attempt, None)
             # The same one would need as long again, and may be slow because it has too much to do.
             (self._lost if self._elsewhere() else self._fail)(attempt, attempt.lease.too_slow())
@@ -140,6 +141,11 @@ class OwnerCall:
             attempt.began = self._client.clock.seconds()
             self._time_left.restart()
             self._watch(attempt, self._time_left.of_attempt)
+
+    def _upload_begun(self) -> None:
+        """There is a connection. How long the body takes is its caller's affair."""
+        if self._attempt is not None:
+            self._attempt.lease.rest()
 
     def _upload_stalled(self) -> None:
         if self._attempt is not None and not self._attempt.lease.ended and self.answered is not None:
@@ -291,6 +297,12 @@ class OwnerCall:
             self._let_go()
             self._finish("cancelled")
         else:
+            attempt, time_left = self._attempt, self._time_left
+            assert attempt is not None
+            waited_s = self._client.clock.seconds() - attempt.began
+            # The facet's timeout, which began a little earlier, comes as a cancel.
+            if attempt.lease.timed and not time_left.waits and not time_left.is_short(waited_s):
+                attempt.lease.abort("timeout")
             self._let_go()
 
     def _let_go(self) -> None:

@@ -106,6 +106,7 @@ class Owners(MultiService):
         :return: to be called once all else is in force: starts and stops health checks, and closes the
             connections that are of no use any more: idle ones now, others after their call.
         """
+        left = [client for name, client in self.clients.items() if name not in prepared.clients]
         before = [client.settings for client in self.clients.values()]
         for name, client in prepared.clients.items():
             client.settings = settings = prepared.settings[name]
@@ -117,7 +118,10 @@ class Owners(MultiService):
         gone = [agent for settings in before for agent in settings.agents if id(agent) not in used]
 
         def follow() -> None:
-            for settings in prepared.settings.values():
+            for client in left:
+                client.use(False)
+            for name, settings in prepared.settings.items():
+                prepared.clients[name].use(True)
                 for agent in settings.agents:
                     agent.keep(settings.concurrency)
             for agent in gone:

@@ -206,12 +206,16 @@ class Relay(BodyReader):
             self.broken(error)
             return
         self._lease.end(self._lease.outcome)
-        if not self._streaming:
-            head = self._head
-            self._sink.start(head if head.length == self._total else attrs.evolve(head, length=self._total))
-        self._pass_on(keep=0)
-        self._let_go()
-        self._finishing = self._sink.finish()
+        if self._streaming:
+            self._pass_on(keep=0)
+            self._let_go()
+            self._finishing = self._sink.finish()
+        else:
+            head, body = self._head, b"".join(self._held)
+            if head.length != self._total:
+                head = attrs.evolve(head, length=self._total)
+            self._held.clear()
+            self._finishing = self._sink.answer(head, body)
         self._finishing.addCallback(self._finished)
 
     def broken(self, error: NodeError) -> None:

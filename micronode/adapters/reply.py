@@ -135,8 +135,8 @@ class OwnerReply:
         if self.length is not None and self.length > DISCARD_BYTES:
             self.abort()
             return
-        self._lease.idle_s = min(self._lease.idle_s, DISCARD_S)
-        self.read(DISCARD_BYTES).addErrback(lambda _: None)
+        within_s = min(self._lease.idle_s, DISCARD_S)
+        self.read(DISCARD_BYTES, within_s=within_s).addErrback(lambda _: None)
 
     def _take(self) -> Lease:
         if self._taken:

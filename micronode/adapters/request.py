@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from micronode.calls.call import NO_TENANT, Call
+from micronode.errors import ErrorCode, NodeError
 
 
 def call_headers(call: Call) -> list[tuple[bytes, bytes]]:
@@ -18,7 +19,11 @@ def call_headers(call: Call) -> list[tuple[bytes, bytes]]:
 
 
 def segment(text: str) -> bytes:
-    """Quote *text* whole, as one path segment: a slash in it separates nothing, and dots climb nowhere."""
+    """Quote *text* whole, as one path segment: a slash in it separates nothing.
+
+    :raises NodeError: ``bad_request`` for ``.`` and ``..``, which climb however they are quoted: ``%2E`` is
+        a dot to whoever normalises a path (RFC 3986 section 6.2.2), and another one of the owner's is asked.
+    """
     if text in (".", ".."):
-        return b"%2E" * len(text)
+        raise NodeError(ErrorCode.BAD_REQUEST, f"{text!r} cannot be asked for: it is a dot segment")
     return quote(text, safe="").encode("ascii")

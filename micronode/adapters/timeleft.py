@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
+
+#: Of the time that an attempt has where nothing was before it, the share without which its end says nothing
+#: of the owner: a caller may give less, and an attempt, a queue, or another owner before it may have used it.
+#: Not all of it, since a few milliseconds always have.
+FAIR: Final = 0.9
 
 
 class Limit(NamedTuple):
     """What an attempt that begins now has."""
 
     seconds: float
-    #: Whether it is the caller's own; how little a caller gives says nothing of the owner.
-    is_callers: bool
+    #: Whether that is so little that the owner is not blamed for taking longer: see :data:`FAIR`.
+    is_short: bool
 
 
 class TimeLeft:
@@ -44,6 +49,10 @@ class TimeLeft:
         self._until = now + self._deadline_s
         self._caller_until = inf if caller_s is None else now + caller_s
 
+    def is_short(self, seconds: float) -> bool:
+        """Whether so many are less than an owner may fairly be blamed for."""
+        return seconds < FAIR * min(self._timeout_s, self._deadline_s)
+
     def restart(self) -> None:
         """Begin anew: the request's body was passed on whole. The caller's time goes on."""
         self._until = self._clock.seconds() + self._deadline_s
@@ -57,6 +66,5 @@ class TimeLeft:
     def of_attempt(self) -> Limit:
         """What one attempt has of it; not negative."""
         now = self._clock.seconds()
-        ours_s, callers_s = min(self._timeout_s, self._until - now), self._caller_until - now
-        is_callers = callers_s < ours_s
-        return Limit(max(0.0, callers_s if is_callers else ours_s), is_callers)
+        seconds = max(0.0, min(self._timeout_s, self._until - now, self._caller_until - now))
+        return Limit(seconds, self.is_short(seconds))

@@ -132,6 +132,12 @@ class TlsWire(TLSMemoryBIOProtocol):
         self.handshake = handshake
         self.verdict = ""
 
+    @property
+    def ended(self) -> bool:
+        """Whether TLS is over, with or without its owner's word: what is written now goes nowhere."""
+        beneath: Any = self.transport
+        return bool(beneath.disconnecting)
+
 
 @implementer(IHandshakeListener)
 class _Handshake(Protocol):

@@ -27,15 +27,22 @@ class UploadBody:
 
     :param stall_s: seconds the owner's transport may take nothing.
     :param stalled: called once when it took nothing for so long.
+    :param begun: called when there is a connection for it.
     """
 
     def __init__(
-        self, body: IBodyProducer, clock: IReactorTime, stall_s: float, stalled: Callable[[], None]
+        self,
+        body: IBodyProducer,
+        clock: IReactorTime,
+        stall_s: float,
+        stalled: Callable[[], None],
+        begun: Callable[[], None],
     ) -> None:
         self._body = body
         self._clock = clock
         self._stall_s = stall_s
         self._stalled = stalled
+        self._begun = begun
         self._consumer: IConsumer | None = None
         self._timer: IDelayedCall | None = None
         self._stopped = False
@@ -48,6 +55,7 @@ class UploadBody:
         done: Deferred[None] = Deferred(lambda _: self.stopProducing())
         if not self._stopped:
             self._consumer = consumer
+            self._begun()
 
             def ended(result: object) -> None:
                 if not self._stopped:

@@ -82,7 +82,8 @@ class OwnerWire(Protocol):
         """Whether nothing was sent to it, nor has it ended, that the reactor has not told yet."""
         if self._pending is None:
             self._pending = Pending(self.wire)
-        return not self.dead and not self._pending.is_there()
+        # TLS may have ended a turn of the reactor before the connection beneath it is lost.
+        return not (self.dead or getattr(self.wire, "ended", False) or self._pending.is_there())
 
     def read(self, reading: bool) -> None:
         """Read, or stop."""

@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from micronode.calls.call import Call
+from micronode.concurrency.timeouts import Timeouts
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IResponseSink
 
@@ -23,13 +24,15 @@ class Deadline:
     :ivar error: why the call was cancelled, where it was too late.
     """
 
-    def __init__(self, clock: IReactorTime, timeout_s: float, call: Call, sink: IResponseSink) -> None:
+    def __init__(self, clock: IReactorTime, timeouts: Timeouts, call: Call, sink: IResponseSink) -> None:
+        """:param timeouts: those of the facet's calls."""
         self.error: NodeError | None = None
         self._sink = sink
         self._clock = clock
-        self._timeout_s = timeout_s
+        self._timeouts = timeouts
         self._call = call
-        self._timers: list[IDelayedCall] = []
+        #: The caller's.
+        self._timer: IDelayedCall | None = None
         self._whole = True
         self._work: Deferred[None] | None = None
 
@@ -38,9 +41,9 @@ class Deadline:
         self._work = work
         body_done = self._call.body_done
         if self._call.deadline_s is not None:
-            self._start(max(0.0, self._call.deadline_s), "the caller's deadline")
+            self._timer = self._clock.callLater(max(0.0, self._call.deadline_s), self._expire)
         if body_done is None:
-            self._start_timeout()
+            self._timeouts.add(self._time_out)
         else:
             # The body has deadlines of its own (stall, stream_idle); the facet's starts after it.
             self._whole = False
@@ -49,10 +52,10 @@ class Deadline:
     def stop(self) -> None:
         """The call is over."""
         self._work = None
-        timers, self._timers = self._timers, []
-        for timer in timers:
-            if timer.active():
-                timer.cancel()
+        self._timeouts.remove(self._time_out)
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def blamed_for(self, error: Exception) -> Exception:
         """Return why a call failed that ended with *error*.
@@ -67,16 +70,17 @@ class Deadline:
     def _body_done(self, result: Any) -> Any:
         self._whole = True
         if self._work is not None:
-            self._start_timeout()
+            self._timeouts.add(self._time_out)
         return result
 
-    def _start_timeout(self) -> None:
-        self._start(self._timeout_s, f"the facet's timeout of {self._timeout_s:g} s")
+    def _time_out(self) -> None:
+        self._end(f"the facet's timeout of {self._timeouts.seconds:g} s")
 
-    def _start(self, seconds: float, name: str) -> None:
-        self._timers.append(self._clock.callLater(seconds, self._expire, name))
+    def _expire(self) -> None:
+        self._timer = None
+        self._end("the caller's deadline")
 
-    def _expire(self, name: str) -> None:
+    def _end(self, name: str) -> None:
         work = self._work
         # Once: a second timer must not interrupt a handler that is letting its owner go.
         self.stop()

@@ -21,6 +21,7 @@ from micronode.calls.deadline import Deadline
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.timeouts import Timeouts
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IPolicy, IResponseSink
 from micronode.observability.metrics import Metrics
@@ -55,11 +56,13 @@ class Dispatcher:
         :param policy: asked about every call; None: nobody is.
         :raises ValueError: a facet of the table has no gate or no timeout, or subscribes without slots.
         """
-        self._serving = Serving.within(table, gates, slots or {}, timeouts, policy)
+        self._clock = clock
+        #: Those of the calls, by their length.
+        self._timeouts: dict[float, Timeouts] = {}
+        self._adopt(Serving.within(table, gates, slots or {}, timeouts, policy))
         self.active = 0
         #: The subscriptions that run, with what is needed to tell their callers of the end.
         self._subscriptions: dict[_Running, tuple[Call, IResponseSink]] = {}
-        self._clock = clock
         self._metrics = metrics
         self._draining = False
         self._idle_waiters: list[Deferred[None]] = []
@@ -77,7 +80,15 @@ class Dispatcher:
     def serve(self, serving: Serving) -> None:
         """Serve *serving* from now on. Calls that were admitted keep what they began with."""
         serving.set_limits()
+        self._adopt(serving)
+
+    def _adopt(self, serving: Serving) -> None:
         self._serving = serving
+        lengths = {bound.timeout_s for bound in serving.bounds.values()}
+        # Those that are gone go on for the calls that began with them.
+        self._timeouts = {
+            length: self._timeouts.get(length) or Timeouts(self._clock, length) for length in lengths
+        }
 
     def dispatch(self, call: Call, sink: IResponseSink) -> Deferred[None]:
         """Answer *call* through *sink*.
@@ -99,7 +110,7 @@ class Dispatcher:
         running = _Running()
         if operation.subscribes:
             self._subscriptions[running] = call, sink
-        deadline = Deadline(self._clock, bound.timeout_s, call, sink)
+        deadline = Deadline(self._clock, self._timeouts[bound.timeout_s], call, sink)
         work = Deferred.fromCoroutine(self._admitted(call, sink, gate, running, deadline, serving.policy))
         if not work.called:
             deadline.guard(work)

@@ -14,6 +14,7 @@ from micronode.adapters.agent import OwnerAgent
 from micronode.config.problems import printable
 from micronode.config.schema import Config, OwnFacet
 from micronode.config.url import OwnerUrl
+from micronode.config.used import used_owners
 from micronode.security.identity import Identity
 
 #: Characters of a reason; what an owner sent may be in it.
@@ -24,7 +25,7 @@ _NONE: Final[Mapping[str, Identity]] = {}
 async def ask_owners(
     reactor: Any, config: Config, identities: Mapping[str, Identity] = _NONE
 ) -> dict[str, str]:
-    """Ask ``/readyz`` of every URL of every owner, and custom facets' upstreams at their paths, all at once.
+    """Ask ``/readyz`` of every URL of the owners in use, and upstreams of custom facets, all at once.
 
     Cancelling it stops asking.
 
@@ -33,10 +34,11 @@ async def ask_owners(
     :return: ``owners.NAME URL`` or ``facets.NAME URL`` -> ``ready``, or ``down:`` and why; within each one's
         timeout. A facet without a health path is not asked.
     """
-    names = [(f"owners.{name}", url) for name, owner in config.owners.items() for url in owner.url]
+    used = used_owners(config)
+    names = [(f"owners.{name}", url) for name, owner in used.items() for url in owner.url]
     asked = [
         _ask(reactor, url, owner.timeout, identities.get(name))
-        for name, owner in config.owners.items()
+        for name, owner in used.items()
         for url in owner.url
     ]
     for name, facet in config.facets.items():

@@ -14,11 +14,14 @@ import termios
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IUNIXTransport
 
 
 def unacknowledged(transport: Any) -> int | None:
-    """Return the bytes in the kernel's send queue of *transport*; None where it has no descriptor."""
+    """Return the bytes in the kernel's send queue of *transport*; None where it has no descriptor.
+
+    A Unix socket's are those of the memory that it takes: 768 for a message of ten, until all ten are read.
+    """
     try:
         raw = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, bytes(4))
     except (AttributeError, OSError, ValueError):
@@ -40,6 +43,7 @@ class StallWatch:
         "_left",
         "_limit_s",
         "_mark",
+        "_roughly",
         "_sent",
         "_since_s",
         "_stalled",
@@ -49,6 +53,8 @@ class StallWatch:
     def __init__(self, clock: IReactorTime, transport: Any, stalled: Callable[[], None]) -> None:
         self._clock = clock
         self._transport = transport
+        #: Whether what is written may make its queue longer than by its bytes, and hide what is taken.
+        self._roughly = IUNIXTransport.providedBy(transport)
         self._stalled = stalled
         self._call: IDelayedCall | None = None
         #: Whether the transport's buffer is full, and whether something that it was given may be left.
@@ -79,8 +85,10 @@ class StallWatch:
     def sent(self, size: int, limit_s: float) -> None:
         """Watch until the peer has taken all there is, *size* bytes more than before.
 
-        One that was told of each write notices a peer also that takes nothing while little is written. A
-        transport without a descriptor cannot tell, and nobody is given up for that.
+        One that was told of each write notices a peer also that takes nothing while little is written. By a
+        Unix socket it does once nothing more is written, or the buffer is full: before, such a peer looks
+        like one that is behind and reads. A transport without a descriptor cannot tell, and nobody is given
+        up for that.
         """
         self._sent += size
         if not self._left:
@@ -122,7 +130,8 @@ class StallWatch:
             return
         mark, before = self._marked(queued), self._mark
         self._mark = mark
-        if mark != before and (self._full or mark is None or before is None or mark < before):
+        grown_counts = self._full or self._roughly
+        if mark != before and (grown_counts or mark is None or before is None or mark < before):
             self._since_s = now
         if now - self._since_s >= self._limit_s:
             self._full = self._left = False

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from micronode.config.address import ListenAddress
 from micronode.config.problems import RefusedError, closest, did_you_mean, shorten
-from micronode.config.routes import has_dots, read_route
+from micronode.config.routes import Route, has_dots, read_route
 from micronode.config.url import OwnerUrl
 
 if TYPE_CHECKING:
@@ -299,4 +301,13 @@ read_networks: Final = _list_of(_network, MAX_ITEMS)
 read_names: Final = _list_of(_name, MAX_ITEMS)
 read_words: Final = _list_of(_word, MAX_ITEMS)
 read_uids: Final = _list_of(_uid, MAX_ITEMS)
-read_routes: Final = _list_of(read_route, MAX_ITEMS)
+_routes: Final = _list_of(lambda key, value: value, MAX_ITEMS)
+
+
+def read_routes(key: Key, value: Any) -> tuple[Route, ...]:
+    """Read a list of routes; of several it is said which one is refused."""
+    given = _routes(key, value)
+    if len(given) == 1:
+        return (read_route(key, given[0]),)
+    numbered = ((attrs.evolve(key, path=f"{key.path}, no. {at}"), each) for at, each in enumerate(given, 1))
+    return tuple(read_route(at, each) for at, each in numbered)

@@ -39,6 +39,10 @@ _UNREAD: Final = Problem("", "the rest was not looked at, after so many problems
 _FOREIGN: Final = re.compile(r"MICRONODE_(?:PORT(?:_.*)?|SERVICE_.*)", re.DOTALL)
 _VARIABLES: Final = {row.variable: row for row in KEYS.values()}
 _OWN_VARIABLE: Final = re.compile(r"MICRONODE_FACETS_([A-Z][A-Z0-9_]{0,31})_KIND")
+#: How the problem of a value of an owner or facet begins that others have to fit.
+_MEMBER: Final = re.compile(
+    r"((?:owners|facets)\.[a-z0-9_]+)\.(?:url|kind|upstream|routes|health|ca|certificate|private_key)[ :,]"
+)
 _OWN_PATH: Final = re.compile(r"facets\.([^.]+)\.kind")
 
 
@@ -143,7 +147,8 @@ def merge(
     try:
         config = Config.from_values(whole.values, whole.sources)
     except ConfigError as error:
-        problems += _left(error.problems, whole, missing) if missing else error.problems
+        left = _left(error.problems, whole, missing) if missing else error.problems
+        problems += _certain(left, whole.problems)
         raise ConfigError(_in_order(problems, documents)) from None
     if to_run and not problems:
         problems += _nothing_served(config)
@@ -180,6 +185,17 @@ def _left(problems: Iterable[Problem], layer: _Layer, missing: Collection[str]) 
     except ConfigError as error:
         return [problem for problem in problems if problem in error.problems]
     return ()
+
+
+def _certain(problems: Iterable[Problem], refused: Iterable[Problem]) -> Iterator[Problem]:
+    """Yield those *problems* that are none of an owner or facet of which a value is *refused* already.
+
+    What is refused is not there: to be told that it is missing would be wrong.
+    """
+    members = tuple(
+        f"{found[1]}{end}" for each in refused if (found := _MEMBER.match(each.what)) for end in " ."
+    )
+    yield from (problem for problem in problems if not problem.what.startswith(members))
 
 
 def _in_order(problems: Iterable[Problem], documents: Iterable[Document]) -> list[Problem]:

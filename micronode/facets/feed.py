@@ -20,7 +20,7 @@ from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.calls.operations import Access, Argument, BodyRule, Operation
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.answers import MESSAGES, NO_CONTENT, SENT, SENT_BEFORE, SUBSCRIBED
-from micronode.facets.messages import OWNER, read_sent
+from micronode.facets.messages import OWNER, is_msg_id, read_sent
 from micronode.facets.replies import JSON, HeldBody, json_reply, refusal
 from micronode.facets.subscription import Deliveries, Subscription
 from micronode.interfaces import IFacet, IMailboxOwner, IOwnerReply
@@ -211,7 +211,8 @@ class FeedFacet:
 
     async def _subscribe(self, call: Call) -> Reply:
         args, known = call.args, call.args.get("last_event_id")
-        if known:
+        # Anybody can say anything there; what no message is called is not asked for.
+        if known and is_msg_id(known):
             reply = await self._mailbox.ack(call, known)
             if reply.status not in (200, 204, 400, 404):
                 raise refusal(reply, OWNER)

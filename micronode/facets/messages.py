@@ -18,9 +18,11 @@ from micronode.oap.wire.heads import dump_object
 OWNER: Final = "mailbox"
 #: Bytes of a payload; a larger message is left to ``recv``. ``specs/oap-1.md`` section 3, "Subscriptions".
 MAX_EVENT_PAYLOAD: Final = 48 * 1024
-#: As it stands in a field of HTTP, in a path and in an event's ``id``.
-_MSG_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+#: As it stands in a field of HTTP, in a path, which it must not climb, and in an event's ``id``.
+_MSG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[\x21-\x7e]{1,128}")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+#: Seconds that an owner may take to hand them over, once it has begun: nobody else limits that.
+READ_S: Final = 5.0
 #: An answer may be so much longer than the messages in it: spaces, and what stands around them.
 _SPARE_BYTES: Final = 4096
 
@@ -35,13 +37,19 @@ class Received:
     payload_bytes: int
 
 
+def is_msg_id(text: str) -> bool:
+    """Whether a message may have *text* for its id."""
+    return _MSG_ID.fullmatch(text) is not None
+
+
 async def read_messages(reply: IOwnerReply, max_bytes: int) -> list[Received]:
     """Read the answer to ``recv``, which was asked for *max_bytes* of messages.
 
     :raises NodeError: what the owner refused it with; ``bad_gateway``: it is not what the contract says.
     """
     # Twice as many, as an owner may count messages without the spaces that it writes.
-    said, _ = await read_object(reply, OWNER, expected=(200,), max_bytes=2 * max_bytes + _SPARE_BYTES)
+    most = 2 * max_bytes + _SPARE_BYTES
+    said, _ = await read_object(reply, OWNER, expected=(200,), max_bytes=most, within_s=READ_S)
     messages = said.get("messages")
     if not isinstance(messages, list):
         raise _not_understood()
@@ -92,7 +100,7 @@ def _read(message: Any) -> Received:
 
 def _msg_id(said: dict[str, Any]) -> str:
     msg_id = said.get("msg_id")
-    if not isinstance(msg_id, str) or not _MSG_ID.fullmatch(msg_id):
+    if not isinstance(msg_id, str) or not is_msg_id(msg_id):
         raise _not_understood()
     return msg_id
 

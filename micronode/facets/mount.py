@@ -1,8 +1,9 @@
 """Which route of a custom facet a request takes: one matcher for both doors.
 
-The first route that fits counts. A path is matched as it is sent, and once more with its escapes decoded: a
-service that decodes before it routes (as every WSGI program does) must not be led to what another route
-guards. Where the two differ the request is refused.
+The first route that fits counts. A path is matched as it is sent, once more with its escapes decoded, and
+without ``;parameters``: a service that decodes before it routes (as every WSGI program does), or leaves
+parameters out (as servlets do), must not be led to what another route guards. Where two of them differ the
+request is refused.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ class RouteMount:
         self._facet = facet
         self._prefix = f"/app/{facet}"
         self._operations: tuple[Operation, ...] = ()
-        #: One for each template, in the order of the routes.
-        self._templates: list[re.Pattern[str]] = []
         self._by_method: dict[str, list[tuple[re.Pattern[str], Operation]]] = {}
 
     @property
@@ -44,17 +43,16 @@ class RouteMount:
         self._operations = tuple(operations)
         for operation in operations:
             template = compile_template(operation.path.removeprefix(self._prefix))
-            self._templates.append(template)
             self._by_method.setdefault(operation.method, []).append((template, operation))
 
     def find(self, method: str, path: str) -> Operation:
         """Return the operation of *method* and *path*; see :class:`~micronode.calls.operations.Mount`."""
-        raw, decoded = check_target(path)
+        raw, *others = check_target(path)
         found = self._match(method, raw)
-        if decoded != raw and self._match(method, decoded) is not found:
+        if any(self._match(method, other) is not found for other in others):
             raise NodeError(
                 ErrorCode.BAD_REQUEST,
-                "the path takes another route when it is decoded; quote only what has to be",
+                "the path takes another route when it is decoded, or read without its ;parameters",
             )
         if found is not None:
             return found

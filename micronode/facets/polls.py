@@ -1,14 +1,16 @@
 """Who asks the mailbox for subscribers, how often, and for whom: one poll at a time of each topic.
 
-*Why not one long poll a subscriber.* A thousand subscriptions that each kept a question open would hold
-every permit of their owner and of their facet, and calls would get none. So subscribers of a topic (of a
-tenant) share one poll at a time, made for the one that has waited longest; there are few polls at a time of
-all topics together, in the order in which they fell due; and each takes a permit of the facet's gate and
-one of the owner's while it lasts, like any call. While there are no more topics than polls, a poll may wait
-at the owner for half a second: a message arrives at once, and an idle topic costs two questions a second.
-Beyond that nobody waits there, and a topic without messages is asked after 50 ms, 100 ms and so on up to 2
-s. Whatever is sent or given back through this node is looked for at once. (Rejected: a waiting room of long
-polls that newcomers push out.)
+*Why not one long poll a subscriber.* A thousand subscriptions that each kept a question open would hold every
+permit of their owner and of their facet, and calls would get none. So subscribers of a topic (of a tenant)
+share one poll at a time, made for the one that has waited longest. What it brings is only for those who would
+have asked the same with the same token; where nothing came of it, others are asked for next, so that one for
+whom there is nothing keeps nobody from what there is. There are few polls at a time of all topics together,
+in the order in which they fell due; and each takes a permit of the facet's gate and one of the owner's while
+it lasts, like any call. While there are no more topics than polls, a poll may wait at the owner for half a
+second: a message arrives at once, and an idle topic costs two questions a second. Beyond that nobody waits
+there, and a topic without messages is asked after 50 ms, 100 ms and so on up to 2 s. Whatever is sent or
+given back through this node is looked for at once. (Rejected: a waiting room of long polls that newcomers
+push out.)
 
 A poll is not broken off when its subscriber leaves: whoever does that may lose what is just being handed
 out, until it comes again by itself. What it brings goes to the next subscriber, or back.
@@ -17,11 +19,10 @@ out, until it comes again by itself. What it brings goes to the next subscriber,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
-import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -30,6 +31,7 @@ from twisted.python.failure import Failure
 from micronode.concurrency.backpressure import Gate
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.messages import Received
+from micronode.facets.seats import Seat, Topic, alike, fitting, let_others_ask
 from micronode.facets.seeker import Place, Seeker
 
 _log = Logger()
@@ -59,35 +61,6 @@ _FOR_GOOD: Final = frozenset(
 )
 
 
-@attrs.frozen(eq=False)
-class _Seat:
-    """A subscriber that waits for messages."""
-
-    seeker: Seeker
-    since: float
-    got: Deferred[Sequence[Received]]
-
-
-class _Topic:
-    """The subscribers of one place that wait, and how it went so far."""
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.seats: deque[_Seat] = deque()
-        #: Until it is due; None: it is in the queue, or being polled.
-        self.timer: IDelayedCall | None = None
-        #: While it is polled: the poll, once that has begun.
-        self.polled = False
-        self.poll: Deferred[Any] | None = None
-        self.giving_up: IDelayedCall | None = None
-        self.settled: list[Deferred[None]] = []
-        #: There is something new; noted while it is polled.
-        self.woken = False
-        self.pause_s = 0.0
-        self.failures = 0
-        self.failing_since = 0.0
-
-
 class Polls:
     """See the module's docstring. There is one for as long as the node lives.
 
@@ -101,9 +74,9 @@ class Polls:
         self._random = random or Random()  # noqa: S311  # nothing secret depends on it
         self._limit = MAX_POLLS
         self._patient = True
-        self._topics: dict[Place, _Topic] = {}
+        self._topics: dict[Place, Topic] = {}
         #: Topics that are due.
-        self._queue: deque[_Topic] = deque()
+        self._queue: deque[Topic] = deque()
         self._running = 0
         self._serving = False
         #: Until the next look for a permit.
@@ -126,11 +99,11 @@ class Polls:
         """
         topic = self._topics.get(seeker.place)
         if topic is None:
-            topic = self._topics[seeker.place] = _Topic(seeker.place)
+            topic = self._topics[seeker.place] = Topic(seeker.place)
             due = True
         else:
             due = not topic.seats and not topic.polled
-        seat = _Seat(seeker, self._clock.seconds(), Deferred(lambda _: self._leave(topic, seat)))
+        seat = Seat(seeker, Deferred(lambda _: self._leave(topic, seat)))
         topic.seats.append(seat)
         if topic.giving_up is not None:
             topic.giving_up.cancel()
@@ -161,7 +134,7 @@ class Polls:
         topic.settled.append(waiting)
         return waiting
 
-    def _leave(self, topic: _Topic, seat: _Seat) -> None:
+    def _leave(self, topic: Topic, seat: Seat) -> None:
         topic.seats.remove(seat)
         if topic.seats:
             return
@@ -170,12 +143,12 @@ class Polls:
         else:
             topic.giving_up = self._clock.callLater(WAIT_S + _GRACE_S, self._give_up, topic)
 
-    def _give_up(self, topic: _Topic) -> None:
+    def _give_up(self, topic: Topic) -> None:
         topic.giving_up = None
         if topic.poll is not None:
             topic.poll.cancel()
 
-    def _drop(self, topic: _Topic) -> None:
+    def _drop(self, topic: Topic) -> None:
         """Forget *topic*, where nobody waits."""
         del self._topics[topic.place]
         if topic.timer is not None:
@@ -189,7 +162,7 @@ class Polls:
 
     # The queue
 
-    def _enqueue(self, topic: _Topic) -> None:
+    def _enqueue(self, topic: Topic) -> None:
         topic.timer = None
         self._queue.append(topic)
         self._serve()
@@ -218,7 +191,7 @@ class Polls:
 
     # One poll
 
-    def _begin(self, topic: _Topic, gate: Gate) -> None:
+    def _begin(self, topic: Topic, gate: Gate) -> None:
         self._running += 1
         topic.polled, topic.woken = True, False
         seeker = topic.seats[0].seeker
@@ -233,11 +206,15 @@ class Polls:
 
         def answered(messages: Sequence[Received]) -> Deferred[None] | None:
             topic.failures = 0
+            for each in topic.seats:
+                if alike(each.seeker, seeker):
+                    each.failing_since = None
             if not messages:
+                let_others_ask(topic.seats, seeker)
                 self._found_nothing(topic, wait_s, self._clock.seconds() - began)
                 return None
             topic.pause_s = 0.0
-            seat = next(_fitting(topic.seats, seeker), None)
+            seat = next(fitting(topic.seats, seeker), None)
             if seat is None:
                 return seeker.give_back(messages)
             topic.seats.remove(seat)
@@ -251,13 +228,13 @@ class Polls:
         if topic.polled:
             topic.poll = poll
 
-    def _found_nothing(self, topic: _Topic, wait_s: float, took_s: float) -> None:
+    def _found_nothing(self, topic: Topic, wait_s: float, took_s: float) -> None:
         if wait_s and took_s >= wait_s / 2:
             topic.pause_s = 0.0
         else:
             topic.pause_s = min(MAX_PAUSE_S, max(MIN_PAUSE_S, 2 * topic.pause_s))
 
-    def _failed(self, failure: Failure, topic: _Topic, seeker: Seeker) -> None:
+    def _failed(self, failure: Failure, topic: Topic, seeker: Seeker) -> None:
         error = failure.value
         if not isinstance(error, NodeError):
             if not topic.seats:
@@ -269,17 +246,21 @@ class Polls:
         if error.code in _FOR_GOOD or error.code is ErrorCode.INTERNAL:
             told = [seat for seat in topic.seats if seat.seeker is seeker]
         else:
-            if not topic.failures:
-                topic.failing_since = now
             topic.failures += 1
             topic.pause_s = min(MAX_REST_S, MIN_REST_S * 2.0 ** min(topic.failures, 10))
-            told = [seat for seat in topic.seats if now - max(seat.since, topic.failing_since) >= PATIENCE_S]
+            told = []
+            for seat in topic.seats:
+                if seat.failing_since is None:
+                    seat.failing_since = now
+                elif now - seat.failing_since >= PATIENCE_S:
+                    told.append(seat)
+            let_others_ask(topic.seats, seeker)
         for seat in told:
             topic.seats.remove(seat)
         for seat in told:
             seat.got.errback(error)
 
-    def _over(self, result: object, topic: _Topic) -> None:
+    def _over(self, result: object, topic: Topic) -> None:
         topic.polled, topic.poll = False, None
         if isinstance(result, Failure):
             _log.failure("poll_failed", failure=result)
@@ -296,11 +277,3 @@ class Polls:
         else:
             self._enqueue(topic)
         self._serve()
-
-
-def _fitting(seats: Sequence[_Seat], seeker: Seeker) -> Iterator[_Seat]:
-    """Yield those of *seats* whose subscribers may have what was asked for by *seeker*."""
-    for seat in seats:
-        other = seat.seeker
-        if other.max_bytes >= seeker.max_bytes and other.visibility_ms == seeker.visibility_ms:
-            yield seat

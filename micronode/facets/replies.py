@@ -79,17 +79,19 @@ async def read_object(
     *,
     expected: tuple[int, ...],
     max_bytes: int = MAX_READ_BYTES,
+    within_s: float | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Read an owner's JSON object, strictly; return it and the bytes it was.
 
     Strictly, since a caller that is given the bytes must not find another value in them.
 
     :param expected: the owner's statuses that are good.
+    :param within_s: seconds for the body; None: only its pauses are limited.
 
     :raises NodeError: as :func:`json_reply`; or it is no JSON object, or longer than *max_bytes*.
     """
     _expect_json(reply, source, messages, expected)
-    data = await reply.read(max_bytes)
+    data = await reply.read(max_bytes, within_s=within_s)
     try:
         return parse_object(data, max_bytes=max_bytes), data
     except HeadError:
@@ -105,9 +107,7 @@ class HeldBody:
 
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
         """See :class:`~micronode.interfaces.IReplyBody`."""
-        sink.start(head)
-        sink.write(self._data)
-        return sink.finish()
+        return sink.answer(head, self._data)
 
     def abort(self) -> None:
         """See :class:`~micronode.interfaces.IReplyBody`: its connection has done its work."""

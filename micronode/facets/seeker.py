@@ -21,6 +21,10 @@ class Seeker(Protocol):
         """What it is subscribed to."""
 
     @property
+    def token_id(self) -> str | None:
+        """Whose token it shows. The owner hears of it, and may answer another's otherwise."""
+
+    @property
     def max_bytes(self) -> int:
         """Bytes of the longest message that it takes, and of all it takes at a time."""
 

@@ -35,7 +35,7 @@ MAX_UNCONFIRMED: Final = 256
 GIVE_BACK_S: Final = 2.0
 _AT_A_TIME: Final = 4
 #: A message that comes back by itself within so many seconds is not given back: by then it may be another's.
-_TOO_LATE_S: Final = 1.0
+_TOO_LATE_S: Final = GIVE_BACK_S + 1.0
 
 
 class Unconfirmed:
@@ -84,6 +84,7 @@ class Subscription:
         self, call: Call, topic: str, mailbox: IMailboxOwner, deliveries: Deliveries, *, visibility_ms: int
     ) -> None:
         self.place: Place = (call.tenant, topic)
+        self.token_id = call.token_id
         self.visibility_ms = visibility_ms
         self.max_bytes = MAX_EVENT
         # The caller's deadline was for the head.
@@ -118,6 +119,10 @@ class Subscription:
                 while self._waiting:
                     message = self._waiting[0]
                     await sink.when_room(len(message.event))
+                    if clock.seconds() >= self._waiting_until:
+                        # They have come back by themselves, and may be others' by now.
+                        self._waiting.clear()
+                        break
                     sink.write_event(message.event, message.msg_id)
                     self._waiting.popleft()
                     self._note(message.msg_id)

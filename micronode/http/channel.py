@@ -74,7 +74,8 @@ class HttpChannel(Protocol):
         self._head_begun = False
         self._pumping = False
         self._input_ended = False
-        #: Whether all that is sent is watched, not only a full buffer.
+        #: Whether all that is sent is watched, not only a full buffer. It stays so: while something of the
+        #: answer that asked for it waits to be taken, what is behind it counts, too.
         self._following = False
 
     # Protocol
@@ -230,7 +231,6 @@ class HttpChannel(Protocol):
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
         self._request = self._body = None
-        self._following = False
         if close or self._site.draining:
             self._end(linger=refused or bool(self._buffer))
         else:

@@ -154,7 +154,6 @@ class EventSink:
         if sink.ended:
             self._over()
         elif self._streams:
-            sink.follow()
             self._expect_silence()
 
     def write(self, data: bytes) -> None:
@@ -174,6 +173,12 @@ class EventSink:
         finished = self._sink.finish()
         self._over()
         return finished
+
+    def answer(self, head: ResponseHead, body: bytes) -> Deferred[None]:
+        """See :class:`~micronode.interfaces.IResponseSink`."""
+        self.start(head)
+        self.write(body)
+        return self.finish()
 
     def fail(self, error: NodeError) -> None:
         """End the answer with *error*; a stream that has begun tells it as its last event, and ends whole.

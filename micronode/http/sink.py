@@ -46,9 +46,9 @@ class Line(Protocol):
         """Reset the connection: the answer is over, and cannot be made whole."""
 
     def follow(self) -> None:
-        """Give up a caller that takes nothing of what this answer sends, also while little of it waits.
+        """Give up a caller that takes nothing of what this answer and those behind it send, also of little.
 
-        Of any other answer it is given up only while the transport's buffer is full.
+        Otherwise it is given up only while the transport's buffer is full.
         """
 
     @property
@@ -115,16 +115,17 @@ class ResponseSink:
         """Whether bytes were sent that the caller has not taken, as far as the transport can tell."""
         return self._line is not None and self._line.behind
 
-    def follow(self) -> None:
-        """Give up a caller that takes nothing of what is sent, also while little of it waits."""
-        if self._line is not None:
-            self._line.follow()
-
     def start(self, head: ResponseHead) -> None:
         """Send *head*."""
+        line, data = self._line, self._begin(head)
+        if line is not None and data is not None:
+            line.send((data,))
+
+    def _begin(self, head: ResponseHead) -> bytes | None:
+        """Take *head*, and return it as it is to be sent; None: it is none, or none is wanted any more."""
         line = self._line
         if line is None or self.started:
-            return
+            return None
         request = self._request
         bodiless = request.head.method == "HEAD" or head.status in BODILESS
         chunked = head.length is None and not bodiless and request.head.http11
@@ -137,13 +138,16 @@ class ResponseSink:
         except ValueError:
             # Also a UnicodeEncodeError: the owner's fields are no HTTP.
             self.fail(NodeError(ErrorCode.BAD_GATEWAY, "the owner's answer has a malformed head"))
-            return
+            return None
         self.started = True
         self._status = head.status
         self._bodiless, self._chunked, self._close = bodiless, chunked, close
         self._owed = None if bodiless else head.length
         self._ledger.first_byte(request)
-        line.send((data,))
+        if head.length is None and not bodiless:
+            # It may last, and send so little at a time that a caller who has vanished never fills a buffer.
+            line.follow()
+        return data
 
     def write(self, data: bytes) -> None:
         """Send body bytes. More than the head promised cuts the connection."""
@@ -183,6 +187,19 @@ class ResponseSink:
             self._producer = None
             if self._line is not None:
                 self._line.flow.detach()
+
+    def answer(self, head: ResponseHead, body: bytes) -> Deferred[None]:
+        """Send a whole answer: in one piece, where its length is known. The Deferred has fired already."""
+        line, data = self._line, self._begin(head)
+        if line is not None and data is not None:
+            if len(body) == self._owed:
+                self._owed = 0
+                self._request.bytes_out += len(body)
+                line.send((data, body))
+            else:
+                line.send((data,))
+                self.write(body)
+        return self.finish()
 
     def finish(self) -> Deferred[None]:
         """End the answer. The Deferred has fired already: nothing is buffered here."""

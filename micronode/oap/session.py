@@ -187,6 +187,16 @@ class Session:
         begun = wire.send_head(corr_id, head)
         return self._write(begun + wire.send_body(corr_id, data, compress=compress))
 
+    def write_answer(self, stream: Stream, head: Mapping[str, Any], body: bytes) -> None:
+        """Write a whole answer."""
+        wire, corr_id, meter = self._wire, stream.corr_id, self._meter
+        meter.bytes_out.inc(len(body))
+        meter.data_out.inc(-(-len(body) // wire.max_chunk))
+        meter.end_out.inc()
+        self._began(stream)
+        frames = wire.send_head(corr_id, head), wire.send_body(corr_id, body, compress=stream.compressible)
+        self._write(b"".join((*frames, wire.send_end(corr_id))))
+
     @property
     def max_event(self) -> int:
         """How many bytes a message of a subscription may have."""

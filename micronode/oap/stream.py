@@ -95,12 +95,17 @@ class Stream:
         """Send *head*; it waits for the first of the body, at most until the reactor's next turn,
         and for the stream's turn.
         """
+        if self._begin(head) and not self._bodiless and head.length != 0:
+            self._session.send_soon(self)
+
+    def _begin(self, head: ResponseHead) -> bool:
+        """Take *head*, which waits from now on; False: it is none, or none is wanted any more."""
         if self.ended or self.started:
-            return
+            return False
         fields = head_fields(head, self._session.max_head)
         if fields is None:
             self.fail(NodeError(ErrorCode.BAD_GATEWAY, "the owner's answer has a malformed head"))
-            return
+            return False
         self.started = True
         self.status = head.status
         self._head = fields
@@ -108,8 +113,7 @@ class Stream:
         operation = self.operation
         self._bodiless = head.status in BODILESS or (operation is not None and operation.method == "HEAD")
         self._owed = None if self._bodiless else head.length
-        if not self._bodiless and head.length != 0:
-            self._session.send_soon(self)
+        return True
 
     def send_head(self) -> None:
         """Send the head if it still waits, now or in the stream's turn: the body is long in coming."""
@@ -207,6 +211,20 @@ class Stream:
             return finishing
         else:
             self._end()
+        return succeed(None)
+
+    def answer(self, head: ResponseHead, body: bytes) -> Deferred[None]:
+        """Send a whole answer: in one piece, where nothing is before it and it fits."""
+        self._begin(head)
+        fields = self._head
+        fits = len(body) == self._owed and 0 < len(body) <= self._room(ALONE_BYTES)
+        if fields is None or not fits or self._session.outbox.busy:
+            self.write(body)
+            return self.finish()
+        self.ended = True
+        self._head = None
+        self._session.write_answer(self, fields, body)
+        self._leave()
         return succeed(None)
 
     def _end(self) -> int:

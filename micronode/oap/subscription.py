@@ -125,6 +125,12 @@ class Subscription:
         self.dismiss()
         return finished
 
+    def answer(self, head: ResponseHead, body: bytes) -> Deferred[None]:
+        """See :class:`~micronode.interfaces.IResponseSink`."""
+        self.start(head)
+        self.write(body)
+        return self.finish()
+
     def fail(self, error: NodeError) -> None:
         """See :class:`~micronode.interfaces.IResponseSink`."""
         self._stream.fail(error)

@@ -13,8 +13,9 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogBeginner
@@ -50,7 +51,8 @@ _CHATTY: Final = ("twisted.", "log_legacy")
 def log_fields(log: Logger, level: Any, name: str, fields: Mapping[str, object]) -> None:
     """Tell the observers of *log* of an event, as its own methods do: for what there is one of a request.
 
-    They make sure that *level* is one, which takes longer than all the rest of telling.
+    They make sure that *level* is one, which takes longer than all the rest of telling. Such an event is in
+    no hurry: our own observer writes those of one turn of the reactor together.
 
     :param fields: none of them begins with ``log_``.
     """
@@ -63,6 +65,7 @@ def log_fields(log: Logger, level: Any, name: str, fields: Mapping[str, object])
             "log_source": log.source,
             "log_format": name,
             "log_time": time.time(),
+            "log_hurry": False,
         }
     )
 
@@ -108,12 +111,19 @@ def stream_observer(
     return observer
 
 
+class Write(Protocol):
+    """What takes the lines; see :meth:`micronode.observability.writer.LineWriter.write`."""
+
+    def __call__(self, line: str, /, *, hurry: bool = True) -> object:
+        """Take *line*."""
+
+
 @implementer(ILogObserver)
 class LineObserver:
     """Writes one line an event of at least a level, which may be changed at any time."""
 
-    def __init__(self, write: Callable[[str], object], level: str, *, console: bool) -> None:
-        """:param write: takes a line, and raises nothing.
+    def __init__(self, write: Write, level: str, *, console: bool) -> None:
+        """:param write: takes a line, and whether it is in a hurry; raises nothing.
         :param level: ``debug``, ``info``, ``warning`` or ``error``.
         """
         self._write = write
@@ -128,9 +138,13 @@ class LineObserver:
 
     def __call__(self, event: LogEvent) -> None:
         found = event.get("log_level", LogLevel.info)
-        if found not in self._written or (found in _QUIET and _is_chatter(event)):
+        if found not in self._written:
             return
-        self._write(self._render(event, found) + "\n")
+        hurry = event.get("log_hurry", True)
+        # What is told of every request is our own.
+        if hurry and found in _QUIET and _is_chatter(event):
+            return
+        self._write(self._render(event, found) + "\n", hurry=hurry)
 
 
 def _is_chatter(event: LogEvent) -> bool:
@@ -178,13 +192,20 @@ def on_one_line(text: str) -> str:
 def _json_line(event: LogEvent, level: Any) -> str:
     # Text by text: a busy node writes little else, and an encoder for anything would be half of what a line
     # takes.
-    moment = datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds")
-    line = f'{{"ts":"{moment.removesuffix("+00:00")}Z",{_SAME[level]},"event":{_text(name_of(event))}'
+    second, rest = divmod(round(event.get("log_time", 0.0) * 1_000_000), 1_000_000)
+    moment = f"{_spelled(second)}.{rest // 1000:03d}Z"
+    line = f'{{"ts":"{moment}",{_SAME[level]},"event":{_text(name_of(event))}'
     for key, value in fields_of(event).items():
         # What every line has comes first, and no field can take its place.
         if key not in _EVERY:
             line += f",{_text(key)}:{_text(value) if type(value) is str else _json(_plain(value))}"
     return line + "}"
+
+
+@lru_cache(maxsize=1)
+def _spelled(second: int) -> str:
+    """Return the second of that Unix time; a busy node asks for the same one thousands of times."""
+    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def _json(value: str | int | float | None) -> str:

@@ -7,7 +7,7 @@ down. Everything runs on the reactor's thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -23,6 +23,8 @@ OTHER_ROUTE: Final = OTHER
 METHODS: Final = ("GET", "HEAD", "POST", "OTHER")
 #: Samples of a whole scrape: what a scraper of hundreds of nodes can be asked to keep of each.
 MAX_SERIES: Final = 400
+#: Of these are kept for what happens: what may happen, and is shown at zero, gets no more than the others.
+KEPT_SERIES: Final = 150
 #: What ``rejected_total`` counts: refusals before any work was done.
 REJECT_REASONS: Final = ("busy", "draining", "not_ready", "body_too_large", "head_too_large", "timeout")
 #: Frame kinds by direction flag and role.
@@ -170,14 +172,14 @@ class Metrics:
             self._node_state(state)
 
     def add_facets(self, names: Iterable[str]) -> None:
-        """Show the facets *names*. None is ever taken back: what was counted stays."""
-        for facet in names:
+        """Show the facets *names*, as long as there is room. None is taken back: what was counted stays."""
+        for facet in self._with_room(names):
             for result in ("ok", "refused", "failed", "cancelled"):
                 self.facet_requests(facet, result)
 
     def add_owners(self, names: Iterable[str]) -> None:
-        """Show the owners *names*."""
-        for owner in names:
+        """Show the owners *names*, as long as there is room."""
+        for owner in self._with_room(names):
             for outcome in OWNER_OUTCOMES:
                 self.owner_requests(owner, outcome)
             self.owner_latency(owner)
@@ -185,9 +187,12 @@ class Metrics:
             self.owner_breaker_open(owner)
 
     def add_routes(self, names: Iterable[str]) -> None:
-        """Show the routes *names*: operations, and routes of the admin plane."""
-        for name in names:
+        """Show the routes *names*, operations and routes of the admin plane, as long as there is room."""
+        for name in self._with_room(names):
             self.inflight(name)
+
+    def _with_room(self, names: Iterable[str]) -> Iterator[str]:
+        return (name for name in names if self._budget.left > KEPT_SERIES)
 
     def enter(self, state: str) -> None:
         """Show *state* as the one the node is in."""

@@ -4,6 +4,9 @@ A write to a pipe that nobody empties blocks, and one that blocks the reactor st
 signals included. So each write first asks whether the descriptor takes something; what it does not
 take waits here, up to a bound, and beyond that is dropped and counted.
 
+Lines in no hurry, of which a busy node writes one for each call, are collected until the reactor's turn ends,
+and written together: a process that is killed outright loses those of its last turn.
+
 Why not O_NONBLOCK: it belongs to the open file, which a standard stream shares with other processes. A
 terminal does need it, since one that takes something may not take all of a write; it can be opened a
 second time, so that nobody shares the file.
@@ -23,6 +26,8 @@ from twisted.internet.interfaces import IReactorTime
 #: What may wait for the reader: minutes of a quiet node, a second or so of a busy one.
 MAX_LINES: Final = 1_000
 MAX_BYTES: Final = 262_144
+#: Bytes of lines that are written together: what a pipe takes as one, whoever else writes to it.
+_BATCH_BYTES: Final = select.PIPE_BUF
 #: Seconds between two looks at a reader that is behind.
 LOOK_S: Final = 0.1
 #: How long a reader is waited for at the very end, when the reactor does not run any more.
@@ -121,10 +126,17 @@ class LineWriter:
         self._queue: deque[bytes] = deque()
         self._queued = 0
         self._lost = 0
+        #: For a reader that is behind.
         self._is_waiting = False
+        #: For the end of the reactor's turn.
+        self._is_collecting = False
+        self._closed = False
 
-    def write(self, line: str) -> None:
-        """Write *line*, now or later or never."""
+    def write(self, line: str, *, hurry: bool = True) -> None:
+        """Write *line*, now or later or never.
+
+        :param hurry: whether now is before the reactor's turn ends.
+        """
         # A console that cannot show a character; the line still counts.
         data = line.encode(self._encoding, "backslashreplace")
         if len(self._queue) >= MAX_LINES or self._queued + len(data) > MAX_BYTES:
@@ -132,16 +144,28 @@ class LineWriter:
             return
         self._queue.append(data)
         self._queued += len(data)
-        if not self._is_waiting:
+        if self._is_waiting:
+            return
+        if hurry or self._closed or self._queued >= _BATCH_BYTES:
             self._go_on()
+        elif not self._is_collecting:
+            self._is_collecting = True
+            self._clock.callLater(0, self._turn_ended)
 
     def close(self) -> None:
         """Write what waits, for at most :data:`LAST_S` seconds; for the end of the process only."""
+        # Whatever comes now comes when there may be no further turn.
+        self._closed = True
         until_s = time.monotonic() + LAST_S
         while self._queue and self._output.ready(max(0.0, until_s - time.monotonic())):
             if not self._write_some():
                 return
         self._report()
+
+    def _turn_ended(self) -> None:
+        self._is_collecting = False
+        if not self._is_waiting:
+            self._go_on()
 
     def _go_on(self) -> None:
         self._is_waiting = False
@@ -160,9 +184,8 @@ class LineWriter:
             self._dropped(lost)
 
     def _write_some(self) -> bool:
-        """Write a part of the first line; False: nothing can be written now after all."""
-        data = self._queue.popleft()
-        self._queued -= len(data)
+        """Write a part of the first lines; False: nothing can be written now after all."""
+        data = self._take()
         try:
             rest = data[self._output.write(data) :]
         except BlockingIOError:
@@ -175,6 +198,17 @@ class LineWriter:
             self._queue.appendleft(rest)
             self._queued += len(rest)
         return rest is not data
+
+    def _take(self) -> bytes:
+        """Remove and return the first line, and those behind it that are written with it."""
+        queue = self._queue
+        lines = [queue.popleft()]
+        size = len(lines[0])
+        while queue and size + len(queue[0]) <= _BATCH_BYTES:
+            lines.append(queue.popleft())
+            size += len(lines[-1])
+        self._queued -= size
+        return lines[0] if len(lines) == 1 else b"".join(lines)
 
 
 def open_writer(stream: IO[str], clock: IReactorTime, dropped: Callable[[int], object]) -> LineWriter:

@@ -25,7 +25,7 @@ MAX_TTL_S: Final = 300.0
 #: Seconds beyond that in which it is still told, where the owner cannot be asked: a restart of it, not a
 #: night without it.
 STALE_S: Final = 60.0
-#: Decisions that are kept, those used last: some 6 MB at most.
+#: Decisions that are kept, those used last: some 6 MB, or 22 MB where their texts are as long as may be.
 MAX_DECISIONS: Final = 10_000
 #: Characters of a rule's name and of a reason, each.
 _MAX_TEXT: Final = 200

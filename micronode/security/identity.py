@@ -59,30 +59,45 @@ def system_identity() -> Identity:
     return Identity(context=_context(CertificateOptions(trustRoot=platformTrust())))
 
 
-def read_identity(section: TlsKeys, place: Callable[[str], str]) -> Identity:
+def read_identity(section: TlsKeys, place: Callable[[str], str], known: Identity | None = None) -> Identity:
     """Read the files that *section* names.
 
     :param place: tells where the value of one of its keys comes from.
+    :param known: what they said before: returned where they say the same, which takes no parsing of them.
     :raises ConfigError: one is of no use, or they do not fit together.
     """
     paths = {name: path for name in _KEYS if (path := getattr(section, name))}
     if not paths:
         return system_identity()
-    problems: list[Problem] = []
+    refused: dict[str, RefusedError] = {}
     data: dict[str, bytes] = {}
     for name, path in paths.items():
         try:
             data[name] = read_pem(path, secret=name == "private_key")
-            (read_key if name == "private_key" else read_certificates)(path, data[name])
-        except RefusedError as refused:
-            problems.append(Problem(place(name), refused.what, refused.fix))
-    if problems:
-        raise ConfigError(problems)
+        except RefusedError as error:
+            refused[name] = error
+    files = {name: hashlib.sha256(each).hexdigest() for name, each in data.items()}
+    if known is not None and known.files == files and not refused:
+        return known
+    certificates: dict[str, list[crypto.X509]] = {}
+    key: crypto.PKey | None = None
+    for name, each in data.items():
+        try:
+            if name == "private_key":
+                key = read_key(paths[name], each)
+            else:
+                certificates[name] = read_certificates(paths[name], each)
+        except RefusedError as error:
+            refused[name] = error
+    if refused:
+        raise ConfigError(
+            [Problem(place(name), refused[name].what, refused[name].fix) for name in sorted(refused)]
+        )
     try:
-        context = _make_context(paths, data)
+        context = _make_context(certificates, key)
     except (SSL.Error, crypto.Error, ValueError):
         raise ConfigError([_unusable(paths, place)]) from None
-    return Identity({name: hashlib.sha256(each).hexdigest() for name, each in data.items()}, context=context)
+    return Identity(files, context=context)
 
 
 def read_identities(config: Config, known: Mapping[str, Identity]) -> dict[str, Identity]:
@@ -96,11 +111,9 @@ def read_identities(config: Config, known: Mapping[str, Identity]) -> dict[str, 
     problems: list[Problem] = []
     for name, section in _over_tls(config):
         try:
-            read = read_identity(section, _placer(config, _path(name)))
+            found[name] = read_identity(section, _placer(config, _path(name)), known.get(name))
         except ConfigError as error:
             problems += error.problems
-        else:
-            found[name] = known[name] if read == known.get(name) else read
     if problems:
         raise ConfigError(problems)
     return found
@@ -131,20 +144,20 @@ def _over_tls(config: Config) -> Iterator[tuple[str, TlsKeys]]:
         if any(OwnerUrl.parse(url).tls for url in owner.url):
             yield name, owner
     for name, facet in config.facets.items():
-        if isinstance(facet, OwnFacet) and facet.upstream and OwnerUrl.parse(facet.upstream).tls:
+        if not isinstance(facet, OwnFacet) or not facet.enabled:
+            continue
+        if facet.upstream and OwnerUrl.parse(facet.upstream).tls:
             yield name, facet
 
 
-def _make_context(paths: Mapping[str, str], data: Mapping[str, bytes]) -> SSL.Context:
-    """Return the context of files that can each be read; what is raised is OpenSSL's."""
+def _make_context(certificates: Mapping[str, list[crypto.X509]], key: crypto.PKey | None) -> SSL.Context:
+    """Return the context of what is in the files, by their keys; what is raised is OpenSSL's."""
     trust = platformTrust()
-    if "ca" in data:
-        authorities = read_certificates(paths["ca"], data["ca"])
-        trust = trustRootFromCertificates([TrustedCertificate(each) for each in authorities])
-    if "certificate" not in data or "private_key" not in data:
+    if "ca" in certificates:
+        trust = trustRootFromCertificates([TrustedCertificate(each) for each in certificates["ca"]])
+    if key is None or "certificate" not in certificates:
         return _context(CertificateOptions(trustRoot=trust))
-    own, *chain = read_certificates(paths["certificate"], data["certificate"])
-    key = read_key(paths["private_key"], data["private_key"])
+    own, *chain = certificates["certificate"]
     options = CertificateOptions(privateKey=key, certificate=own, extraCertChain=chain, trustRoot=trust)
     return _context(options)
 
@@ -171,6 +184,6 @@ def _unusable(paths: Mapping[str, str], place: Callable[[str], str]) -> Problem:
     key, certificate = printable(paths["private_key"]), printable(paths["certificate"])
     return Problem(
         place("private_key"),
-        f"{key} is not the key of the first certificate in {certificate}",
+        f"{key} is not the key of the first certificate in {certificate}, or too weak for TLS",
         "name the key that the certificate was made for; its own certificate comes first in a chain",
     )

@@ -6,6 +6,7 @@ Nothing of a file's content gets into a message.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import Final
 
@@ -17,6 +18,8 @@ from micronode.config.problems import RefusedError, printable
 #: All authorities that an operating system trusts are a quarter of this.
 MAX_PEM_BYTES: Final = 1_048_576
 _OTHERS: Final = stat.S_IROTH | stat.S_IWOTH
+#: What begins a block, but for those of a key beside the certificates; a block cut in writing may end so.
+_BEGUN: Final = re.compile(rb"-----BEGIN(?! [A-Z0-9 ]*(?:KEY|PARAMETERS)-----)")
 
 
 def read_pem(path: str, *, secret: bool = False) -> bytes:
@@ -53,17 +56,25 @@ def read_pem(path: str, *, secret: bool = False) -> bytes:
 def read_certificates(path: str, data: bytes) -> list[crypto.X509]:
     """Return the certificates in *data*, in their order; there is one at least.
 
-    :raises RefusedError: there is none, or one that is broken.
+    :raises RefusedError: there is none, one that is broken, or a block that is none.
     """
     try:
         # X509's own constructor takes one, and says nothing of others behind it.
-        return [crypto.X509.from_cryptography(each) for each in x509.load_pem_x509_certificates(data)]
+        found = [crypto.X509.from_cryptography(each) for each in x509.load_pem_x509_certificates(data)]
     except Exception:
         # Whatever a parser raises at bytes that are none.
         raise RefusedError(
             f"{printable(path)} is no PEM file of certificates",
             "it holds one or more blocks -----BEGIN CERTIFICATE-----",
         ) from None
+    # What has no end, or another label, is passed over by the parser, and whoever it names would be missing.
+    if len(found) != len(_BEGUN.findall(data)):
+        raise RefusedError(
+            f"{printable(path)} holds a block that is cut short, or is no certificate",
+            "every block begins and ends as -----BEGIN CERTIFICATE----- does; write such a file whole, and "
+            "then rename it",
+        )
+    return found
 
 
 def read_key(path: str, data: bytes) -> crypto.PKey:

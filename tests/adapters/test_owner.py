@@ -558,6 +558,16 @@ class OwnerClientTests(SynchronousTestCase):
         self.refused(called, ErrorCode.OWNER_TIMEOUT)
         self.assertTrue(end.aborted)
 
+    def test_no_connection_for_a_body_in_time(self) -> None:
+        body = SpyBody()
+        called = self.client.call(b"POST", b"/o", body=body)
+        self.network.reactor.advance(4.9)
+        self.assertNoResult(called)
+        self.network.reactor.advance(0.1)
+        self.refused(called, ErrorCode.OWNER_TIMEOUT)
+        self.assertTrue(self.network.reactor.connectors[0].stoppedConnecting)
+        self.assertEqual((body.events, self.client.inflight), ([], 0))
+
     def test_latency_is_the_owners_and_not_the_uploads(self) -> None:
         body = SpyBody()
         called, end = self.post(body)

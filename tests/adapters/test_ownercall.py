@@ -568,6 +568,27 @@ class BreakerTests(OwnerCallCase):
             self.network.reactor.advance(0.1)
             self.refused(called, ErrorCode.OWNER_TIMEOUT)
 
+        def after_too_little() -> None:
+            called = self.get(deadline_s=0.1)
+            self.network.accept()
+            self.network.reactor.advance(0.08)
+            called.cancel()
+            self.failureResultOf(called, CancelledError)
+
+        def in_a_wait() -> None:
+            called = self.get(deadline_s=0.1, wait_s=0.08)
+            self.network.accept()
+            self.network.reactor.advance(0.099)
+            called.cancel()
+            self.failureResultOf(called, CancelledError)
+
+        def in_an_upload() -> None:
+            called = self.post(body=SpyBody(), deadline_s=0.1)
+            self.network.accept()
+            self.network.reactor.advance(0.1)
+            called.cancel()
+            self.failureResultOf(called, CancelledError)
+
         def body() -> None:
             sent = SpyBody()
             called = self.post(body=sent)
@@ -601,7 +622,17 @@ class BreakerTests(OwnerCallCase):
             end.send(response(b"", "Connection: close", status="404 Not Found"))
             self.successResultOf(called).discard()
 
-        for act in (by_the_caller, body, shorter, broken, left, unknown):
+        for act in (
+            by_the_caller,
+            after_too_little,
+            in_a_wait,
+            in_an_upload,
+            body,
+            shorter,
+            broken,
+            left,
+            unknown,
+        ):
             self.setUp()
             for _ in range(30):
                 act()
@@ -627,12 +658,38 @@ class BreakerTests(OwnerCallCase):
             self.network.reactor.advance(0.05)
             self.refused(called, ErrorCode.OWNER_TIMEOUT)
 
-        for act in (status, cut, slow):
+        def almost() -> None:
+            """As behind another owner, which took some milliseconds of the facet's timeout."""
+            called = self.get(deadline_s=0.05, caller_s=0.046)
+            self.network.accept()
+            self.network.reactor.advance(0.046)
+            self.refused(called, ErrorCode.OWNER_TIMEOUT)
+
+        def cancelled() -> None:
+            """As by the facet's timeout, which began to run before policy was asked."""
+            called = self.get(deadline_s=0.05)
+            self.network.accept()
+            self.network.reactor.advance(0.049)
+            called.cancel()
+            self.failureResultOf(called, CancelledError)
+
+        def cancelled_behind_a_body() -> None:
+            sent = SpyBody()
+            called = self.post(body=sent, deadline_s=0.05)
+            self.network.accept()
+            self.network.reactor.advance(0.03)
+            sent.done.callback(None)
+            self.network.reactor.advance(0.049)
+            called.cancel()
+            self.failureResultOf(called, CancelledError)
+
+        for act in (status, cut, slow, almost, cancelled, cancelled_behind_a_body):
             self.setUp()
             for _ in range(10):
                 self.assertEqual(self.breaker_open(), 0, act.__name__)
                 act()
             self.assertEqual(self.breaker_open(), 1, act.__name__)
+            self.assertEqual(self.outcomes("cancelled"), 0)
 
     def test_kept_connections_that_were_closed(self) -> None:
         """Twenty idle ones of an owner that restarts are no twenty failures."""

@@ -151,6 +151,33 @@ class ChangeTests(OwnersCase):
         self.assertEqual(shown.value, 1)
         self.assert_unavailable(self.call())
 
+    def test_the_breaker_of_one_that_is_no_more_is_not_shown_as_open(self) -> None:
+        self.take(index=ONE)
+        client = self.owners.clients["index"]
+        (one,) = client.settings.endpoints
+        for _ in range(10):
+            client.judge(one, one.enter(), False)
+        shown = client.metrics.owner_breaker_open("index")
+        self.assertEqual(shown.value, 1)
+        self.take()
+        self.assertEqual(shown.value, 0)
+
+    def test_breakers_without_a_series_of_their_own_are_counted_together(self) -> None:
+        self.take(one={"url": (ONE,)}, two={"url": (TWO,)}, three={"url": (ONE,)})
+        clients = self.owners.clients
+        metrics = clients["one"].metrics
+        for number in range(400):
+            metrics.rejected(f"filler {number}")
+        for name in ("one", "two"):
+            (end,) = clients[name].settings.endpoints
+            for _ in range(10):
+                clients[name].judge(end, end.enter(), False)
+        shown = metrics.owner_breaker_open("other")
+        self.assertIs(metrics.owner_breaker_open("one"), shown)
+        self.assertEqual(shown.value, 2)
+        self.take(two={"url": (TWO,)}, three={"url": (ONE,)})
+        self.assertEqual(shown.value, 1)
+
     def test_a_url_is_removed_with_a_call_in_flight(self) -> None:
         self.take(index=ONE)
         idle, busy = self.call(), self.call()

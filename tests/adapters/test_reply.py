@@ -122,6 +122,18 @@ class OwnerReplyTests(SynchronousTestCase):
         self.assertEqual(self.client.inflight, 0)
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_small_body_that_drips_is_given_no_more(self) -> None:
+        """A caller has its answer; what is left of this one must not hold a slot for hours."""
+        end, reply = self.reply(response(b"", length=1000, status="404 Not Found"))
+        reply.discard()
+        for _ in range(7):
+            self.network.reactor.advance(0.125)
+            end.send(b"x")
+        self.assertEqual(self.client.inflight, 1)
+        self.network.reactor.advance(0.125)
+        self.assertTrue(end.aborted)
+        self.assertEqual(self.client.inflight, 0)
+
     def test_large_body_thrown_away_is_aborted(self) -> None:
         end, reply = self.reply(response(b"", length=100_000))
         reply.discard()

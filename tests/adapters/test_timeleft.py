@@ -1,4 +1,4 @@
-"""micronode.adapters.timeleft: the smallest of three times, and whose it is."""
+"""micronode.adapters.timeleft: the smallest of three times, and whether it is enough."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ class TimeLeftTests(SynchronousTestCase):
         # Timeout, deadline, caller's, time that has passed -> of the attempt, of the call.
         for timeout_s, deadline_s, caller_s, passed, limit, left_s in (
             (5.0, None, None, 0.0, Limit(5.0, False), 5.0),
-            (5.0, None, None, 2.0, Limit(3.0, False), 3.0),
+            (5.0, None, None, 2.0, Limit(3.0, True), 3.0),
             (1.0, 5.0, None, 0.0, Limit(1.0, False), 5.0),
-            (1.0, 5.0, None, 4.5, Limit(0.5, False), 0.5),
+            (1.0, 5.0, None, 4.5, Limit(0.5, True), 0.5),
+            (5.0, 5.0, 4.75, 0.0, Limit(4.75, False), 4.75),
+            (5.0, 5.0, 4.5625, 0.0, Limit(4.5625, False), 4.5625),
+            (5.0, 5.0, 4.25, 0.0, Limit(4.25, True), 4.25),
             (5.0, 1.0, None, 0.0, Limit(1.0, False), 1.0),
             (5.0, 5.0, 2.0, 0.0, Limit(2.0, True), 2.0),
             (1.0, 5.0, 2.0, 0.0, Limit(1.0, False), 2.0),
             (1.0, 5.0, 2.0, 1.5, Limit(0.5, True), 0.5),
             (5.0, 5.0, 5.0, 0.0, Limit(5.0, False), 5.0),
             (5.0, 5.0, 0.0, 0.0, Limit(0.0, True), 0.0),
-            (5.0, 5.0, None, 6.0, Limit(0.0, False), -1.0),
+            (5.0, 5.0, None, 6.0, Limit(0.0, True), -1.0),
         ):
             clock = Clock()
             clock.advance(1000.0)
@@ -52,3 +55,5 @@ class TimeLeftTests(SynchronousTestCase):
         self.assertEqual(time_left.of_attempt, Limit(3.0, True))
         clock.advance(-5.0)
         self.assertEqual(time_left.of_attempt, Limit(5.0, False))
+        self.assertFalse(time_left.is_short(3.7))
+        self.assertTrue(time_left.is_short(3.5))

@@ -78,6 +78,16 @@ class EndpointTests(TlsCase):
         protocol.transport.write(b"hello")
         self.assertEqual(owner.pump(), b"hello")
 
+    def test_a_name_with_a_dot_at_its_end(self) -> None:
+        """No certificate has it, nor SNI."""
+        inner = TCP4ClientEndpoint(self.reactor, "10.0.0.9", 443)
+        self.endpoint = TlsEndpoint(self.reactor, inner, self.identity.context, "owner.example.")
+        connecting = self.connect()
+        owner = OwnerTls(self.accept(), self.authority.sign("owner.example"))
+        owner.pump()
+        self.successResultOf(connecting)
+        self.assertEqual(owner.asked_for(), b"owner.example")
+
     def test_no_connection(self) -> None:
         connecting = self.connect()
         self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ZeroDivisionError()))
@@ -188,6 +198,20 @@ class AgentTests(TlsCase):
         self.assertFalse(end.closed)
         self.reactor.advance(4.0)
         self.assertTrue(end.aborted)
+
+    def test_one_that_has_ended_is_not_used_again(self) -> None:
+        """It is lost a turn of the reactor later, and a request would be until then."""
+        exchange = self.ask()
+        owner = OwnerTls(self.accept(), self.authority.sign("10.0.0.9"))
+        owner.pump()
+        owner.send(response(b"ok"))
+        self.successResultOf(exchange.head)
+        owner.end()
+        exchange = self.ask()
+        owner = OwnerTls(self.accept(), self.authority.sign("10.0.0.9"))
+        self.assertIn(b"GET /x", owner.pump())
+        owner.send(response(b"ok"))
+        self.successResultOf(exchange.head)
 
     def test_what_it_is_asked_in_the_handshake_is_counted(self) -> None:
         exchange = self.ask()

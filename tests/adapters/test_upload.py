@@ -21,7 +21,14 @@ class UploadBodyTests(SynchronousTestCase):
         self.clock = Clock()
         self.body = SpyBody(7)
         self.stalls: list[float] = []
-        self.upload = UploadBody(self.body, self.clock, 5.0, lambda: self.stalls.append(self.clock.seconds()))
+        self.begun: list[None] = []
+        self.upload = UploadBody(
+            self.body,
+            self.clock,
+            5.0,
+            lambda: self.stalls.append(self.clock.seconds()),
+            lambda: self.begun.append(None),
+        )
         self.wire = StringTransport()
 
     def start(self) -> Deferred[None]:
@@ -32,7 +39,9 @@ class UploadBodyTests(SynchronousTestCase):
         self.assertEqual(self.upload.length, 7)
 
     def test_passes_on(self) -> None:
+        self.assertEqual(self.begun, [])
         done = self.start()
+        self.assertEqual(self.begun, [None])
         self.body.consumer.write(b"abc")
         self.body.consumer.write(b"")
         self.assertEqual(self.wire.value(), b"abc")
@@ -87,7 +96,7 @@ class UploadBodyTests(SynchronousTestCase):
     def test_stopped_before_it_was_started(self) -> None:
         self.upload.stopProducing()
         self.assertNoResult(self.start())
-        self.assertEqual(self.body.events, [])
+        self.assertEqual((self.body.events, self.begun), ([], []))
 
     def test_paused_before_it_was_started(self) -> None:
         self.upload.pauseProducing()

@@ -6,8 +6,10 @@
 The owner is an nginx that answers 1 KiB of JSON. Before it stands, one at a time and each pinned to one
 processor: a node (``graph.resolve`` over HTTP, and over OAP/1), aiohttp with uvloop, nginx's ``proxy_pass``;
 on the other processor the owner and the callers: wrk with 64 kept connections over HTTP, over OAP/1 16
-connections with 16 calls in flight on each. The node admits, measures and writes its access log to a file;
-the peers log nothing. With ``--before``, a node of another checkout takes its turn, too.
+connections with 16 calls in flight on each. The node admits, measures and writes its access log to a file.
+So does aiohttp with its own log, and passes answers on as they come; a second one is ``bare``: no log, no
+timeouts, small answers collected (``aiohttp_proxy.py``). nginx logs nothing. With ``--before``, a node of
+another checkout takes its turn, too.
 
 By turns within each round; a ratio is the median of the rounds' ratios. ``CPU`` is by the processor's time
 that a server takes for a request, which other work on the machine disturbs least, and what the targets are
@@ -39,7 +41,7 @@ from tests.bench.shares import watched
 CONNECTIONS: Final = 64
 OAP_CONNECTIONS: Final = 16
 OAP_INFLIGHT: Final = 16
-#: Contestant -> how many times as fast as aiohttp it has to be.
+#: Contestant -> how many times as fast as aiohttp it has to be; by the one that logs, as the node does.
 TARGETS: Final = {"node, HTTP": 0.6, "node, OAP": 2.0}
 _PATH: Final = "/app/graph/resolve/name:bench"
 _ANSWERED: Final = re.compile(r"^\s*(\d+) requests in ", re.M)
@@ -105,6 +107,7 @@ class Contestants:
     def __init__(self, stack: ExitStack, before: Path | None) -> None:
         url = stack.enter_context(owner())
         ours = stack.enter_context(node(url))
+        usual = stack.enter_context(aiohttp_proxy(url, "usual"))
         aiohttp, nginx = stack.enter_context(aiohttp_proxy(url)), stack.enter_context(nginx_proxy(url))
         self.turns: dict[str, tuple[Callable[[Server, float], Sample], Server]] = {
             "node, HTTP": (over_http, ours),
@@ -116,7 +119,11 @@ class Contestants:
                 "before, HTTP": (over_http, theirs),
                 "before, OAP": (over_oap, theirs),
             }
-        self.turns |= {"aiohttp": (over_http, aiohttp), "nginx": (over_http, nginx)}
+        self.turns |= {
+            "aiohttp": (over_http, usual),
+            "aiohttp, bare": (over_http, aiohttp),
+            "nginx": (over_http, nginx),
+        }
 
     def run(self, rounds: int, seconds: float) -> dict[str, list[Sample]]:
         """Let all of them take their turns."""
@@ -159,6 +166,7 @@ def rows(samples: dict[str, list[Sample]]) -> list[dict[str, object]]:
             "p99_ms": round(statistics.median(p99s), 1) if p99s else None,
             "to_aiohttp_cpu": round(to_aiohttp, 3),
             "to_aiohttp_wall": round(ratio(samples, name, "aiohttp", "wall"), 3),
+            "to_bare_cpu": round(ratio(samples, name, "aiohttp, bare", "cpu"), 3),
             "to_nginx_cpu": round(ratio(samples, name, "nginx", "cpu"), 3),
             "target": target,
             "met": None if target is None else to_aiohttp >= target,
@@ -179,18 +187,19 @@ def show(table: list[dict[str, object]]) -> None:
         "p99 ms",
         "to aiohttp",
         "by wall",
+        "to bare",
         "to nginx",
         "to before",
         "target",
         "",
     )
-    print("{:13}{:>9}{:>11}{:>8}{:>12}{:>9}{:>10}{:>11}{:>8}  {}".format(*head))
+    print("{:13}{:>9}{:>11}{:>8}{:>12}{:>9}{:>9}{:>10}{:>11}{:>8}  {}".format(*head))
     for row in table:
         verdict = {None: "", True: "met", False: "MISSED"}[row["met"]]  # type: ignore[index]
         cells = [row[key] for key in ("name", "wall", "cpu", "p99_ms", "to_aiohttp_cpu", "to_aiohttp_wall")]
-        cells += [row["to_nginx_cpu"], row.get("to_before_cpu"), row["target"], verdict]
+        cells += [row["to_bare_cpu"], row["to_nginx_cpu"], row.get("to_before_cpu"), row["target"], verdict]
         spelled = ["" if cell is None else str(cell) for cell in cells]
-        print("{:13}{:>9}{:>11}{:>8}{:>12}{:>9}{:>10}{:>11}{:>8}  {}".format(*spelled))
+        print("{:13}{:>9}{:>11}{:>8}{:>12}{:>9}{:>9}{:>10}{:>11}{:>8}  {}".format(*spelled))
 
 
 def main() -> int:

@@ -149,11 +149,15 @@ def nginx_proxy(url: str) -> Iterator[Server]:
 
 
 @contextmanager
-def aiohttp_proxy(url: str) -> Iterator[Server]:
-    """Run aiohttp before the owner at *url*."""
+def aiohttp_proxy(url: str, kind: str = "bare") -> Iterator[Server]:
+    """Run aiohttp before the owner at *url*, what it logs in a file.
+
+    :param kind: ``bare`` or ``usual``; see there.
+    """
     port = _free_port()
     program = str(Path(__file__).with_name("aiohttp_proxy.py"))
-    with _running(pinned(SERVER_CPU, [sys.executable, program, url, str(port)])) as process:
+    command = pinned(SERVER_CPU, [sys.executable, program, url, str(port), kind])
+    with tempfile.TemporaryFile() as log, _running(command, stderr=log) as process:
         _until_it_listens(port, process)
         yield Server(process, {"http": port})
 

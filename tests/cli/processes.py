@@ -104,7 +104,8 @@ class Program:
     @property
     def complained(self) -> str:
         """What it has written to standard error so far."""
-        return os.pread(self._errors.fileno(), 1_000_000, 0).decode("utf-8", "replace")
+        descriptor = self._errors.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode("utf-8", "replace")
 
     def until(self, pattern: str) -> re.Match[str]:
         """Read standard output until *pattern* is in it."""

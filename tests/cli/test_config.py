@@ -69,35 +69,35 @@ class ShowTests(CommandTestCase):
                 (flagged["value"], flagged["source"]), (filed["value"], f"flag --set {path}"), path
             )
 
-    def flagged(self, path: str, *argv: str) -> str | None:
-        """Return the layer that ``/version`` of a node names for *path*; its digest is its own."""
+    def flagged(self, *argv: str) -> dict[str, str]:
+        """Return the layers that ``/version`` of a node names, by key; its digest is its own."""
         options = NodeOptions()
         options.parse(argv)
         config = options.load().config
         runtime = make_node(config, MemoryReactorClock()).probes.version()["runtime"]
         self.assertEqual(runtime["config_sha"], config.sha())
-        layer: str | None = runtime["overrides"].get(path)
-        return layer
+        overrides: dict[str, str] = runtime["overrides"]
+        return overrides
 
     def test_every_built_key_from_each_layer_is_flagged_in_version(self) -> None:
         """The same of a node: what it runs with says from which layer each value came."""
         name = self.mktemp()
         files = _pem_files(Path(self.mktemp()))
+        self.assertEqual(self.flagged(), {})
         for path, row in BUILT_ROWS.items():
             self.environ.clear()
-            self.assertIsNone(self.flagged(path), path)
             value = files.get(row.name) or other(row)
             for beside, needed in companions(row).items():
                 key = KEYS[beside]
                 self.environ[key.variable] = key.show(files.get(key.name) or needed)
             Path(name).write_text(document(row, row.toml(value)), "utf-8")
             file, flag = ("--config", name), f"--set={path}={row.show(value)}"
-            self.assertEqual(self.flagged(path, *file), "file", path)
+            self.assertEqual(self.flagged(*file)[path], "file", path)
             self.environ[row.variable] = row.show(value if companions(row) else row.default)
-            self.assertEqual(self.flagged(path, *file), "env", path)
-            self.assertEqual(self.flagged(path, *file, flag), "flag", path)
+            self.assertEqual(self.flagged(*file)[path], "env", path)
+            self.assertEqual(self.flagged(*file, flag)[path], "flag", path)
         for path in PROFILES["dev"]:
-            self.assertEqual(self.flagged(path, "--profile", "dev"), "profile", path)
+            self.assertEqual(self.flagged("--profile", "dev")[path], "profile", path)
 
     def test_profile(self) -> None:
         keys = self.keys("--profile", "dev")

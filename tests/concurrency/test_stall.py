@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 
+from twisted.internet.interfaces import IUNIXTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 
 from micronode.concurrency.stall import StallWatch, unacknowledged
 
@@ -152,6 +154,20 @@ class StallWatchTests(SynchronousTestCase):
             self.watch.sent(100, LIMIT_S)
             self.wait(1)
         self.assertEqual(len(self.stalls), 2, "it begins again with what is sent after it has told")
+
+    def test_a_unix_socket_hides_who_reads_less_than_is_written(self) -> None:
+        directlyProvides(self.pipe, IUNIXTransport)
+        self.pipe.far.recv(10_000)
+        self.watch = StallWatch(self.clock, self.pipe, lambda: self.stalls.append(self.clock.seconds()))
+        for second in range(30):
+            self.pipe.near.send(b"x" * 10)
+            self.watch.sent(10, LIMIT_S)
+            if second % 2:
+                self.pipe.far.recv(10)
+            self.wait(1)
+        self.assertEqual(self.stalls, [])
+        self.wait(LIMIT_S + 2)
+        self.assertEqual(len(self.stalls), 1, "nothing more is written, and nothing read")
 
     def test_taking_some_of_it(self) -> None:
         self.watch.sent(10_000, LIMIT_S)

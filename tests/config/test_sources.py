@@ -126,6 +126,26 @@ class FileTests(SynchronousTestCase):
         (line,) = refusals(file=("f", '[http]\nidle = "1s"\nlisten = "0.0.0.0:1"\n'))
         self.assertTrue(line.startswith("f:3: http.listen ="), line)
 
+    def test_what_is_refused_is_not_called_missing(self) -> None:
+        whole = {"kind": '"proxy"', "upstream": '"http://a"', "routes": '[{method = "GET", access = "read"}]'}
+        for name, bad, said in (
+            ("upstream", '"http://a/x"', "f:3: facets.x.upstream cannot be"),
+            ("routes", '[{method = "get", access = "read"}]', "f:4: facets.x.routes: method 'get'"),
+            (
+                "routes",
+                '[{method = "GET", access = "read"}, {access = "read"}]',
+                "f:4: facets.x.routes, no. 2: method is missing",
+            ),
+        ):
+            lines = [f"{key} = {value}" for key, value in (whole | {name: bad}).items()]
+            (line,) = refusals(file=("f", "\n".join(["[facets.x]", *lines])))
+            self.assertTrue(line.startswith(said), line)
+        # What is missing elsewhere is told beside it.
+        lines = refusals(file=("f", '[facets.x]\nkind = "proxy"\nlimit = 0\n[facets.y]\nkind = "echo"'))
+        self.assertEqual([line.partition(" ")[0] for line in lines], ["f:2:", "f:2:", "f:3:", "f:5:"])
+        (line,) = refusals(file=("f", '[owners.index]\nurl = "https:/a"\nca = "/x"'))
+        self.assertIn("owners.index.url cannot be", line)
+
     def test_a_hidden_mistake_is_still_told(self) -> None:
         (line,) = refusals(
             file=("f", "[http]\nlisten = 3\n"), flags=[Flag("http.listen", "127.0.0.1:1", "flag --http")]

@@ -127,6 +127,6 @@ class MailboxContract:
 
     def test_any_text_names_something(self) -> None:
         case: Any = self
-        for text in ("..", ".", "a/b", "%00", "é ", "x" * 128):
+        for text in ("...", "..a", "a/b", "%00", "é ", "x" * 128):
             case.assertEqual(self.result(self.mailbox.ack(self.call, text)).status, 404, text)
             case.assertEqual(self.result(self.mailbox.nack(self.call, text)).status, 404, text)

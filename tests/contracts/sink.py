@@ -125,6 +125,30 @@ class SinkContract:
         self.successResultOf(sink.finish())
         self.assertEqual(self.seen(), Seen(outcome=Outcome.WHOLE, status=200))
 
+    def test_whole_answer_in_one_piece(self) -> None:
+        for head, body in (
+            (ResponseHead(status=201, content_type="text/plain", length=6), b"abcdef"),
+            (ResponseHead(), b"abcdef"),
+            (ResponseHead(length=0), b""),
+            (ResponseHead(length=50_000), b"x" * 50_000),
+        ):
+            with self.subTest(head=head):  # type: ignore[attr-defined]
+                sink = self.make_sink()
+                self.successResultOf(sink.answer(head, body))
+                self.assertEqual(self.seen(), Seen(outcome=Outcome.WHOLE, status=head.status, body=body))
+                self.assert_error(sink, None)
+                sink.fail(TIMEOUT)
+                self.assertIs(self.seen().outcome, Outcome.WHOLE)
+
+    def test_answer_of_another_length_is_void(self) -> None:
+        for body in (b"ab", b"abcd"):
+            with self.subTest(body=body):  # type: ignore[attr-defined]
+                sink = self.make_sink()
+                self.successResultOf(sink.answer(ResponseHead(length=3), body))
+                self.assertIs(self.seen().outcome, Outcome.VOID)
+                self.assert_error(sink, ErrorCode.INTERNAL)
+        self.flush_expected_errors()
+
     def test_fail_before_start_is_a_clean_failure(self) -> None:
         sink = self.make_sink()
         sink.fail(BUSY)
@@ -237,6 +261,14 @@ class SinkContract:
         sink.unregisterProducer()
         self.assertIsNone(self.successResultOf(sink.finish()))
         sink.fail(TIMEOUT)
+        self.assertEqual(self.seen(), before)
+        self.assert_error(sink, ErrorCode.CANCELLED)
+
+    def test_whole_answer_to_a_caller_that_has_gone(self) -> None:
+        sink = self.make_sink()
+        self.disconnect()
+        before = self.seen()
+        self.assertIsNone(self.successResultOf(sink.answer(ResponseHead(length=2), b"ok")))
         self.assertEqual(self.seen(), before)
         self.assert_error(sink, ErrorCode.CANCELLED)
 

@@ -247,6 +247,11 @@ class SubscribeTests(FeedCase):
         for known in ("nothing", "é", ""):
             self.assertEqual(self.done("subscribe", {"last_event_id": known}).head.status, 200)
 
+    def test_what_no_message_is_called_is_not_asked_for(self) -> None:
+        for known in (".", "..", "a b", "é"):
+            self.done("subscribe", {"last_event_id": known})
+        self.assertEqual(self.mailbox.asked, [])
+
     def test_an_owner_that_cannot_be_asked(self) -> None:
         self.mailbox.error = NodeError(ErrorCode.OWNER_UNAVAILABLE, "down")
         self.assertIs(self.refused("subscribe", {"last_event_id": "x"}), self.mailbox.error)

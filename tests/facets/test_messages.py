@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.errors import ErrorCode, NodeError
-from micronode.facets.messages import Received, read_messages, read_sent
+from micronode.facets.messages import READ_S, Received, read_messages, read_sent
 from tests.support.owners import StubReply
 
 GOOD: dict[str, Any] = {
@@ -46,6 +46,12 @@ class MessagesTests(ReadCase):
             '{"msg_id":"1-a","ts":1.5,"attempt":1,"attrs":{"a":"é"},"payload_b64":"aGk="}',
         )
 
+    def test_they_are_to_be_there_soon(self) -> None:
+        """A byte now and then would do otherwise."""
+        reply = json_reply({"messages": []})
+        self.successResultOf(Deferred.fromCoroutine(read_messages(reply, 1)))
+        self.assertEqual(reply.within_s, READ_S)
+
     def test_none(self) -> None:
         self.assertEqual(self.read({"messages": []}), [])
 
@@ -55,7 +61,7 @@ class MessagesTests(ReadCase):
             self.assertEqual(message.payload_bytes, size)
 
     def test_ids(self) -> None:
-        for msg_id in ("x", "x" * 128, "!~/%00"):
+        for msg_id in ("x", "x" * 128, "!~/%00", "...", "..a", ".a"):
             self.assertEqual(self.read({"messages": [GOOD | {"msg_id": msg_id}]})[0].msg_id, msg_id)
 
     def test_wrong_shapes(self) -> None:
@@ -66,7 +72,7 @@ class MessagesTests(ReadCase):
             if left != "topic"
         ]
         for name, values in {
-            "msg_id": ("", "x" * 129, "é", "a b", "a\r\nb", 1, None),
+            "msg_id": ("", "x" * 129, "é", "a b", "a\r\nb", ".", "..", 1, None),
             "ts": ("1", True, None, []),
             "attempt": (1.5, "1", True, None),
             "attrs": (None, [], {"a": 1}, {"a": None}),

@@ -69,6 +69,12 @@ class MountTests(SynchronousTestCase):
     def test_a_path_that_decodes_to_another_route_is_refused(self) -> None:
         for path in ("/%61dmin/x", "/admin%2Fx", "/adm%69n/", "/%61%64min/%78"):
             self.assertIn("decoded", self.refused("POST", path, ErrorCode.BAD_REQUEST).message)
+        # Servlets leave parameters out, others take them for part of the segment.
+        for path in ("/admin;x/y", "/admin;/y", "/adm%69n;x=1/y", "/admin%3B/x"):
+            self.assertIn(";parameters", self.refused("POST", path, ErrorCode.BAD_REQUEST).message)
+        self.refused("GET", "/v1/7%2F;a", ErrorCode.BAD_REQUEST)
+        self.assertIs(self.mount.find("POST", "/admin/x;y=1"), self.operations[0])
+        self.assertIs(self.mount.find("GET", "/v1/7;y=1"), self.operations[1])
         # The slash would make two segments of one.
         self.refused("GET", "/v1/a%2Fb", ErrorCode.BAD_REQUEST)
         self.refused("GET", "/v1/7%2Fparts/x", ErrorCode.BAD_REQUEST)

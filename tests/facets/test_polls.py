@@ -41,8 +41,15 @@ class Slowest(Random):
 class StubSeeker:
     """A subscriber whose polls the test answers."""
 
-    def __init__(self, topic: str = "jobs", max_bytes: int = 65_536, visibility_ms: int = 30_000) -> None:
+    def __init__(
+        self,
+        topic: str = "jobs",
+        max_bytes: int = 65_536,
+        visibility_ms: int = 30_000,
+        token_id: str | None = None,
+    ) -> None:
         self.place: Place = (TENANT, topic)
+        self.token_id = token_id
         self.max_bytes = max_bytes
         self.visibility_ms = visibility_ms
         self.waits: list[float] = []
@@ -149,6 +156,22 @@ class OneTopicTests(PollsCase):
         one.answer(message())
         self.successResultOf(again[0])
 
+    def test_one_for_whom_there_is_nothing_keeps_nobody_waiting(self) -> None:
+        """It takes less than the longest messages, say, or its token gets none of them."""
+        ones = [StubSeeker(), StubSeeker(max_bytes=100), StubSeeker(token_id="a"), StubSeeker()]
+        got = [self.polls.next(each) for each in ones]
+        for number in (0, 1, 2, 3, 1):
+            self.assertEqual([each for each in ones if self.is_asked(each)], [ones[number]])
+            self.clock.advance(WAIT_S)
+            ones[number].answer()
+        ones[2].answer(message("a"))
+        self.assertEqual([each.msg_id for each in self.successResultOf(got.pop(2))], ["a"])
+        self.end(*got)
+        next(each for each in ones if self.is_asked(each)).answer()
+
+    def is_asked(self, seeker: StubSeeker) -> bool:
+        return bool(seeker.asked) and not seeker.asked[-1].called
+
     def test_what_is_sent_is_looked_for_at_once(self) -> None:
         seeker = StubSeeker()
         got = self.polls.next(seeker)
@@ -194,7 +217,7 @@ class LeavingTests(PollsCase):
         self.assertIsNone(self.successResultOf(settled))
 
     def test_what_does_not_fit_the_next_goes_back(self) -> None:
-        for other in (StubSeeker(max_bytes=4_058), StubSeeker(visibility_ms=1_000)):
+        for other in (StubSeeker(max_bytes=4_058), StubSeeker(visibility_ms=1_000), StubSeeker(token_id="a")):
             seeker = StubSeeker()
             leaving, staying = self.polls.next(seeker), self.polls.next(other)
             self.end(leaving)
@@ -353,6 +376,21 @@ class FailureTests(PollsCase):
         self.assertNoResult(waiting)
         self.clock.advance(MAX_REST_S)
         late.answer(message())
+        self.successResultOf(waiting)
+
+    def test_one_whose_token_fails_does_not_take_others_along(self) -> None:
+        seeker, other = StubSeeker(token_id="a"), StubSeeker(token_id="b")
+        got, waiting = self.polls.next(seeker), self.polls.next(other)
+        while not got.called:
+            seeker.fail()
+            self.clock.advance(MAX_REST_S)
+            if not got.called:
+                other.answer()
+                self.clock.advance(MAX_REST_S)
+        self.assertIs(self.failureResultOf(got, NodeError).value, DOWN)
+        self.assertLess(self.clock.seconds(), PATIENCE_S + 2 * MAX_REST_S + 1)
+        self.assertNoResult(waiting)
+        other.answer(message())
         self.successResultOf(waiting)
 
     def test_an_owner_that_recovers_has_its_time_again(self) -> None:

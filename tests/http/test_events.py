@@ -532,6 +532,49 @@ class TakingTests(SinkCase):
         self.pass_time(60)
         self.assertFalse(self.connection.aborted)
 
+    def test_answers_behind_it_are_counted_too(self) -> None:
+        """A reader that takes each of them, and has always got the next one to take."""
+        self.sink.write_event(b"{}")
+        self.sink.finish()
+        for _ in range(10):
+            self.connection.send(get("/app/search?q=next"))
+            say(b"next")(self.dispatcher.calls[-1], self.dispatcher.sinks[-1])
+            self.pass_time(7)
+            self.assertFalse(self.connection.aborted)
+            self.wire.read()
+            self.connection.send(get("/app/search?q=next"))
+            say(b"next")(self.dispatcher.calls[-1], self.dispatcher.sinks[-1])
+            self.pass_time(0.5)
+
+
+class StreamedBodyTests(SinkCase):
+    """An answer of unknown length, which may be a service's own stream of events: it is watched, too."""
+
+    def begin_body(self, head: ResponseHead) -> Any:
+        """Return the sink of an answer that has begun, to a caller who takes nothing from here on."""
+        self.wire = KernelWire()
+        self.addCleanup(self.wire.close)
+        self.connection = self.plane.connect(self.wire).send(get("/app/search?q=x"))
+        sink = self.dispatcher.sinks[-1]
+        sink.start(head)
+        self.wire.read()
+        return sink
+
+    def test_who_takes_nothing_of_little_is_given_up(self) -> None:
+        sink = self.begin_body(attrs.evolve(JSON, length=None))
+        self.pass_time(100)
+        sink.write(b"data: 1\n\n")
+        self.pass_time(29)
+        self.assertEqual(self.dispatcher.cancelled, [])
+        self.pass_time(10)
+        self.assertEqual(len(self.dispatcher.cancelled), 1)
+
+    def test_one_with_a_length_is_soon_over(self) -> None:
+        sink = self.begin_body(attrs.evolve(JSON, length=100))
+        sink.write(b"x")
+        self.pass_time(100)
+        self.assertEqual(self.dispatcher.cancelled, [])
+
 
 class InputEndedTests(SinkCase):
     """A caller that shut its writing side, or has gone: who reads is served, who has gone resets."""

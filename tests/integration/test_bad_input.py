@@ -41,8 +41,6 @@ class Place:
     unknown: Said
     args: Mapping[str, Any] = attrs.field(factory=dict)
     method: str = "GET"
-    #: Whether it is a part of the query, in which nothing climbs.
-    in_query: bool = False
 
 
 PLACES: Final = (
@@ -52,13 +50,13 @@ PLACES: Final = (
     Place("/app/graph/providers/", "", Profile.GRAPH, "providers", "cid", BAD),
     Place("/app/graph/resolve/name:", "", Profile.GRAPH, "resolve", "key", NONE),
     Place("/app/media/", "", Profile.MEDIA, "get", "cid", BAD),
-    Place("/app/search?q=", "", Profile.SEARCH, "query", "q", GOOD, in_query=True),
+    Place("/app/search?q=", "", Profile.SEARCH, "query", "q", GOOD),
     Place("/app/feed/", "/recv", Profile.FEED, "recv", "topic", GOOD, method="POST"),
     Place("/app/feed/t/ack/", "", Profile.FEED, "ack", "msg_id", NONE, {"topic": "t"}, method="POST"),
 )
 #: Names that are refused wherever they stand.
 REFUSED: Final = ("a\0b", "\0", "x" * 10_000)
-#: Those that one segment of a path cannot be.
+#: Those that one segment of a path cannot be, the caller's or the owner's.
 CLIMBING: Final = (".", "..")
 #: Those that are names like others, if they are quoted whole.
 ODD: Final = (
@@ -92,7 +90,7 @@ def names() -> Iterator[Case]:
     for place in PLACES:
         for name in (*REFUSED, *CLIMBING, *ODD, *CONTROLS):
             said = place.unknown
-            climbs = name in CLIMBING and not (place.in_query or place.before.endswith("name:"))
+            climbs = name in CLIMBING and not place.before.endswith("name:")
             if name in REFUSED or climbs or (name in CONTROLS and place.op == "recv"):
                 said = BAD
             whole = name if not place.before.endswith("name:") else f"name:{name}"

@@ -40,7 +40,7 @@ class DeepTests(SynchronousTestCase):
         """Return the exit code and each URL's state."""
         urls = {"index": index, "mailbox": storage, "storage": storage}
         argv = [word for name, url in urls.items() for word in ("--set", f"owners.{name}.url={url}")]
-        argv += more
+        argv += ["--set", "facets.media.enabled=true", *more]
         program = Program(self, "check", "--deep", "--json", *argv)
         code = program.end()
         self.assertEqual(program.complained, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from micronode.adapters.owner import OwnerClient
 from micronode.config.problems import ConfigError
 from micronode.config.schema import Config
 from micronode.errors import ErrorCode, NodeError
+from micronode.http.body import BytesBody
 from micronode.security.identity import read_identities
 from tests.support.certificates import CLIENT, Signed, make_authority, make_self_signed
 from tests.support.measures import make_metrics
@@ -282,6 +284,29 @@ class RefusedTests(OwnerTlsCase):
         """A DNS name that reads like an address is none."""
         await self.is_refused(server(self.authority.sign("localhost")), "for another name$", "127.0.0.1")
 
+    async def test_names_that_are_none(self) -> None:
+        for name in ("localhost\0.elsewhere", "*", "*.localhost"):
+            await self.is_refused(
+                server(self.authority.sign(name)), "names nobody in a way that can be read$"
+            )
+            self.told.clear()
+
+    async def test_a_common_name_is_no_name(self) -> None:
+        shown = self.authority.sign("localhost", authority=True)
+        await self.is_refused(server(shown), "names nobody in a way that can be read$")
+
+    async def test_the_very_certificate_is_looked_at_all_the_same(self) -> None:
+        """That it is trusted does not make it another's, nor valid."""
+        for names, more, reason in (
+            (("elsewhere",), {}, "for another name$"),
+            (("localhost",), {"days": (-3, -1)}, "expired$"),
+            (("localhost",), {"usage": CLIENT}, "not made for servers$"),
+        ):
+            shown = self.authority.sign(*names, **more)  # type: ignore[arg-type]
+            ca, _ = shown.save(self.folder, "pinned")
+            await self.is_refused(server(shown), reason, ca=ca)
+            self.told.clear()
+
     async def test_self_signed(self) -> None:
         await self.is_refused(server(make_self_signed("localhost")), "signed by itself")
 
@@ -314,6 +339,15 @@ class RefusedTests(OwnerTlsCase):
             self.assertEqual(await reply.read(100), b"hello")
         self.assertEqual(bad.heard, b"", "nothing of a request was sent there")
         self.assertGreater(bad.accepted, 0)
+
+    async def test_one_that_is_refused_opens_its_breaker(self) -> None:
+        port = self.listen(Doors(say(OK)), server(make_self_signed("localhost")))
+        client = self.client(f"https://localhost:{port}", ca=self.ca)
+        (endpoint,) = client.settings.endpoints
+        for _ in range(10):
+            self.assertTrue(endpoint.breaker.is_closed)
+            await self.refused(client, ErrorCode.OWNER_UNAVAILABLE)
+        self.assertFalse(endpoint.breaker.is_closed)
 
     async def test_well_again(self) -> None:
         """It is told once when it begins and once when it is over."""
@@ -367,6 +401,38 @@ class NoTlsTests(OwnerTlsCase):
             client = self.client(f"https://localhost:{self.listen(Factory.forProtocol(Garbage))}", ca=self.ca)
             await self.refused(client, ErrorCode.OWNER_UNAVAILABLE)
 
+    async def test_versions_that_are_too_old(self) -> None:
+        for version in (SSL.TLS1_VERSION, SSL.TLS1_1_VERSION):
+            context = server(self.authority.sign("localhost"), newest=version)
+            context.set_min_proto_version(version)
+            context.set_cipher_list(b"ALL:@SECLEVEL=0")
+            port = self.listen(Doors(say(OK)), context)
+            error = await self.refused(
+                self.client(f"https://localhost:{port}", ca=self.ca), ErrorCode.OWNER_UNAVAILABLE
+            )
+            self.assertIn("cannot be reached over TLS", error.message)
+        self.assertRegex(self.told[0], "protocol version")
+
+    async def test_a_second_handshake(self) -> None:
+        """Before TLS 1.3 an owner may ask for one, as often as it likes; it gets none."""
+        handles = []
+
+        def answer(door: Any) -> None:
+            handle = door.transport.getHandle()
+            handles.append((handle, handle.get_finished()))
+            handle.renegotiate()
+            with contextlib.suppress(SSL.WantReadError):
+                handle.do_handshake()
+            door.transport.write(OK)
+
+        doors = Doors(answer)
+        context = server(self.authority.sign("localhost"), newest=SSL.TLS1_2_VERSION)
+        client = self.client(f"https://localhost:{self.listen(doors, context)}", ca=self.ca)
+        self.assertEqual(await self.hears(client), b"hello")
+        ((handle, first),) = handles
+        await self.until(lambda: not doors.open or handle.get_finished() != first)
+        self.assertEqual(handle.get_finished(), first)
+
     async def test_a_handshake_that_stalls(self) -> None:
         silent = Doors(lambda door: None)
         port = self.listen(silent)
@@ -378,6 +444,15 @@ class NoTlsTests(OwnerTlsCase):
             counts.append(len(os.listdir("/proc/self/fd")))
         descriptors = counts[0]
         await self.until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+        self.assertEqual((client.inflight, client.settings.agents[0].connections), (0, 0))
+
+    async def test_an_upload_that_meets_one(self) -> None:
+        silent = Doors(lambda door: None)
+        client = self.client(f"https://127.0.0.1:{self.listen(silent)}", ca=self.ca, timeout="200ms")
+        called = client.call(b"POST", b"/o", body=BytesBody(b"body"))
+        error = await self.assertFailure(called, NodeError)
+        self.assertIs(error.code, ErrorCode.OWNER_TIMEOUT)
+        await self.until(lambda: not silent.open)
         self.assertEqual((client.inflight, client.settings.agents[0].connections), (0, 0))
 
     async def test_a_caller_that_leaves_meanwhile(self) -> None:
@@ -406,6 +481,13 @@ class ClientCertificateTests(OwnerTlsCase):
         for newest in (SSL.TLS1_2_VERSION, None):
             url = self.door(Doors(say(OK)), newest)
             self.assertEqual(await self.hears(self.client(url, ca=self.ca, **self.own)), b"hello")
+
+    async def test_no_other_endpoint_is_asked_behind_the_handshake(self) -> None:
+        """Which the request may have followed: this owner says so, and no other has to believe it."""
+        doors = [Doors(say(OK)), Doors(say(OK))]
+        client = self.client(*(self.door(each) for each in doors), ca=self.ca)
+        await self.refused(client, ErrorCode.OWNER_UNAVAILABLE, b"POST")
+        self.assertEqual(sum(each.accepted for each in doors), 1)
 
     async def test_with_a_chain(self) -> None:
         middle = self.callers.sign("middle", authority=True, usage=None)
@@ -453,6 +535,16 @@ class EndTests(OwnerTlsCase):
     async def test_that_is_cut(self) -> None:
         error = await self.assertFailure(Deferred.fromCoroutine(self.read(cut_after(CLOSED))), NodeError)
         self.assertIs(error.code, ErrorCode.BAD_GATEWAY)
+
+    async def test_bodies_that_are_too_short(self) -> None:
+        """Whether TLS has ended well or not, there is more to come."""
+        lengths = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello"
+        chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        for said in (lengths, chunks, chunks + b"0\r\n"):
+            for end in (cut_after, end_after):
+                reading = Deferred.fromCoroutine(self.read(end(said)))
+                error = await self.assertFailure(reading, NodeError)
+                self.assertIs(error.code, ErrorCode.BAD_GATEWAY)
 
     async def test_one_with_a_length_needs_no_end(self) -> None:
         self.assertEqual(await self.read(cut_after(OK)), b"hello")

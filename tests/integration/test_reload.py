@@ -243,7 +243,7 @@ class CommandTests(ReloadCase):
     def commands(self, node: Program) -> None:
         code, printed, complained = self.tell("status")
         self.assertEqual((code, complained), (0, ""))
-        self.assertIn("running, ready, degraded: index, mailbox, storage\n", printed)
+        self.assertIn("running, ready, degraded: index, mailbox\n", printed)
         self.assertIn("search 0/5", printed)
         self.assertEqual(self.tell("status", "--quiet"), (0, "", ""))
         self.assertEqual(self.tell("status", "--live")[0], 0)

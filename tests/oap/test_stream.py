@@ -13,10 +13,14 @@ from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
 from micronode.oap.fairness import QUANTUM_BYTES
 from micronode.oap.waiting import ENOUGH_BYTES
-from micronode.oap.wire.frames import END, RESP, START
+from micronode.oap.wire.frames import ACK_REQ, END, RESP, START
+from micronode.oap.wire.limits import STREAM_WINDOW_BYTES
 from micronode.oap.wire.profiles import Profile
 from tests.contracts.sink import Outcome, Seen, SinkContract, SpyProducer
 from tests.support.oap import Dispatched, SeenFrame, StubNode, body, cancel, put, start
+
+#: The frames of an answer with a body, as metrics call them.
+_ANSWER = ("start", "data", "end")
 
 
 class StreamSink(SinkContract, SynchronousTestCase):
@@ -128,6 +132,35 @@ class Frames(SynchronousTestCase):
         call.sink.write(b"first")
         self.assertEqual(len(self.end.transport.writes), 1)
         self.assertEqual([frame.payload for frame in self.end.heard()][1], b"first")
+
+    def test_whole_answer_is_one_write(self) -> None:
+        call = self.begin(1)
+        self.end.transport.writes.clear()
+        frames = {kind: self.node.count("oap_frames_total", direction="out", kind=kind) for kind in _ANSWER}
+        self.successResultOf(call.sink.answer(ResponseHead(length=5), b"whole"))
+        self.assertEqual(len(self.end.transport.writes), 1)
+        self.assertEqual(
+            [(frame.flags, frame.code) for frame in self.end.heard()],
+            [(RESP | START, 200), (RESP, 206), (RESP | END, 200)],
+        )
+        for kind, count in frames.items():
+            self.assertEqual(self.node.count("oap_frames_total", direction="out", kind=kind), count + 1)
+        self.assertEqual(self.node.count("bytes_total", ingress="oap", direction="out"), 5)
+        labels = {"route": "search.query", "method": "OTHER"}
+        self.assertEqual(self.node.count("request_first_byte_seconds_count", **labels), 1)
+        self.assertEqual(self.node.count("oap_streams"), 0)
+
+    def test_whole_answer_has_no_more_than_its_window(self) -> None:
+        call = self.begin(1, flags=ACK_REQ)
+        finished = call.sink.answer(ResponseHead(length=200_000), bytes(200_000))
+        self.assertNoResult(finished)
+        self.assertEqual(sum(len(frame.payload) for frame in self.end.heard()[1:]), STREAM_WINDOW_BYTES)
+
+    def test_whole_answer_with_a_malformed_head(self) -> None:
+        call = self.begin(1)
+        self.successResultOf(call.sink.answer(ResponseHead(content_type="\n", length=1), b"x"))
+        [terminal] = self.end.heard()
+        self.assertEqual((terminal.flags, terminal.json["code"]), (RESP | END, "bad_gateway"))
 
     def test_head_does_not_wait_for_a_slow_body(self) -> None:
         call = self.begin(1)
@@ -265,6 +298,16 @@ class Turns(SynchronousTestCase):
         self.assertEqual((head.flags, data.payload, end.flags), (RESP | START, b"abc", RESP | END))
         self.assertEqual(self.node.count("oap_streams"), 0)
         self.assertEqual(self.node.access[0]["latency_ms"], 1000.0)
+
+    def test_whole_answer_waits(self) -> None:
+        call = self.begin()
+        self.end.transport.fill()
+        finished = call.sink.answer(ResponseHead(length=3), b"abc")
+        self.assertNoResult(finished)
+        self.assertEqual((self.end.heard(), self.node.count("oap_streams")), ([], 1))
+        self.end.transport.drain()
+        self.assertIsNone(self.successResultOf(finished))
+        self.assertEqual(self.flags(), [RESP | START, RESP, RESP | END])
 
     def test_answer_without_body_waits(self) -> None:
         call = self.begin()

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import micronode
-from micronode.observability.logging import LineObserver, stream_observer
+from micronode.observability.logging import LineObserver, log_fields, stream_observer
 from micronode.observability.writer import LOOK_S, MAX_LINES
 
 ROOT = Path(micronode.__file__).parent.parent
@@ -51,9 +51,15 @@ class Log:
         self, level: str = "debug", *, console: bool = False, namespace: str = "micronode.x"
     ) -> None:
         self.stream = io.StringIO()
-        self.observer = LineObserver(self.stream.write, level, console=console)
+        #: Whether each line was in a hurry.
+        self.hurries: list[bool] = []
+        self.observer = LineObserver(self.write, level, console=console)
         publisher = LogPublisher(self.observer)
         self.to = Logger(namespace=namespace, observer=publisher)
+
+    def write(self, line: str, *, hurry: bool = True) -> None:
+        self.stream.write(line)
+        self.hurries.append(hurry)
 
     @property
     def text(self) -> str:
@@ -99,6 +105,31 @@ class JSONTests(SynchronousTestCase):
             '{"ts":"2026-01-01T00:00:00.250Z","level":"info","service":"micronode","event":"listening",'
             '"listener":"http","address":"127.0.0.1:5310"}\n',
         )
+
+    def test_moment(self) -> None:
+        """Whatever lies between two events, each has its own."""
+        log = Log()
+        for moment in (1_767_225_600.9996, 1_767_225_599.0, 1_767_225_600.0, 0.001, 1_767_225_660.5):
+            log.observer({"log_level": LogLevel.info, "log_time": moment, "log_format": "x"})
+        self.assertEqual(
+            [line["ts"] for line in log.objects],
+            [
+                "2026-01-01T00:00:00.999Z",
+                "2025-12-31T23:59:59.000Z",
+                "2026-01-01T00:00:00.000Z",
+                "1970-01-01T00:00:00.001Z",
+                "2026-01-01T00:01:00.500Z",
+            ],
+        )
+
+    def test_what_is_told_of_every_request_is_in_no_hurry(self) -> None:
+        log = Log()
+        log_fields(log.to, LogLevel.info, "access", {"status": 200})
+        log.to.info("listening")
+        log.to.warn("late")
+        self.assertEqual([line["event"] for line in log.objects], ["access", "listening", "late"])
+        self.assertEqual(log.hurries, [False, True, True])
+        self.assertNotIn("log_hurry", log.text)
 
     def test_access_line(self) -> None:
         """Numbers stay numbers, what is unknown is null, and nothing is nested."""

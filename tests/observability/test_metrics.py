@@ -17,6 +17,7 @@ from micronode.lifecycle import State
 from micronode.observability.metrics import (
     CONTENT_TYPE,
     FRAME_KINDS,
+    KEPT_SERIES,
     MAX_SERIES,
     METHODS,
     OTHER_ROUTE,
@@ -233,6 +234,25 @@ class SeriesTests(SynchronousTestCase):
         self.assertIsNot(
             self.metrics.requests("other", "GET", 200), self.metrics.requests("other", "GET", 201)
         )
+
+
+class ManyNamesTests(SynchronousTestCase):
+    """Names that a configuration may have hundreds of."""
+
+    def test_what_may_happen_leaves_room_for_what_does(self) -> None:
+        metrics = make_metrics()
+        names = [f"own{number}" for number in range(200)]
+        metrics.add_facets(names)
+        metrics.add_owners(names)
+        metrics.add_routes(f"{name}.call" for name in names)
+        self.assertGreater(MAX_SERIES - len(samples(metrics)), KEPT_SERIES - 30)
+        metrics.requests("own199.call", "GET", 200).inc()
+        found = {"route": "own199.call", "method": "GET", "status": "200"}
+        self.assertEqual(metrics.registry.get_sample_value("http_requests_total", found), 1)
+        for name in names:
+            metrics.latency(f"{name}.call", "GET").observe(0.1)
+            metrics.owner_requests(name, "ok").inc()
+        self.assertLessEqual(len(samples(metrics)), MAX_SERIES)
 
 
 class PrewarmTests(SynchronousTestCase):

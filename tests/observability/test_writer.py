@@ -22,11 +22,13 @@ class Reader:
 
     :ivar room: bytes that it takes without blocking.
     :ivar piece: bytes that it takes at a time.
+    :ivar writes: how many took something.
     :ivar error: raised by the next write.
     """
 
     def __init__(self) -> None:
         self.room = 0
+        self.writes = 0
         self.piece = 1 << 20
         self.error: Exception | None = None
         self.data = b""
@@ -44,6 +46,7 @@ class Reader:
         assert taken, "this write would block"
         self.room -= len(taken)
         self.data += taken
+        self.writes += 1
         return len(taken)
 
 
@@ -128,13 +131,64 @@ class LineWriterTests(SynchronousTestCase):
         self.lines.close()
         self.assertEqual(len(self.reader.data), 2 * MAX_LINES)
         self.assertEqual(self.dropped, [1])
-        self.assertTrue(all(0 < within_s <= writer.LAST_S for within_s in self.reader.waited[-MAX_LINES:]))
+        self.assertEqual(self.reader.waited[0], 0.0)
+        self.assertTrue(all(0 < within_s <= writer.LAST_S for within_s in self.reader.waited[1:]))
 
     def test_the_end_does_not_wait_for_ever(self) -> None:
         self.lines.write("x\n")
         self.lines.close()
         self.assertEqual(self.reader.data, b"")
         self.assertEqual(len(self.reader.waited), 2)
+
+    def test_collects_what_is_in_no_hurry(self) -> None:
+        """Until the reactor's turn ends; then it is one write, in order."""
+        self.reader.room = 100
+        for line in ("one\n", "two\n", "three\n"):
+            self.lines.write(line, hurry=False)
+        self.assertEqual(self.reader.data, b"")
+        self.clock.advance(0)
+        self.assertEqual((self.reader.data, self.reader.writes), (b"one\ntwo\nthree\n", 1))
+        self.lines.write("four\n", hurry=False)
+        self.clock.advance(0)
+        self.assertEqual((self.reader.data, self.reader.writes), (b"one\ntwo\nthree\nfour\n", 2))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_in_a_hurry_takes_those_before_it_along(self) -> None:
+        self.reader.room = 100
+        self.lines.write("one\n", hurry=False)
+        self.lines.write("two\n")
+        self.assertEqual((self.reader.data, self.reader.writes), (b"one\ntwo\n", 1))
+        self.clock.advance(0)
+        self.assertEqual(self.reader.data, b"one\ntwo\n")
+
+    def test_collects_no_more_than_is_written_at_once(self) -> None:
+        self.reader.room = 1 << 20
+        line = "x" * 1_000 + "\n"
+        for count in range(1, 6):
+            self.lines.write(line, hurry=False)
+            # As one write of a pipe may take all of it or, beyond that, a part.
+            self.assertEqual(len(self.reader.data), 0 if count < 5 else 5 * len(line))
+        self.assertEqual(self.reader.writes, 2)
+
+    def test_collected_while_the_reader_is_behind(self) -> None:
+        self.lines.write("one\n", hurry=False)
+        self.lines.write("two\n")
+        self.clock.advance(0)
+        self.lines.write("three\n", hurry=False)
+        self.clock.advance(0)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.reader.room = 100
+        self.clock.advance(LOOK_S)
+        self.assertEqual(self.reader.data, b"one\ntwo\nthree\n")
+
+    def test_the_end_takes_what_was_collected(self) -> None:
+        """There is no further turn then, nor for what still comes."""
+        self.reader.room = 100
+        self.lines.write("one\n", hurry=False)
+        self.lines.close()
+        self.assertEqual(self.reader.data, b"one\n")
+        self.lines.write("two\n", hurry=False)
+        self.assertEqual(self.reader.data, b"one\ntwo\n")
 
 
 class DescriptorTests(SynchronousTestCase):

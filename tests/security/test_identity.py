@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.config.problems import ConfigError
@@ -49,6 +51,17 @@ class IdentityTests(SynchronousTestCase):
         again = self.read(before, **files | {"ca": str(self.folder / "copy.pem")})
         self.assertIs(again["index"], before["index"])
         self.assertEqual(list(rewritten(before, again)), [])
+
+    def test_what_says_the_same_is_not_parsed_again(self) -> None:
+        """A reload reads them in the reactor's thread, and a file of authorities takes long."""
+        files = {"ca": self.ca, "certificate": self.certificate, "private_key": self.key}
+        before = self.read(**files)["index"]
+        Path(self.ca).write_bytes(b"x")
+        known = attrs.evolve(before, files=before.files | {"ca": hashlib.sha256(b"x").hexdigest()})
+        self.assertIs(self.read({"index": known}, **files)["index"], known)
+        self.authority.save(self.folder, "ca")
+        Path(self.key).chmod(0o644)
+        self.assertRaises(ConfigError, self.read, {"index": before}, **files)
 
     def test_other_where_one_says_something_else(self) -> None:
         files = {"ca": self.ca, "certificate": self.certificate, "private_key": self.key}
@@ -99,3 +112,13 @@ class IdentityTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, read_identities, Config.from_mapping({"owners": given}), {})
         places = [each.where for each in error.problems]
         self.assertEqual(sorted(places), ["owners.index.ca", "owners.overlay.ca", "owners.storage.ca"])
+
+    def test_of_custom_facets_that_are_switched_on(self) -> None:
+        routes = [{"method": "GET", "path": "/{rest}", "access": "read"}]
+        own = {"kind": "proxy", "upstream": URL, "routes": routes, "ca": "/none"}
+        off = Config.from_mapping({"facets": {"own": {**own, "enabled": False}}})
+        self.assertEqual(read_identities(off, {}), {})
+        error = self.assertRaises(
+            ConfigError, read_identities, Config.from_mapping({"facets": {"own": own}}), {}
+        )
+        self.assertEqual([each.where for each in error.problems], ["facets.own.ca"])

@@ -96,6 +96,21 @@ class ParseTests(PemCase):
             )
             self.assertNotIn("AAAA", str(error))
 
+    def test_certificates_of_which_one_is_cut_short(self) -> None:
+        """As in a file that is just being written: who is missing there must not be missed later."""
+        other = make_authority("other").pem
+        for length in (11, 20, 40, 200, len(other) - 30, len(other) - 2):
+            self.refused(
+                "holds a block that is cut short", read_certificates, "f", self.authority.pem + other[:length]
+            )
+        trusted = other.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE")
+        self.refused("or is no certificate", read_certificates, "f", self.authority.pem + trusted)
+
+    def test_certificates_beside_a_key(self) -> None:
+        parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+        data = parameters + self.authority.key_pem + self.authority.pem
+        self.assertEqual(len(read_certificates("f", data)), 1)
+
     def test_key(self) -> None:
         self.assertEqual(read_key("f", self.authority.key_pem).bits(), 256)
 

@@ -153,6 +153,15 @@ class OwnerTls:
         self._connection.send(data)
         self._flush()
 
+    def end(self) -> None:
+        """Say that there is no more, and let the connection beneath be."""
+        self._connection.shutdown()
+        self._flush()
+
+    def asked_for(self) -> bytes | None:
+        """Return the name that the node has asked for (SNI)."""
+        return self._connection.get_servername()
+
     def shown(self) -> x509.Certificate | None:
         """Return the certificate that the node has shown."""
         found = self._connection.get_peer_certificate()

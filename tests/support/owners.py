@@ -31,6 +31,7 @@ class StubReply:
     """A reply that is all there.
 
     :ivar dropped: whether its body was thrown away.
+    :ivar within_s: how much time the last one who read it gave it.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class StubReply:
         self.body = body
         self.length: int | None = len(body) if length is None else length
         self.dropped = False
+        self.within_s: float | None = None
         self._fields = {name.replace("_", "-"): value for name, value in fields.items()}
 
     def header(self, name: str) -> str | None:
@@ -58,6 +60,7 @@ class StubReply:
         check: Callable[[bytes], object] | None = None,
     ) -> Deferred[bytes]:
         """See IOwnerReply."""
+        self.within_s = within_s
         if len(self.body) > max_bytes:
             return fail(NodeError(ErrorCode.BAD_GATEWAY, "too long"))
         if check is not None:

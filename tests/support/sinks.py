@@ -94,6 +94,12 @@ class MemorySink:
                 self.outcome, self.error = "void", NodeError(ErrorCode.INTERNAL, "another length")
         return succeed(None) if self._flushed is None else self._flushed
 
+    def answer(self, head: ResponseHead, body: bytes) -> Deferred[None]:
+        """See IResponseSink."""
+        self.start(head)
+        self.write(body)
+        return self.finish()
+
     def fail(self, error: NodeError) -> None:
         """See IResponseSink."""
         if not self._is_gone and self.outcome is None:

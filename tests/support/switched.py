@@ -19,6 +19,7 @@ from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.config.members import NEEDED_OWNERS
 from tests.cli.processes import FREE, Program, ask, eventually
 
 #: What a log never has, whatever owners do.
@@ -67,6 +68,7 @@ class SwitchedNode:
         case.addCleanup(shutil.rmtree, folder)
         self._file = Path(folder) / "node.toml"
         self._sections = sections
+        self._reloads = 0
         self._write(sections)
         self.program = Program(case, "run", *FREE, "--config", str(self._file))
         self.http, self.oap, self.admin = (
@@ -85,7 +87,6 @@ class SwitchedNode:
 
         :param changes: section -> key -> value; ``__`` in its name is a dot.
         """
-        before = self._applied()
         sections = {name: dict(values) for name, values in self._sections.items()}
         urls_ = {f"owners.{name}": {"url": url} for name, url in urls.items()}
         named = {name.replace("__", "."): values for name, values in changes.items()}
@@ -93,12 +94,14 @@ class SwitchedNode:
             sections.setdefault(name, {}).update(values)
         self._write(sections)
         self.program.kill(signal.SIGHUP)
-        eventually(lambda: self._applied() > before, lambda: self.program.complained[-3_000:])
+        self._reloads += 1
+        eventually(lambda: self._applied() >= self._reloads, lambda: self.program.complained[-3_000:])
 
     def _write(self, sections: Mapping[str, Mapping[str, object]]) -> None:
         text = ""
         # An owner that has a URL by default must be nowhere, whoever listens there.
-        for name, values in {"owners.index": {}, "owners.storage": {}, **sections}.items():
+        nowhere: dict[str, Mapping[str, object]] = {f"owners.{name}": {} for name in NEEDED_OWNERS}
+        for name, values in (nowhere | dict(sections)).items():
             if name.startswith("owners."):
                 values = {"url": _NOWHERE, **values}
             text += f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
@@ -107,15 +110,8 @@ class SwitchedNode:
         new.rename(self._file)
 
     def _applied(self) -> float:
-        return self.metric('config_reloads_total{outcome="applied"}') + self.metric(
-            'config_reloads_total{outcome="unchanged"}'
-        )
-
-    def metric(self, name: str) -> float:
-        """Return the value of one series, as /metrics has it; 0.0 if it is not there."""
-        _, _, body = ask(f"http://{self.admin}/metrics")
-        found = re.search(rf"^{re.escape(name)} (\S+)$", body.decode(), re.M)
-        return float(found[1]) if found else 0.0
+        done = self.metrics("config_reloads_total")
+        return sum(done.get(f'outcome="{outcome}"', 0.0) for outcome in ("applied", "unchanged"))
 
     def metrics(self, name: str) -> dict[str, float]:
         """Return the series of *name*: their labels, as written, and values."""

@@ -1,0 +1,57 @@
+"""Timeouts of one length, of which hardly any passes: those of a facet's calls.
+
+Who came first is late first, so one delayed call does for all of them. One of its own for each would cost the
+reactor's heap two operations a call, for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from micronode.concurrency.timer import EPSILON_S
+
+
+class Timeouts:
+    """Calls what was added *seconds* ago and is not removed yet, in order.
+
+    Nothing of it is in the reactor while there is nothing in it.
+    """
+
+    __slots__ = ("_call", "_clock", "_ends", "seconds")
+
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        #: When each one is over, in the clock's seconds: in the order in which they were added.
+        self._ends: dict[Callable[[], None], float] = {}
+        self._call: IDelayedCall | None = None
+
+    def add(self, late: Callable[[], None]) -> None:
+        """Call *late*, which is not in it, when the time has passed; once."""
+        self._ends[late] = self._clock.seconds() + self.seconds
+        if len(self._ends) == 1:
+            self._call = self._clock.callLater(self.seconds, self._look)
+
+    def remove(self, late: Callable[[], None]) -> None:
+        """Do not call *late*; harmless where it was called, or never added."""
+        if self._ends.pop(late, None) is not None and not self._ends:
+            call, self._call = self._call, None
+            if call is not None:
+                call.cancel()
+
+    def _look(self) -> None:
+        self._call = None
+        now, ends = self._clock.seconds(), self._ends
+        try:
+            while ends:
+                late, at_s = next(iter(ends.items()))
+                if at_s - now > EPSILON_S:
+                    break
+                del ends[late]
+                # It may add and remove whatever it likes.
+                late()
+        finally:
+            if ends and self._call is None:
+                self._call = self._clock.callLater(next(iter(ends.values())) - now, self._look)
