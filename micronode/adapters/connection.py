@@ -5,7 +5,8 @@
   with an answer's end are told (:attr:`~micronode.adapters.exchange.Exchange.has_surplus`): one of the two
   lengths is wrong. They keep the connection from being used again; so do HTTP/1.0 and ``Connection: close``.
 - An owner may answer before the request body is whole. A final status of 300 and more cuts the upload; any
-  other answer waits for its end, and meanwhile no more than its head and one read are held.
+  other answer waits for its end, or, when it is there, the connection's; no more than its head and one read,
+  or 8 KiB, are held meanwhile.
 - A connection can always be aborted, in the same turn of the reactor.
 """
 
@@ -33,6 +34,8 @@ from micronode.adapters.wire import Keeper, OwnerWire
 
 #: Statuses that end an upload: what is left of it is of no use to who answers so.
 _CUTS: Final = 300
+#: Of an answer that waits for the end of an upload so much is read.
+_HELD_BYTES: Final = 8_192
 
 
 class OwnerConnection(OwnerWire):
@@ -106,6 +109,7 @@ class OwnerConnection(OwnerWire):
         if self._early is not None:
             # Reading was stopped; over TLS the other records of the same read come all the same.
             reader.hold(data)
+            self.read(self._waits_for_more(self._early, reader))
             return
         try:
             if response is not None:
@@ -118,7 +122,7 @@ class OwnerConnection(OwnerWire):
                     return
                 if self._writer is not None:
                     self._early = head
-                    self.read(False)
+                    self.read(self._waits_for_more(head, reader))
                     return
                 self._got_head(head)
                 return
@@ -132,8 +136,13 @@ class OwnerConnection(OwnerWire):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is gone; whoever waits for something is told."""
-        self.dead = True
+        ours, self.dead = self.dead, True
         self.keeper.lost(self)
+        if not ours and self._early is not None and self._is_whole(self._early, self._reader):
+            # It has answered, and does not want the rest.
+            self._cut()
+            early, self._early = self._early, None
+            self._got_head(early)
         exchange, reader, response = self._exchange, self._reader, self._response
         if exchange is None or reader is None:
             return
@@ -152,6 +161,17 @@ class OwnerConnection(OwnerWire):
             response.end(Failure(ResponseFailed([reason], response)))
 
     # The answer
+
+    @staticmethod
+    def _is_whole(head: AnswerHead, reader: AnswerReader | None) -> bool:
+        """Whether the answer that is held is there, as far as its length tells."""
+        return reader is not None and head.length is not None and len(reader.rest) >= head.length
+
+    def _waits_for_more(self, head: AnswerHead, reader: AnswerReader) -> bool:
+        """Whether to read on although the upload lasts: a small answer is held whole, in case it is all."""
+        return (
+            (head.length or 0) <= _HELD_BYTES and head.length is not None and not self._is_whole(head, reader)
+        )
 
     def _got_head(self, head: AnswerHead) -> None:
         """The head is whole, and whoever waits for it may do as they like: nothing is read after that here.

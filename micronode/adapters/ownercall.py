@@ -297,11 +297,10 @@ class OwnerCall:
             self._let_go()
             self._finish("cancelled")
         else:
-            attempt, time_left = self._attempt, self._time_left
+            attempt = self._attempt
             assert attempt is not None
             waited_s = self._client.clock.seconds() - attempt.began
-            # The facet's timeout, which began a little earlier, comes as a cancel.
-            if attempt.lease.timed and not time_left.waits and not time_left.is_short(waited_s):
+            if attempt.lease.timed and self._time_left.is_over(waited_s):
                 attempt.lease.abort("timeout")
             self._let_go()
 

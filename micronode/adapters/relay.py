@@ -43,6 +43,12 @@ HOLD_BYTES: Final = 65_536
 _log = Logger()
 
 
+def defect(owner: str) -> NodeError:
+    """Log the exception that is being handled, and return what the caller gets to hear of it."""
+    _log.failure("relay_failed", owner=owner)
+    return NodeError(ErrorCode.INTERNAL, "the node failed while passing an answer on")
+
+
 class BodyReader(Protocol, ABC):
     """Reads the body of one response; what it makes of the bytes is its subclasses' business.
 
@@ -100,7 +106,7 @@ class BodyReader(Protocol, ABC):
         try:
             self.piece(data)
         except Exception:
-            self.fail(self._defect())
+            self.fail(defect(self._lease.owner))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._over:
@@ -117,14 +123,9 @@ class BodyReader(Protocol, ABC):
             try:
                 self.whole()
             except Exception:
-                self.broken(self._lease.fail(self._defect()))
+                self.broken(self._lease.fail(defect(self._lease.owner)))
         else:
             self.fail(self._lease.bad_answer("closed before its answer was whole"))
-
-    def _defect(self) -> NodeError:
-        """Log the exception that is being handled, and return what the caller gets to hear of it."""
-        _log.failure("relay_failed", owner=self._lease.owner)
-        return NodeError(ErrorCode.INTERNAL, "the node failed while passing an answer on")
 
     def _stalled(self) -> None:
         self.fail(self._lease.stalled())

@@ -13,8 +13,9 @@ from zope.interface import implementer
 
 from micronode.adapters.collector import Collector
 from micronode.adapters.lease import Lease
-from micronode.adapters.relay import Check, Relay
+from micronode.adapters.relay import HOLD_BYTES, Check, Relay
 from micronode.adapters.response import OwnerResponse
+from micronode.adapters.whole import relay_whole
 from micronode.calls.call import ResponseHead
 from micronode.interfaces import IOwnerReply, IReplyBody, IResponseSink
 
@@ -101,8 +102,13 @@ class OwnerReply:
         if self._empty:
             sink.start(head)
             return sink.finish()
+        lease = self._take()
+        if digest is None and lease.exchange is not None and not lease.exchange.has_surplus:
+            data = self._response.whole(HOLD_BYTES)
+            if data is not None:
+                return relay_whole(lease, data, head, sink, is_json=is_json)
         check = None if digest is None else Check(digest, self._mismatches)
-        relay = Relay(self._take(), head, sink, check, hold=hold, is_json=is_json)
+        relay = Relay(lease, head, sink, check, hold=hold, is_json=is_json)
         relay.read_from(self._response)
         return relay.done
 

@@ -119,6 +119,14 @@ class OwnerResponse:
                 return value
         return None
 
+    def whole(self, most: int) -> bytes | None:
+        """Give the body out if all of it is here, at most *most* bytes; it is delivered to nobody then."""
+        if self._ended is not DONE or self._consumer is not None or len(self._held) > most:
+            return None
+        self._consumer = _NOBODY
+        held, self._held = self._held, b""
+        return held
+
     # The connection's side
 
     @property

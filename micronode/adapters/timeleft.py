@@ -11,6 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 #: of the owner: a caller may give less, and an attempt, a queue, or another owner before it may have used it.
 #: Not all of it, since a few milliseconds always have.
 FAIR: Final = 0.9
+#: Seconds by which the facet's timeout may end a call before its owner's would, for what came before it.
+EARLIER_S: Final = 0.5
 
 
 class Limit(NamedTuple):
@@ -52,6 +54,13 @@ class TimeLeft:
     def is_short(self, seconds: float) -> bool:
         """Whether so many are less than an owner may fairly be blamed for."""
         return seconds < FAIR * min(self._timeout_s, self._deadline_s)
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether a call that is given up after an attempt of so many was given up for want of time.
+
+        Most likely by the facet's timeout. Whoever asked the owner to let time pass may leave at any moment.
+        """
+        return not self.waits and not self.is_short(seconds) and self.of_call <= EARLIER_S
 
     def restart(self) -> None:
         """Begin anew: the request's body was passed on whole. The caller's time goes on."""

@@ -29,6 +29,8 @@ _log = Logger()
 Read: TypeAlias = Callable[[], Awaitable[Loaded]]
 #: Lines of the log that one refused configuration is worth.
 _MAX_PROBLEMS: Final = 20
+#: Keys that one line of the log names: custom facets that come have a dozen each.
+_NAMED_KEYS: Final = 40
 _NO_READ: Final = Problem(
     "reload",
     "this node was built from values, so there is nothing to read again",
@@ -280,8 +282,10 @@ class Reloader:
         for warning in outcome.warnings:
             _log.warn("environment", reason=warning)
         if outcome.outcome == "applied":
-            changed = ", ".join(change.path for change in outcome.changes if change.live)
-            _log.info("config_reloaded", config_sha=outcome.config_sha, changed=changed)
+            changed = [change.path for change in outcome.changes if change.live]
+            more = len(changed) - _NAMED_KEYS
+            changed[_NAMED_KEYS:] = [f"and {more} more"] if more > 0 else []
+            _log.info("config_reloaded", config_sha=outcome.config_sha, changed=", ".join(changed))
         elif outcome.outcome == "unchanged":
             _log.info("config_unchanged", config_sha=outcome.config_sha)
         elif outcome.outcome == "refused":

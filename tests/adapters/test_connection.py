@@ -440,6 +440,50 @@ class OwnerConnectionTests(SynchronousTestCase):
         self.failureResultOf(exchange.head, RequestTransmissionFailed)
         self.assertEqual(body.events, ["start", "stop"])
 
+    def test_answered_and_hung_up_while_uploading(self) -> None:
+        """Who does not want the body may say so by going, and has answered all the same."""
+        for cleanly in (True, False):
+            for pieces in ((b"", b"ab"), (b"a", b"b"), (b"ab",)):
+                self.setUp()
+                body = SpyBody(UNKNOWN_LENGTH)
+                exchange = self.request(body=body)
+                self.end.send(response(pieces[0], length=2))
+                for piece in pieces[1:]:
+                    self.assertEqual(self.end.producerState, "producing")
+                    self.end.send(piece)
+                self.assertEqual(self.end.producerState, "paused")
+                self.assertNoResult(exchange.head)
+                self.end.hang_up(cleanly=cleanly)
+                answer = self.successResultOf(exchange.head)
+                reader = SpyReader()
+                answer.deliverBody(reader)
+                self.assertEqual((answer.code, reader.body, self.written), (200, b"ab", 1))
+                self.assertIsNotNone(reader.reason.check(ResponseDone))
+                self.assertEqual((body.events, self.keeper.told), (["start", "stop"], ["lost"]))
+
+    def test_hung_up_while_uploading_before_the_answer_was_whole(self) -> None:
+        body = SpyBody(UNKNOWN_LENGTH)
+        exchange = self.request(body=body)
+        self.end.send(response(b"ab", length=3))
+        self.end.hang_up()
+        self.failureResultOf(exchange.head, RequestTransmissionFailed)
+        self.assertEqual(body.events, ["start", "stop"])
+
+    def test_a_long_answer_that_waits_is_not_read(self) -> None:
+        body = SpyBody(UNKNOWN_LENGTH)
+        self.request(body=body)
+        self.end.send(response(b"ab", length=8_193))
+        self.assertEqual(self.end.producerState, "paused")
+
+    def test_an_answer_that_waits_is_nobodys_once_its_exchange_is_aborted(self) -> None:
+        body = SpyBody(UNKNOWN_LENGTH)
+        exchange = self.request(body=body)
+        self.end.send(response(b"ab"))
+        exchange.abort()
+        self.end.hang_up()
+        self.failureResultOf(exchange.head, RequestTransmissionFailed)
+        self.assertEqual((body.events, self.keeper.told), (["start", "stop"], ["dropped", "lost"]))
+
     def test_malformed_answer_while_uploading(self) -> None:
         body = SpyBody(UNKNOWN_LENGTH)
         exchange = self.request(body=body)

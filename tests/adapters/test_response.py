@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseFailed
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface.verify import verifyObject
 
@@ -58,6 +60,22 @@ class OwnerResponseTests(SynchronousTestCase):
         self.assertEqual((reader.body, reader.reason), (b"abcd", DONE))
         # It is over, so nothing is to be read for it.
         self.assertEqual(self.source.told, [])
+
+    def test_whole(self) -> None:
+        """It is given out once, when all of it is here, and not where it is longer than somebody wants."""
+        self.response.take(b"abcd")
+        self.assertIsNone(self.response.whole(4), "more may come")
+        self.response.end(DONE)
+        self.assertIsNone(self.response.whole(3))
+        self.assertEqual(self.response.whole(4), b"abcd")
+        self.assertIsNone(self.response.whole(4))
+        with self.assertRaises(RuntimeError):
+            self.response.deliverBody(SpyReader())
+
+    def test_cut_is_not_whole(self) -> None:
+        self.response.take(b"ab")
+        self.response.end(Failure(ResponseFailed([])))
+        self.assertIsNone(self.response.whole(4))
 
     def test_pace(self) -> None:
         reader = SpyReader()

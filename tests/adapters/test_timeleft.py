@@ -57,3 +57,18 @@ class TimeLeftTests(SynchronousTestCase):
         self.assertEqual(time_left.of_attempt, Limit(5.0, False))
         self.assertFalse(time_left.is_short(3.7))
         self.assertTrue(time_left.is_short(3.5))
+
+    def test_given_up_for_want_of_time(self) -> None:
+        # Timeout, caller's, wait, time that has passed -> whether it was that.
+        for timeout_s, caller_s, wait_s, passed, is_over in (
+            (5.0, None, 0.0, 4.75, True),
+            (5.0, None, 0.0, 4.25, False),
+            (60.0, None, 0.0, 57.0, False),
+            (60.0, None, 0.0, 59.75, True),
+            (5.0, 2.0, 0.0, 1.875, False),
+            (1.0, None, 4.0, 4.75, False),
+        ):
+            clock = Clock()
+            time_left = TimeLeft(clock, timeout_s, None, caller_s, wait_s)
+            clock.advance(passed)
+            self.assertIs(time_left.is_over(passed), is_over)

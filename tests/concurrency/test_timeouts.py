@@ -57,6 +57,18 @@ class TimeoutsTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertEqual(self.fired, [("two", 6.0)])
 
+    def test_a_clock_that_is_set_back_holds_nobody_up(self) -> None:
+        self.clock.advance(10_000)
+        self.add("one")
+        self.clock.rightNow -= 3_600
+        self.add("two")
+        self.add("three")
+        self.clock.advance(4)
+        self.assertEqual(self.fired, [])
+        self.clock.advance(1)
+        self.assertEqual(self.fired, [(each, 6_405.0) for each in ("one", "two", "three")])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_leaves_nothing_in_the_reactor(self) -> None:
         for each in [self.add("one"), self.add("two")]:
             self.timeouts.remove(each)

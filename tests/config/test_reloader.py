@@ -125,6 +125,15 @@ class ReloadTests(ReloaderCase):
         assert self.reloader.last is not None
         self.assertEqual((self.reloader.last.outcome, self.reloader.last.at), (outcome, NOW_S))
 
+    def test_a_line_of_the_log_names_so_many_keys(self) -> None:
+        routes = [{"method": "GET", "access": "read"}]
+        facets = {f"own{number}": {"kind": "echo", "routes": routes} for number in range(200)}
+        with capturedLogs() as logs:
+            outcome = self.reload(Config.from_mapping({"facets": facets}))
+        named = logs[0]["changed"].split(", ")
+        self.assertEqual(len(named), 41)
+        self.assertEqual(named[-1], f"and {len(outcome.changes) - 40} more")
+
     def test_unchanged(self) -> None:
         with capturedLogs() as logs:
             outcome = self.reload(Config())
