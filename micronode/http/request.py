@@ -104,7 +104,7 @@ def call_fields(head: RequestHead) -> dict[str, Any]:
 def make_call(operation: Operation, request: Request, **prepared: Any) -> Call:
     """Return the call of *operation* that *request* is.
 
-    :param prepared: its arguments and :func:`call_fields`, and what else is of the call and not of the request.
+    :param prepared: its arguments and :func:`call_fields`, and what of the call is not of the request.
     """
     return Call(
         operation=operation,
