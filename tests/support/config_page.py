@@ -61,7 +61,10 @@ def _profiles() -> Iterator[str]:
     for name, values in PROFILES.items():
         sets = ", ".join(f"``{path} = {KEYS[path].toml(value)}``" for path, value in values.items())
         yield f"- ``{name}``: {sets or 'the defaults'}"
-    yield ""
+    yield (
+        "\nWhere a profile sets ``amnesia.enabled``, as ``dev`` does, ``config show`` says true, which is what is\n"
+        "set, and ``/version`` false, which is what this release enforces.\n"
+    )
 
 
 def _sections() -> Iterator[str]:
