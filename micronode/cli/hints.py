@@ -61,9 +61,10 @@ def hints(
         yield from _oap(addresses["oap"], facets, own_corpus)
     yield f"  {_curl(addresses['admin'], '/readyz')}"
     yield ""
-    yield "To see what happens when an owner dies, stop this, which ends with its owners, and run them apart:"
+    yield "The node ends with its owners. To see what happens when an owner dies, stop this, run them apart, and"
+    yield "then kill %1:"
     yield f"  {program()} owners &"
-    yield f"  {program()} run --profile dev"
+    yield f"  {program()} run --profile dev &"
     yield ""
     yield "Ctrl-C stops the node and the owner services."
 

@@ -45,7 +45,7 @@ class HintsTests(CommandTestCase):
 
     def test_how_to_see_an_owner_die(self) -> None:
         found = text()
-        for words in ("owners &", "run --profile dev"):
+        for words in ("owners &", "run --profile dev &"):
             self.assertIn(f"  {program()} {words}\n", found)
 
     def test_custom_facets(self) -> None:

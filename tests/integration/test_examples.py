@@ -107,7 +107,7 @@ class ApartTests(SynchronousTestCase):
     def test_the_node_goes_on(self) -> None:
         text = (ROOT / "README.rst").read_text("utf-8")
         [begin, run] = re.findall(
-            r"(?m)^    \.venv/bin/micronode (owners) &\n    \.venv/bin/micronode (run .+)$", text
+            r"(?m)^    \.venv/bin/micronode (owners) &\n    \.venv/bin/micronode (run .+) &$", text
         )[0]
         ports = {name: str(free_port()) for name in ("index", "mailbox", "storage", "overlay", "policy")}
         moved = [word for name, port in ports.items() for word in (f"--{name}", f"127.0.0.1:{port}")]

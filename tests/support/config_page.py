@@ -62,8 +62,8 @@ def _profiles() -> Iterator[str]:
         sets = ", ".join(f"``{path} = {KEYS[path].toml(value)}``" for path, value in values.items())
         yield f"- ``{name}``: {sets or 'the defaults'}"
     yield (
-        "\nWhere a profile sets ``amnesia.enabled``, as ``dev`` does, ``config show`` says true, which is what is\n"
-        "set, and ``/version`` false, which is what this release enforces.\n"
+        "\nWhere a profile sets ``amnesia.enabled``, as ``dev`` does, ``config show`` says true, which\n"
+        "is what is set, and ``/version`` false, which is what this release enforces.\n"
     )
 
 
