@@ -61,8 +61,8 @@ def hints(
         yield from _oap(addresses["oap"], facets, own_corpus)
     yield f"  {_curl(addresses['admin'], '/readyz')}"
     yield ""
-    yield "The node ends with its owners. To see what happens when an owner dies, stop this, run them apart, and"
-    yield "then kill %1:"
+    yield "The node ends with its owners. To see what happens when an owner dies, stop this, run them apart,"
+    yield "and then kill %1:"
     yield f"  {program()} owners &"
     yield f"  {program()} run --profile dev &"
     yield ""
