@@ -61,6 +61,11 @@ def hints(
         yield from _oap(addresses["oap"], facets, own_corpus)
     yield f"  {_curl(addresses['admin'], '/readyz')}"
     yield ""
+    yield "The node ends with its owners. To see what happens when an owner dies, stop this, run them apart,"
+    yield "and then kill %1:"
+    yield f"  {program()} owners &"
+    yield f"  {program()} run --profile dev &"
+    yield ""
     yield "Ctrl-C stops the node and the owner services."
 
 
@@ -78,8 +83,9 @@ def _http(address: str, facets: Collection[str], own_corpus: bool) -> Iterator[s
         yield f"  {_curl(address, f'/app/graph/neighbors/{_NODE}')}"
     if "feed" in facets:
         yield f"  {_curl(address, '/app/feed/jobs')} -H 'Idempotency-Key: k1' -d hello"
-        yield f"  {_curl(address, '/app/feed/jobs/recv')} -X POST"
+        # Before recv, which would hold the message for 30 s.
         yield f"  {_curl(address, '/app/feed/jobs/events')} -N"
+        yield f"  {_curl(address, '/app/feed/jobs/recv')} -X POST"
     if "media" in facets:
         yield f"  {_curl(address, '/app/media')} --data-binary @FILE"
         yield f"  {_curl(address, '/app/media/CID')}"

@@ -99,6 +99,8 @@ class Key:
     may_be_off: bool = False
     #: For files, URLs and lists: whether it may be empty, which is "none".
     optional: bool = False
+    #: Whether its section is not there without it; then its default is never in force.
+    required: bool = False
     #: The option of ``micronode run`` that sets it, without dashes; "" for ``--set`` alone.
     flag: str = ""
     #: ``live``: a reload puts it in force; ``restart``: it needs a new process.

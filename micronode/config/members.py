@@ -94,6 +94,7 @@ class OwnFacet(Facet):
         "What it does: pass calls on to its upstream, or answer with what was sent (for development).",
         {OWN: "proxy"},
         choices=("proxy", "echo"),
+        required=True,
     )
     upstream: str = key(
         Kind.UPSTREAM, "Where the calls of a proxy go; it has no path of its own.", "", optional=True

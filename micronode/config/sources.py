@@ -39,9 +39,11 @@ _UNREAD: Final = Problem("", "the rest was not looked at, after so many problems
 _FOREIGN: Final = re.compile(r"MICRONODE_(?:PORT(?:_.*)?|SERVICE_.*)", re.DOTALL)
 _VARIABLES: Final = {row.variable: row for row in KEYS.values()}
 _OWN_VARIABLE: Final = re.compile(r"MICRONODE_FACETS_([A-Z][A-Z0-9_]{0,31})_KIND")
-#: How the problem of a value of an owner or facet begins that others have to fit.
+_FITTING: Final = "url|kind|upstream|routes|health|ca|certificate|private_key"
+#: How the problem of a value of an owner or facet begins that others have to fit, or whose key is misspelt.
 _MEMBER: Final = re.compile(
-    r"((?:owners|facets)\.[a-z0-9_]+)\.(?:url|kind|upstream|routes|health|ca|certificate|private_key)[ :,]"
+    rf"((?:owners|facets)\.[a-z0-9_]+)\.(?:{_FITTING})[ :,]"
+    rf"|unknown key .* in \[((?:owners|facets)\.[a-z0-9_]+)\] \(did you mean (?:{_FITTING})\?\)"
 )
 _OWN_PATH: Final = re.compile(r"facets\.([^.]+)\.kind")
 
@@ -190,10 +192,14 @@ def _left(problems: Iterable[Problem], layer: _Layer, missing: Collection[str]) 
 def _certain(problems: Iterable[Problem], refused: Iterable[Problem]) -> Iterator[Problem]:
     """Yield those *problems* that are none of an owner or facet of which a value is *refused* already.
 
-    What is refused is not there: to be told that it is missing would be wrong.
+    What is refused, or stands under a misspelt key, is not there: to be told that it is missing would be
+    wrong.
     """
     members = tuple(
-        f"{found[1]}{end}" for each in refused if (found := _MEMBER.match(each.what)) for end in " ."
+        f"{found[1] or found[2]}{end}"
+        for each in refused
+        if (found := _MEMBER.match(each.what))
+        for end in " ."
     )
     yield from (problem for problem in problems if not problem.what.startswith(members))
 

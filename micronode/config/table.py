@@ -84,7 +84,10 @@ def is_section(path: tuple[str, ...], own: Collection[str] = ()) -> bool:
     group = NAMED.get(path[0])
     if len(path) == 1:
         return path[0] in PLAIN or group is not None
-    return len(path) == 2 and group is not None and (path[1] in group[1] or _is_own(path, own))
+    if len(path) != 2 or group is None:
+        return False
+    # What has no name that a facet may have is not entered, so that this is said once, not for each key.
+    return path[1] in group[1] or (_is_own(path, own) and _OWN_NAME.fullmatch(path[1]) is not None)
 
 
 def keys_below(path: tuple[str, ...], own: Collection[str] = ()) -> tuple[str, ...]:
@@ -177,10 +180,12 @@ def _unknown_section(group: str, rest: tuple[str, ...]) -> RefusedError:
 
 def _unknown_member(group: str, member: str) -> RefusedError:
     names = NAMED[group][1]
-    fix = f"there are {', '.join(names)}"
+    hint, there = did_you_mean(member, names), ", ".join(names)
     if group == "facets":
-        fix += "; one of your own needs a kind"
-    return RefusedError(f"unknown name {shorten(member)} in [{group}]{did_you_mean(member, names)}", fix)
+        shown = member if _OWN_NAME.fullmatch(member) else shorten(member)
+        what = f'[facets.{shown}] needs a kind ("proxy" or "echo")'
+        return RefusedError(what, f"set it; built in are {there}{hint}")
+    return RefusedError(f"unknown name {shorten(member)} in [{group}]{hint}", f"there are {there}")
 
 
 def _unknown_key(section: str, word: str, known: Mapping[str, Key]) -> RefusedError:

@@ -129,7 +129,7 @@ class FeedFacet:
                     name="last_event_id",
                     header="last-event-id",
                     max_length=128,
-                    doc="A message that is acknowledged first; one that is not there is ignored.",
+                    doc="A message that is acknowledged first, it alone; one that is not there is ignored.",
                 ),
                 summary="Get the messages of a topic as they come.",
                 answers=(SUBSCRIBED,),

@@ -29,12 +29,13 @@ def read_pem(path: str, *, secret: bool = False) -> bytes:
     :raises RefusedError: it is missing, unreadable, no file, too long, or open to others.
     """
     shown = printable(path)
+    fix = f"name a PEM file that can be read{_beginning(path)}"
     try:
         # Not to wait for whoever writes to a pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise RefusedError(f"cannot read {shown}: {reason}", "name a PEM file that can be read") from None
+        raise RefusedError(f"cannot read {shown}: {reason}", fix) from None
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
@@ -45,12 +46,20 @@ def read_pem(path: str, *, secret: bool = False) -> bytes:
             data = file.read(MAX_PEM_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or "").lower()
-        raise RefusedError(f"cannot read {shown}: {reason}", "name a PEM file that can be read") from None
+        raise RefusedError(f"cannot read {shown}: {reason}", fix) from None
     finally:
         os.close(descriptor)
     if len(data) > MAX_PEM_BYTES:
         raise RefusedError(f"{shown} is larger than 1 MiB", "name a PEM file of certificates or a key")
     return data
+
+
+def _beginning(path: str) -> str:
+    """Return where *path* begins if it does not say so itself: not at the file that names it."""
+    try:
+        return "" if os.path.isabs(path) else f" (from the working directory, {printable(os.getcwd())})"
+    except OSError:
+        return " (from the working directory, which has gone)"
 
 
 def read_certificates(path: str, data: bytes) -> list[crypto.X509]:

@@ -40,6 +40,13 @@ class HintsTests(CommandTestCase):
             "--data-binary @FILE",
         ):
             self.assertIn(words, found)
+        # recv would hold the message for a while, and events show none.
+        self.assertLess(found.index("/jobs/events"), found.index("/jobs/recv"))
+
+    def test_how_to_see_an_owner_die(self) -> None:
+        found = text()
+        for words in ("owners &", "run --profile dev &"):
+            self.assertIn(f"  {program()} {words}\n", found)
 
     def test_custom_facets(self) -> None:
         found = text(facets=("graph", "billing"))

@@ -98,6 +98,25 @@ class ContradictionTests(SynchronousTestCase):
                 said = f'f:3: facets.x.routes: "{second}" is never reached, since "{first}" stands before it'
                 self.assertIn(said, lines[0])
 
+    def test_what_is_refused_is_not_said_to_be_missing(self) -> None:
+        route = '[{method = "GET", access = "read"}]'
+        for upstream, routes, places in (
+            ('upstream = "ftp://a"', f"routes = {route}", ["f:3"]),
+            ('upstream = "http://a/b"', f"routes = {route}", ["f:3"]),
+            ('upstrem = "http://a"', f"routes = {route}", ["f:3"]),
+            ('upstream = "http://a"', 'routes = [{method = "GTE", access = "read"}]', ["f:4"]),
+            ('upstream = "http://a"', 'routes = ["/"]', ["f:4"]),
+            ('upstream = "http://a"', f"route = {route}", ["f:4"]),
+            ('upstream = "ftp://a"', 'routes = [{method = "GTE"}]', ["f:3", "f:4"]),
+            # What has nothing to do with it is told all the same.
+            ("limit = 0", f"routes = {route}", ["f:2", "f:3"]),
+            ("colour = 0", f"routes = {route}", ["f:2", "f:3"]),
+        ):
+            lines = problems(f'[facets.x]\nkind = "proxy"\n{upstream}\n{routes}')
+            self.assertEqual([line.split(": ")[0] for line in lines], places, lines)
+        lines = problems(f'[facets.x]\nkind = "proxy"\nroutes = {route}\n[facets.y]\nkind = "ecko"')
+        self.assertEqual([line.split(": ")[0] for line in lines], ["f:2", "f:5"], lines)
+
     def test_all_at_once_with_those_of_single_values(self) -> None:
         text = '[http]\nlisten = "0.0.0.0:1"\nidle = "x"\n[persistence]\ndir = "/x"\n[htp]\n'
         places = [line.split(": ")[0] for line in problems(text)]

@@ -363,7 +363,8 @@ class FlagTests(SynchronousTestCase):
 
     def test_unknown_facet(self) -> None:
         (line,) = refusals(flags=facet_flags("grph"))
-        self.assertIn("flag --facets: unknown name 'grph' in [facets] (did you mean graph?)", line)
+        self.assertIn("flag --facets: [facets.grph] needs a kind", line)
+        self.assertIn("(did you mean graph?)", line)
 
     def test_unknown_paths(self) -> None:
         for path in ("http", "http.listen.x", "", ".", "http.", "owners.index", "x"):

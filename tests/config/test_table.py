@@ -117,13 +117,24 @@ class OwnFacetTests(SynchronousTestCase):
 
     def test_without_kind_it_is_a_mistake(self) -> None:
         (line,) = refusals(file=("f", "[facets.billing]\nlimit = 3\n"))
-        self.assertIn("f:1: unknown name 'billing' in [facets]", line)
-        self.assertIn("one of your own needs a kind", line)
+        self.assertEqual(
+            line,
+            'f:1: [facets.billing] needs a kind ("proxy" or "echo"); set it; '
+            "built in are graph, search, feed, media",
+        )
+        (line,) = refusals(file=("f", "[facets.serch]\nlimit = 3\n"))
+        self.assertIn("f:1: [facets.serch] needs a kind", line)
+        self.assertTrue(line.endswith("media (did you mean search?)"), line)
 
     def test_names(self) -> None:
         for name in ("Billing", "my-app", "1st", "x" * 33, "", "_meta"):
             lines = refusals(file=("f", f'[facets."{name}"]\nkind = "echo"\n'))
             self.assertIn("cannot be the name of a facet", lines[0], name)
+
+    def test_a_bad_name_is_told_once(self) -> None:
+        text = '\n[facets.My-App]\nkind = "proxy"\nupstream = "http://a"\nroutes = []\nlimit = 3\n'
+        (line,) = refusals(file=("f", text))
+        self.assertIn("f:2: 'My-App' cannot be the name of a facet", line)
 
     def test_names_of_built_in_facets_are_taken(self) -> None:
         for name in ("graph", "search", "feed", "media"):
@@ -135,7 +146,7 @@ class OwnFacetTests(SynchronousTestCase):
         environ = {"MICRONODE_FACETS_FOO_LIMIT": "3", "MICRONODE_FACETS_A_B_LIMIT": "x"}
         for to_run in (False, True):
             lines = refusals(file=file, environ=environ, to_run=to_run)
-            self.assertEqual([line.split(": ")[0] for line in lines[:2]], ["f:2", "f:4"])
+            self.assertEqual([line.split(": ")[0] for line in lines[:2]], ["f:1", "f:3"])
 
     def test_routes(self) -> None:
         for text, said in [

@@ -243,6 +243,12 @@ class SubscribeTests(FeedCase):
         self.done("subscribe", {"last_event_id": msg_id})
         self.assertEqual(self.box.held("jobs"), [])
 
+    def test_those_before_it_are_not_confirmed(self) -> None:
+        before, last = self.box.send("jobs"), self.box.send("jobs", b"y")
+        self.done("recv")
+        self.done("subscribe", {"last_event_id": last})
+        self.assertEqual(self.box.held("jobs"), [before])
+
     def test_an_unknown_one_is_ignored(self) -> None:
         for known in ("nothing", "é", ""):
             self.assertEqual(self.done("subscribe", {"last_event_id": known}).head.status, 200)

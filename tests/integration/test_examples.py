@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cli.processes import FREE, PATIENCE_S, ROOT, Program, ask, run_example, run_python
+from tests.cli.processes import FREE, PATIENCE_S, ROOT, Program, ask, eventually, run_example, run_python
 from tests.support.runbook import Sandbox
+from tests.support.servers import free_port
 from tests.support.tools import require_tool
 
 #: What ends commands of the README that go on until Ctrl-C.
@@ -28,7 +30,9 @@ def commands_of_readme() -> list[str]:
     text = (ROOT / "README.rst").read_text("utf-8")
     section = text.partition("What to try\n")[2].partition("\n\n\n")[0]
     return [
-        line.strip() for line in section.splitlines() if re.match(r"    (curl|\.venv/bin/micronode) ", line)
+        line.strip()
+        for line in section.splitlines()
+        if re.match(r"    (curl|\.venv/bin/micronode call) ", line)
     ]
 
 
@@ -87,6 +91,36 @@ class ReadmeTests(SynchronousTestCase):
                 self.assertIn(b"\nready_state 1.0\n", printed)
             else:
                 self.assertIsInstance(json.loads(printed), dict, command)
+
+    def test_attrs(self) -> None:
+        text = (ROOT / "README.rst").read_text("utf-8")
+        [command] = re.findall(r"(?m)^    (curl .*attrs=.+)$", text)
+        self.assertIs(json.loads(self.paste(command, ""))["duplicate"], False)
+        received = self.paste("curl -sX POST localhost:5310/app/feed/notes/recv", "")
+        (message,) = json.loads(received)["messages"]
+        self.assertEqual((message["attrs"], message["payload_b64"]), ({"lang": "en"}, "aGVsbG8="))
+
+
+class ApartTests(SynchronousTestCase):
+    """What the README says to see an owner die: the node does not die with them."""
+
+    def test_the_node_goes_on(self) -> None:
+        text = (ROOT / "README.rst").read_text("utf-8")
+        [begin, run] = re.findall(
+            r"(?m)^    \.venv/bin/micronode (owners) &\n    \.venv/bin/micronode (run .+) &$", text
+        )[0]
+        ports = {name: str(free_port()) for name in ("index", "mailbox", "storage", "overlay", "policy")}
+        moved = [word for name, port in ports.items() for word in (f"--{name}", f"127.0.0.1:{port}")]
+        owners = Program(self, begin, *moved)
+        found = [("--set", f"owners.{name}.url=http://127.0.0.1:{ports[name]}") for name in list(ports)[:3]]
+        node = Program(self, *run.split(), *FREE, *(word for pair in found for word in pair))
+        listening = node.until_complaint(r'"listener":"http","address":"(127\.0\.0\.1:\d+)"')
+        url = f"http://{listening[1]}/app/search?q=reactor"
+        eventually(lambda: ask(url)[0] == 200, "the owners are there")
+        owners.kill(signal.SIGTERM)
+        self.assertEqual(owners.end(), 0)
+        status, _, body = ask(url)
+        self.assertEqual((status, json.loads(body)["code"]), (503, "owner_unavailable"))
 
 
 class ConfigurationTests(SynchronousTestCase):

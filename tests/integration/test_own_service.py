@@ -44,7 +44,7 @@ class OwnServiceTests(SynchronousTestCase):
         """Start a *command* that goes on."""
         _, *words = self.words(command)
         if command.startswith(".venv/bin/python"):
-            words = [str(ROOT / word) if word == "docs" else word for word in words]
+            words = [str(ROOT / word) if word == "docs/examples" else word for word in words]
             return Program(self, *words, python=())
         # The example, with the port of this run's service.
         name = Path(self.mktemp())
@@ -86,10 +86,10 @@ class OwnServiceTests(SynchronousTestCase):
             found = re.search(rf'"listener":"{plane}","address":"127\.0\.0\.1:(\d+)"', node.complained)
             assert found is not None
             self.ports[port] = found[1]
-        page = (ROOT / "docs" / "FACETS.rst").read_text("utf-8")
+        page = (ROOT / "docs" / "examples" / "quickstart.py").read_text("utf-8")
         for command in rest:
             printed = self.paste(command)
-            if "FACETS.rst" in command and "POST" not in command:
+            if "quickstart.py" in command and "POST" not in command:
                 self.assertEqual(printed, page, command)
             elif "_meta" in command:
                 self.assertIn('"path":"/app/hello/{rest}"', printed)

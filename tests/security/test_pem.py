@@ -50,6 +50,13 @@ class ReadTests(PemCase):
         self.refused("cannot read .*: no such file", read_pem, str(self.folder / "none"))
         self.refused("cannot read", read_pem, "a\0b")
 
+    def test_where_a_path_begins(self) -> None:
+        """It is told only of those that do not say so."""
+        error = self.refused("cannot read none.pem: no such file", read_pem, "none.pem")
+        self.assertIn(f"from the working directory, {os.getcwd()})", error.fix)
+        error = self.refused("no such file", read_pem, str(self.folder.resolve() / "none"))
+        self.assertNotIn("working directory", error.fix)
+
     def test_secrets(self) -> None:
         """A group may read one, everybody not."""
         for mode in (0o600, 0o640, 0o440):

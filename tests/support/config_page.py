@@ -27,6 +27,8 @@ Flag > environment > file > profile > default. No file is read unless ``--config
 
 - **File**: TOML. Durations are ``"500ms"``, ``"5s"``, ``"2m"``, ``"1h"``; sizes ``"64KiB"``,
   ``"1.5GiB"``, ``"512B"`` or whole bytes.
+- **Paths** of files that do not begin with ``/`` (``ca = "ca.pem"``) begin at the working directory of the
+  process, wherever the configuration file lies.
 - **Environment**: ``MICRONODE_<SECTION>_<KEY>``, lists by comma, an empty text for an empty list.
   ``MICRONODE_PORT*`` and ``MICRONODE_SERVICE_*`` are ignored with a warning: Kubernetes sets them for a
   Service called micronode.
@@ -59,7 +61,10 @@ def _profiles() -> Iterator[str]:
     for name, values in PROFILES.items():
         sets = ", ".join(f"``{path} = {KEYS[path].toml(value)}``" for path, value in values.items())
         yield f"- ``{name}``: {sets or 'the defaults'}"
-    yield ""
+    yield (
+        "\nWhere a profile sets ``amnesia.enabled``, as ``dev`` does, ``config show`` says true, which\n"
+        "is what is set, and ``/version`` false, which is what this release enforces.\n"
+    )
 
 
 def _sections() -> Iterator[str]:
@@ -83,7 +88,7 @@ def _table(section: str, doc: str, rows: tuple[Key, ...]) -> Iterator[str]:
     yield from ("   * - key", "     - default", "     - what it is")
     for row in rows:
         yield f"   * - ``{row.name}``"
-        yield f"     - ``{row.toml(row.default)}``"
+        yield "     - required" if row.required else f"     - ``{row.toml(row.default)}``"
         yield f"     - {_described(row)}"
 
 
