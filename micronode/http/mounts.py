@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import Mount, Operation
-from micronode.http.request import Request, call_fields
+from micronode.http.request import Request, call_fields, make_call
 from micronode.http.routes import Dispatch, Route, http_body_bytes
 
 #: Whatever a method is, the matcher judges it.
@@ -63,14 +62,7 @@ def _inner_route(operation: Operation, dispatch: Dispatch) -> Route:
         return {"args": args, **call_fields(head)}
 
     def handler(request: Request) -> Deferred[None]:
-        call = Call(
-            operation=operation,
-            ingress=Ingress.HTTP,
-            request_id=request.request_id,
-            body=request.body,
-            peer=request.peer,
-            **request.prepared,
-        )
+        call = make_call(operation, request, body=request.body, **request.prepared)
         return dispatch.dispatch(call, request.sink)
 
     return Route(

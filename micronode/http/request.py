@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from micronode.calls.call import NO_TENANT
+from micronode.calls.call import NO_TENANT, Call, Ingress
 from micronode.calls.context import check_idempotency_key, fresh_request_id, read_traceparent
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.head import RequestHead
@@ -21,6 +21,7 @@ from micronode.oap.wire.limits import MAX_CAP_BYTES
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
+    from micronode.calls.operations import Operation
     from micronode.http.body import BytesBody
     from micronode.http.encoding import Inflate
     from micronode.http.routes import Route
@@ -98,6 +99,20 @@ def call_fields(head: RequestHead) -> dict[str, Any]:
         "traceparent": read_traceparent(fields.get("traceparent")),
         "capability": _capability(fields.get("authorization")),
     }
+
+
+def make_call(operation: Operation, request: Request, **prepared: Any) -> Call:
+    """Return the call of *operation* that *request* is.
+
+    :param prepared: its arguments and :func:`call_fields`, and what of the call is not of the request.
+    """
+    return Call(
+        operation=operation,
+        ingress=Ingress.HTTP,
+        request_id=request.request_id,
+        peer=request.peer,
+        **prepared,
+    )
 
 
 def _capability(authorization: str | None) -> str | None:

@@ -20,7 +20,6 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import BodyRule, Operation, OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.below import Below
@@ -28,12 +27,13 @@ from micronode.http.encoding import find_inflate
 from micronode.http.events import EventSink
 from micronode.http.framing import body_too_large
 from micronode.http.limits import MAX_HTTP_BODY_BYTES
-from micronode.http.request import Request, call_fields
+from micronode.http.request import Request, call_fields, make_call
 from micronode.http.url import decode_segment, parse_query, refuse_tokens
 from micronode.oap.wire.heads import HeadError, parse_object
 from micronode.oap.wire.limits import DECOMPRESS_RATIO, MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
+    from micronode.calls.call import Call
     from micronode.interfaces import IResponseSink
 
 _ARGUMENT: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
@@ -248,14 +248,7 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
     def handler(request: Request) -> Deferred[None]:
         if in_body:
             return with_arguments(request)
-        call = Call(
-            operation=operation,
-            ingress=Ingress.HTTP,
-            request_id=request.request_id,
-            body=request.body,
-            peer=request.peer,
-            **request.prepared,
-        )
+        call = make_call(operation, request, body=request.body, **request.prepared)
         if not operation.subscribes:
             return dispatch.dispatch(call, request.sink)
         events = EventSink(request.sink, request.sink.clock)
@@ -270,14 +263,7 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         except (HeadError, NodeError) as error:
             request.sink.fail(NodeError(error.code, error.message))
             return succeed(None)
-        call = Call(
-            operation=operation,
-            ingress=Ingress.HTTP,
-            request_id=request.request_id,
-            peer=request.peer,
-            **prepared | {"args": args},
-        )
-        return dispatch.dispatch(call, request.sink)
+        return dispatch.dispatch(make_call(operation, request, **prepared | {"args": args}), request.sink)
 
     return Route(
         name=operation.name,
