@@ -11,7 +11,7 @@ that sends as fast as the node takes it, and one that is read as it comes; how e
 import json
 import sys
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import react
 
 from micronode.oap.client import ConnectError, OAPError, connect
@@ -53,7 +53,8 @@ async def main(reactor, target="oap://127.0.0.1:5312", word="twisted"):
         raise SystemExit(f"no node at {target}: {error}") from None
     try:
         hits, cid = await gatherResults(
-            [Deferred.fromCoroutine(search(client, word)), Deferred.fromCoroutine(put(client, 64))]
+            [Deferred.fromCoroutine(search(client, word)), Deferred.fromCoroutine(put(client, 64))],
+            consumeErrors=True,
         )
         for hit in hits:
             print(f"{hit['id']:24} {hit['title']}")
@@ -62,6 +63,8 @@ async def main(reactor, target="oap://127.0.0.1:5312", word="twisted"):
             await get(client, "b3:" + "0" * 64)
         except OAPError as error:
             print(f"and of what is not there: {error.name}")
+    except FirstError as first:  # of the two that were gathered
+        raise SystemExit(f"it failed: {first.subFailure.value}") from None
     except (ConnectError, OAPError) as error:  # whatever a call fails with is one of the two
         raise SystemExit(f"it failed: {error}") from None
     finally:

@@ -111,7 +111,10 @@ class _Verifier:
         """Return what is wrong with the names in *certificate*, or nothing."""
         host = IPAddress_ID(self._host) if self._is_address else DNS_ID(self._host)
         try:
-            verify_service_identity(extract_patterns(certificate), [host], [])
+            names = extract_patterns(certificate)
+            if not names:
+                return "it has no subjectAltName, and a common name is none"
+            verify_service_identity(names, [host], [])
         except VerificationError:
             return "it is for another name"
         except Exception:

@@ -25,11 +25,11 @@ _NONE: Final[Mapping[str, Identity]] = {}
 async def ask_owners(
     reactor: Any, config: Config, identities: Mapping[str, Identity] = _NONE
 ) -> dict[str, str]:
-    """Ask ``/readyz`` of every URL of the owners in use, and upstreams of custom facets, all at once.
+    """Ask ``/readyz`` of every URL of the owners in use, and of custom facets' upstreams their health path.
 
-    Cancelling it stops asking.
+    All at once. Cancelling it stops asking.
 
-    :param identities: with which owners are asked over TLS, by name.
+    :param identities: with which owners and upstreams are asked over TLS, by the name of owner or facet.
 
     :return: ``owners.NAME URL`` or ``facets.NAME URL`` -> ``ready``, or ``down:`` and why; within each one's
         timeout. A facet without a health path is not asked.
@@ -44,7 +44,9 @@ async def ask_owners(
     for name, facet in config.facets.items():
         if isinstance(facet, OwnFacet) and facet.enabled and facet.upstream and facet.health:
             names.append((f"facets.{name}", facet.upstream))
-            asked.append(_ask(reactor, facet.upstream, facet.timeout, None, path=facet.health))
+            asked.append(
+                _ask(reactor, facet.upstream, facet.timeout, identities.get(name), path=facet.health)
+            )
     try:
         answers = await gatherResults(asked, consumeErrors=True)
     except FirstError as first:

@@ -20,10 +20,12 @@ from micronode.cli.streams import discard, has_input
 
 #: What is read from a pipe at a time; a pipe holds this much.
 _READ_BYTES: Final = 65_536
+#: A file up to this size is sent in one piece with what asks for it, so that the node knows its length.
+WHOLE_BYTES: Final = 32_768
 
 
-def open_body(name: str, reactor: Any) -> IBodyProducer:
-    """Return the body that is in the file *name*; ``-`` is standard input.
+def open_body(name: str, reactor: Any) -> IBodyProducer | bytes:
+    """Return the body that is in the file *name*, itself where it is small; ``-`` is standard input.
 
     :raises CommandError: it cannot be read.
     """
@@ -41,9 +43,19 @@ def open_body(name: str, reactor: Any) -> IBodyProducer:
             raise CommandError(
                 Exit.USAGE, f"--body {name}: {reason}; name a file, or - for standard input"
             ) from None
-    if file.seekable():
-        return FileBodyProducer(file)
-    return PipeBody(file, reactor)
+    if not file.seekable():
+        return PipeBody(file, reactor)
+    try:
+        begin = file.tell()
+        data = file.read(WHOLE_BYTES + 1)
+        if len(data) > WHOLE_BYTES:
+            file.seek(begin)
+            return FileBodyProducer(file)
+    except OSError as error:
+        file.close()
+        raise CommandError(Exit.FAILED, f"--body {name}: {(error.strerror or str(error)).lower()}") from None
+    file.close()
+    return data
 
 
 @implementer(IBodyProducer, IReadDescriptor)

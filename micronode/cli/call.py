@@ -59,7 +59,7 @@ class CallOptions(CommandOptions):
             None,
             None,
             "Key by which a node can know a repetition, so that the call is made again where the connection "
-            "was lost; no built-in operation of this release uses it.",
+            "was lost; feed send needs one, and knows a repetition by it.",
         ),
     )
     optFlags = (
@@ -209,7 +209,8 @@ async def _call(reactor: Any, options: CallOptions, connect: Connect) -> int:
             idempotency_key=options["idempotency-key"],
         )
         live = reactor if options["stream"] else None
-        return await _print(response, head=bool(options["head"]), live=live)
+        name = f"{options['profile']}.{options['op']}"
+        return await _print(response, name, head=bool(options["head"]), live=live)
     except OAPError as error:
         say(f"{options['profile']}.{options['op']}: {describe(error)}")
     except ConnectionClosed:
@@ -240,7 +241,7 @@ async def _connected(reactor: Any, target: str, connect: Connect) -> OAPClient:
         raise CommandError(Exit.UNAVAILABLE, message) from None
 
 
-async def _print(response: OAPResponse, *, head: bool, live: Any = None) -> int:
+async def _print(response: OAPResponse, name: str, *, head: bool, live: Any = None) -> int:
     if head:
         _print_head(response)
     delivery: Deferred[None] | None = None
@@ -273,7 +274,11 @@ async def _print(response: OAPResponse, *, head: bool, live: Any = None) -> int:
     if writer.is_empty and not head:
         # All there is to the answer; and not on standard output, where an empty object stays empty.
         _print_head(response)
-    return Exit.FAILED if response.head.get("status", 200) >= 400 else Exit.DONE
+    status = response.head.get("status", 200)
+    if status < 400:
+        return Exit.DONE
+    say(f"{name}: answered with status {status}")
+    return Exit.FAILED
 
 
 def _print_head(response: OAPResponse) -> None:

@@ -1,6 +1,6 @@
 """``micronode check``: whether a node would run with this configuration; nothing is bound or started.
 
-With ``--deep`` it also asks the owner services whether they are ready.
+With ``--deep`` it also asks the owner services, and custom facets' upstreams, whether they are ready.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ class CheckOptions(FileOptions):
         "service is down (--deep)."
     )
     optFlags: OptFlags = (
-        ("deep", None, "Ask each owner service whether it is ready."),
+        (
+            "deep",
+            None,
+            "Ask each owner service whether it is ready, and the upstream of each custom facet that has a "
+            "health path.",
+        ),
         ("json", None, "Print JSON on standard output."),
     )
 

@@ -35,6 +35,10 @@ MAX_WAIT_MS: Final = 20_000
 _ANSWER_S: Final = 1.0
 _NO_STORE: Final = (("cache-control", "no-store"),)
 _RECV_MESSAGES: Final = {ErrorCode.BAD_REQUEST: "the mailbox does not take such a topic"}
+_NO_KEY: Final = (
+    "a message needs an idempotency key (Idempotency-Key over HTTP; over OAP/1 idempotency_key in the head, "
+    "which is --idempotency-key of micronode call)"
+)
 _NO_MESSAGE: Final = {ErrorCode.NOT_FOUND: "there is no such message, or not any more"}
 
 _TOPIC: Final = Argument(name="topic", required=True, max_length=128, doc="The topic's name.")
@@ -165,7 +169,7 @@ class FeedFacet:
     async def _send(self, call: Call) -> Reply:
         key, topic = call.idempotency_key, call.args["topic"]
         if key is None:
-            raise NodeError(ErrorCode.BAD_REQUEST, "a message needs an idempotency key (Idempotency-Key)")
+            raise NodeError(ErrorCode.BAD_REQUEST, _NO_KEY)
         payload = await _collect(call.body)
         reply = await self._mailbox.send(call, topic, payload, key=key, attributes=call.args["attrs"] or {})
         duplicate, data = await read_sent(reply)

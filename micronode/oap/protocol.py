@@ -113,6 +113,7 @@ class OAPProtocol(Protocol):
         self._outbox.cork()
         try:
             happened = pump.run()
+            self._session.handled()
             self._session.send_credits()
         finally:
             self._outbox.uncork()

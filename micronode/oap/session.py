@@ -15,6 +15,7 @@ from typing import Any, Final
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 
+from micronode.calls.call import Call
 from micronode.calls.context import fresh_request_id
 from micronode.calls.operations import BodyRule
 from micronode.errors import ErrorCode, NodeError, error_object
@@ -56,6 +57,8 @@ class Session:
         #: Streams whose head waits for the first of the body, and the turn of the reactor that ends it.
         self._headed: list[Stream] = []
         self._turn: IDelayedCall | None = None
+        #: Calls of this read whose bodies are still coming.
+        self._begun: list[tuple[Stream, Call]] = []
         #: The protocol reads nothing.
         self._deaf = False
         outbox.on_room = self.send_credits
@@ -79,8 +82,22 @@ class Session:
             stream.upload = self.uploads.begin(stream, event)
         self.outbox.attach(corr_id, stream.waiting)
         call = make_call(asked, event, request_id=stream.request_id, peer=self._peer, body=stream.upload)
+        if stream.upload is not None and not event.ended:
+            self._begun.append((stream, call))
+            return
         sink = Subscription(stream, self, whole=event.ended) if asked.operation.subscribes else stream
         stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, sink))
+
+    def handled(self) -> None:
+        """Run the calls that came with a body, when all that was read with them was handled.
+
+        So a body that came whole has a length, which an owner may need to hear of.
+        """
+        begun, self._begun = self._begun, []
+        for stream, call in begun:
+            if not stream.ended and stream.upload is not None:
+                stream.upload.settle()
+                stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, stream))
 
     def body(self, event: BodyReceived) -> None:
         """Pass a chunk of a request's body on."""

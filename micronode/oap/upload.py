@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 @implementer(IBodyProducer)
 class Upload:
-    """A request body of unknown length (0 where the request has none).
+    """A request body, of unknown length unless it is whole before anyone asks for it (:meth:`settle`).
 
     :param held_changed: called with the difference in bytes whenever ``held`` changes.
     :param taken: called with the number of bytes whenever some were written to the consumer, or dropped
@@ -88,6 +88,11 @@ class Upload:
         """The request is whole."""
         self._whole = True
         self._drain()
+
+    def settle(self) -> None:
+        """Say the length, where all of the body is there. It is asked for from now on, and stays as it is."""
+        if self._whole:
+            self.length = len(self._buffer)
 
     def abandon(self) -> None:
         """The stream is over: forget what is held, write nothing more.

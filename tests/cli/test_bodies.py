@@ -12,7 +12,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from micronode.cli.bodies import BodyWriter, PipeBody, open_body
+from micronode.cli.bodies import WHOLE_BYTES, BodyWriter, PipeBody, open_body
 from micronode.cli.exits import CommandError
 from tests.cli.support import CommandTestCase
 
@@ -111,13 +111,20 @@ class PipeBodyTests(CommandTestCase):
 
 
 class OpenBodyTests(CommandTestCase):
-    def test_a_file_has_a_length(self) -> None:
+    def test_a_small_file_is_read(self) -> None:
+        for size in (0, 5, WHOLE_BYTES):
+            self.assertEqual(open_body(self.file(size), SpyReactor()), bytes(size))
+
+    def file(self, size: int) -> str:
         name = self.mktemp()
         with open(name, "wb") as file:
-            file.write(b"12345")
-        body = open_body(name, SpyReactor())
-        self.assertIsInstance(body, FileBodyProducer)
-        self.assertEqual(body.length, 5)
+            file.write(bytes(size))
+        return name
+
+    def test_a_large_file_has_a_length(self) -> None:
+        body = open_body(self.file(WHOLE_BYTES + 1), SpyReactor())
+        assert isinstance(body, FileBodyProducer)
+        self.assertEqual(body.length, WHOLE_BYTES + 1)
         body.startProducing(Sink())
         body.stopProducing()
 
@@ -127,7 +134,7 @@ class OpenBodyTests(CommandTestCase):
         keep = os.open(name, os.O_RDWR)
         self.addCleanup(os.close, keep)
         body = open_body(name, SpyReactor())
-        self.assertIsInstance(body, PipeBody)
+        assert isinstance(body, PipeBody)
         body.startProducing(Sink())
         body.stopProducing()
 
@@ -136,7 +143,7 @@ class OpenBodyTests(CommandTestCase):
             buffer = io.BytesIO(b"abc")
 
         self.patch(sys, "stdin", Stdin)
-        self.assertEqual(open_body("-", SpyReactor()).length, 3)
+        self.assertEqual(open_body("-", SpyReactor()), b"abc")
 
     def test_cannot_be_read(self) -> None:
         for name, reason in (("/nowhere/x", "no such file"), (".", "is a directory")):

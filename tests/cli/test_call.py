@@ -191,7 +191,7 @@ class CallTests(CommandTestCase):
         with open(name, "wb") as file:
             file.write(b"12345")
         self.run_call(StubResponse({}), "oap://h:1", "media", "put", "--body", name)
-        self.assertEqual(self.client.calls[0][3]["body"].length, 5)
+        self.assertEqual(self.client.calls[0][3]["body"], b"12345")
 
     def test_head_goes_to_standard_error(self) -> None:
         self.run_call(StubResponse({"status": 200}, b"{}"), "oap://h:1", "search", "query", "--head")
@@ -249,6 +249,7 @@ class CallTests(CommandTestCase):
     def test_owners_status_of_a_custom_facet(self) -> None:
         done = self.run_call(StubResponse({"status": 404}, b"no"))
         self.assertEqual((self.successResultOf(done), self.printed), (1, "no"))
+        self.assertEqual(self.complained, "micronode: search.query: answered with status 404\n")
 
     def test_output_that_takes_no_more(self) -> None:
         for error, complaint in [

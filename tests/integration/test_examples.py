@@ -160,12 +160,17 @@ class RulesTests(SynchronousTestCase):
         [path] = re.findall(r"(?m)^    curl --data-binary @README\.rst localhost:5310(\S+)$", section)
         dev = Program(self, "dev", *FREE, argv, str(rules.resolve()))
         http = dev.until(r"http +(http://127\.0\.0\.1:\d+)")[1]
+        oap = dev.until(r"oap +oap://(127\.0\.0\.1:\d+)")[1]
         dev.until("Ctrl-C")
         status, _, body = ask(http + path, "POST", b"some text")
         self.assertEqual(status, 403)
         for word in ("forbidden", "read only", "nothing is stored on Sundays"):
             self.assertIn(word, body.decode())
         self.assertEqual(ask(f"{http}/app/search?q=reactor")[0], 200)
+        for name in ("client_twisted.py", "client_asyncio.py"):
+            done = run_example(name, "oap://" + oap)
+            self.assertEqual(done.returncode, 1, name)
+            self.assertRegex(done.stderr, r"\Ait failed: .*nothing is stored on Sundays.*\n\Z", name)
 
 
 class QuickstartTests(SynchronousTestCase):

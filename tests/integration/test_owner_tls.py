@@ -26,6 +26,7 @@ from zope.interface import implementer
 from micronode import make_node
 from micronode.adapters.build import make_owner_client
 from micronode.adapters.owner import OwnerClient
+from micronode.cli.asking import ask_owners
 from micronode.config.problems import ConfigError
 from micronode.config.schema import Config
 from micronode.errors import ErrorCode, NodeError
@@ -203,6 +204,22 @@ class VerifiedTests(OwnerTlsCase):
             self.assertEqual(await self.hears(client), b"hello")
         self.assertEqual(self.told, [])
 
+    async def test_check_asks_an_upstream_with_what_its_facet_names(self) -> None:
+        doors = Doors(say(OK))
+        url = f"https://localhost:{self.listen(doors, server(self.authority.sign('localhost')))}"
+        own = {
+            "kind": "proxy",
+            "upstream": url,
+            "routes": [{"method": "GET", "access": "read"}],
+            "health": "/how",
+            "ca": self.ca,
+        }
+        off = {name: {"enabled": False} for name in ("graph", "search", "feed", "media")}
+        config = Config.from_mapping({"facets": {"own": own, **off}})
+        told = await ask_owners(reactor, config, read_identities(config, {}))
+        self.assertEqual(told, {f"facets.own {url}": "ready"})
+        self.assertTrue(doors.heard.startswith(b"GET /how HTTP/1.1\r\n"))
+
     async def test_connections_are_kept(self) -> None:
         doors = Doors(say(OK))
         port = self.listen(doors, server(self.authority.sign("localhost")))
@@ -293,7 +310,7 @@ class RefusedTests(OwnerTlsCase):
 
     async def test_a_common_name_is_no_name(self) -> None:
         shown = self.authority.sign("localhost", authority=True)
-        await self.is_refused(server(shown), "names nobody in a way that can be read$")
+        await self.is_refused(server(shown), "^its certificate: it has no subjectAltName")
 
     async def test_the_very_certificate_is_looked_at_all_the_same(self) -> None:
         """That it is trusted does not make it another's, nor valid."""

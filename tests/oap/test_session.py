@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.iweb import UNKNOWN_LENGTH
 from zope.interface import implementer
 
 from micronode.calls.call import Ingress, ResponseHead
@@ -105,6 +106,48 @@ class Starting(SynchronousTestCase):
         self.assertTrue(node.calls[0].cancelled)
 
 
+class Bodies(SynchronousTestCase):
+    """What an owner hears of how long a body is, before it has begun."""
+
+    def setUp(self) -> None:
+        self.node = StubNode()
+        self.end = self.node.connect()
+
+    def lengths(self) -> list[object]:
+        return [call.call.body.length for call in self.node.calls if call.call.body is not None]
+
+    def test_a_body_that_came_whole_has_a_length(self) -> None:
+        self.end.send(put(1, ended=True))
+        self.end.send(put(2), body(2, b"", ended=True))
+        self.end.send(put(3), body(3, b"12"), put(4), body(4, b"4", ended=True), body(3, b"3", ended=True))
+        self.assertEqual(self.lengths(), [0, 0, 3, 1])
+        consumer = SpyConsumer()
+        self.successResultOf(self.node.calls[2].call.body.startProducing(consumer))
+        self.assertEqual(consumer.data, b"123")
+
+    def test_another_waits_for_nothing(self) -> None:
+        self.end.send(put(1))
+        self.end.send(body(1, b"1"), put(2), body(2, b"2"))
+        self.assertEqual(self.lengths(), [UNKNOWN_LENGTH] * 2)
+        consumer = SpyConsumer()
+        self.node.calls[1].call.body.startProducing(consumer)
+        self.end.send(body(2, b"3", ended=True))
+        self.assertEqual((consumer.data, self.lengths()), (b"23", [UNKNOWN_LENGTH] * 2))
+
+    def test_a_call_that_was_over_in_the_same_read_is_none(self) -> None:
+        self.end.send(put(1), body(1, b"1"), cancel(1, app=Profile.MEDIA))
+        self.end.send(put(2), body(2, b"x", app=Profile.FEED))
+        self.assertEqual(self.node.calls, [])
+        self.assertEqual([frame.code for frame in self.end.heard()], [499, 400])
+
+    def test_an_answer_at_once_when_the_caller_half_closed(self) -> None:
+        self.node.dispatcher.on_call = echo
+        self.end.send(put(1), body(1, b"1", ended=True))
+        self.end.half_close()
+        self.assertTrue(self.end.heard()[-1].ends)
+        self.assertTrue(self.end.transport.closing)
+
+
 class Ending(SynchronousTestCase):
     def test_cancel_is_answered_when_the_call_is_aborted(self) -> None:
         node = StubNode()
@@ -130,7 +173,8 @@ class Ending(SynchronousTestCase):
     def test_breach_of_a_stream_ends_it(self) -> None:
         node = StubNode()
         end = node.connect()
-        end.send(put(1), start(2), body(1, b"x", app=Profile.FEED))
+        end.send(put(1))
+        end.send(start(2), body(1, b"x", app=Profile.FEED))
         [error] = end.heard()
         self.assertEqual((error.corr_id, error.app, error.json["code"]), (1, Profile.MEDIA, "bad_sequence"))
         self.assertEqual([call.cancelled for call in node.calls], [True, False])
@@ -196,7 +240,8 @@ class Windows(SynchronousTestCase):
         self.end = self.node.connect()
 
     def test_full_upload_does_not_stop_the_others(self) -> None:
-        self.end.send(put(1, flags=ACK_REQ), body(1, CHUNK), body(1, CHUNK), start(2))
+        self.end.send(put(1, flags=ACK_REQ))
+        self.end.send(body(1, CHUNK), body(1, CHUNK), start(2))
         self.assertEqual(len(self.node.calls), 2)
         self.assertEqual(self.end.transport.producerState, "producing")
         self.node.calls[0].call.body.startProducing(SpyConsumer())
@@ -204,7 +249,8 @@ class Windows(SynchronousTestCase):
         self.assertEqual(credited, [(1, STREAM_WINDOW_BYTES)])
 
     def test_more_than_the_window_fails_that_stream_and_is_credited(self) -> None:
-        self.end.send(put(1, flags=ACK_REQ), body(1, CHUNK), body(1, CHUNK), body(1, b"x"), start(2))
+        self.end.send(put(1, flags=ACK_REQ))
+        self.end.send(body(1, CHUNK), body(1, CHUNK), body(1, b"x"), start(2))
         error, credit = self.end.heard()
         self.assertEqual((error.corr_id, error.json["code"]), (1, "credit_violation"))
         self.assertEqual((credit.corr_id, int.from_bytes(credit.payload, "big")), (0, 131_073))

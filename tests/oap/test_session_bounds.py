@@ -142,9 +142,8 @@ class Mixed(SynchronousTestCase):
         return sum(len(frame.payload) for frame in self.end.heard() if frame.corr_id == corr_id)
 
     def test_stalled_upload_with_windows_is_in_nobodys_way(self) -> None:
-        self.end.send(
-            put(1, flags=ACK_REQ), body(1, CHUNK), body(1, CHUNK), start(2, flags=ACK_REQ), start(3)
-        )
+        self.end.send(put(1, flags=ACK_REQ))
+        self.end.send(body(1, CHUNK), body(1, CHUNK), start(2, flags=ACK_REQ), start(3))
         self.node.calls[1].answer(bytes(STREAM_WINDOW_BYTES * 3))
         self.end.heard()
         for number in range(1, 3):

@@ -25,6 +25,18 @@ class UploadTests(SynchronousTestCase):
         verifyObject(IBodyProducer, self.upload)
         self.assertIs(self.upload.length, UNKNOWN_LENGTH)
 
+    def test_has_a_length_where_it_is_settled_when_it_is_whole(self) -> None:
+        self.upload.receive(b"on")
+        self.upload.settle()
+        self.assertIs(self.upload.length, UNKNOWN_LENGTH)
+        self.upload.receive(b"e")
+        self.upload.end()
+        self.assertIs(self.upload.length, UNKNOWN_LENGTH)
+        self.upload.settle()
+        self.assertEqual(self.upload.length, 3)
+        self.successResultOf(self.upload.startProducing(self.consumer))
+        self.assertEqual((self.consumer.data, self.upload.length), (b"one", 3))
+
     def test_passes_chunks_on_as_they_come(self) -> None:
         done = self.upload.startProducing(self.consumer)
         self.upload.receive(b"one")
