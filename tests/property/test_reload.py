@@ -180,10 +180,11 @@ class Reloads(RuleBasedStateMachine):
     @rule(facet=st.sampled_from(sorted(ASKED)))
     def call(self, facet: str) -> None:
         bound = self.node._dispatcher.serving.bounds.get(facet)
-        owner = self.node._owners.clients[OWNER_OF[facet]]
+        owner = self.node._owners.clients.get(OWNER_OF[facet])
         is_on = facet in self.node._parts.facets
         admitted = is_on and bound is not None and bound.gate.in_use < bound.gate.limit
-        served = admitted and owner.inflight < owner.settings.concurrency
+        assert owner is not None or not is_on
+        served = admitted and owner is not None and owner.inflight < owner.settings.concurrency
         protocol = self.reactor.factories[5310].buildProtocol(None)
         wire = Wire()
         protocol.makeConnection(wire)
