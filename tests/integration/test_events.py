@@ -24,6 +24,7 @@ from tests.support.eventsource import EventReader
 from tests.support.measures import sample
 from tests.support.news import PROFILE, News
 from tests.support.tools import require_tool
+from tests.support.until import Until
 
 #: The reactor is many interfaces at once, which types do not say.
 reactor: Any = installed_reactor
@@ -33,7 +34,7 @@ NOWHERE = {"url": "unix:/nowhere/owner"}
 MOST_HELD = 2 * 65_536 + EVENT_ROOM_BYTES // 8
 
 
-class Reader(Protocol):
+class Reader(Until, Protocol):
     """One caller with one stream of events; reads unless told to rest.
 
     :ivar raw: all that came.
@@ -45,18 +46,18 @@ class Reader(Protocol):
         self.raw = b""
         self.lost: str | None = None
         self._request = request
-        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+        super().__init__()
 
     def connectionMade(self) -> None:
         self.transport.write(self._request)
 
     def dataReceived(self, data: bytes) -> None:
         self.raw += data
-        self._look()
+        self.look()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost = "" if reason.type is None else reason.type.__name__
-        self._look()
+        self.look()
 
     @property
     def stream(self) -> Stream:
@@ -67,19 +68,6 @@ class Reader(Protocol):
     def messages(self) -> list[str]:
         """The messages that came."""
         return self.stream.events.messages
-
-    def until(self, condition: Callable[[], bool]) -> Deferred[None]:
-        """Return a Deferred that fires (None) once *condition*, looked at after every read, is true."""
-        waiter: Deferred[None] = Deferred()
-        self._waiting.append((condition, waiter))
-        self._look()
-        return waiter
-
-    def _look(self) -> None:
-        for each in list(self._waiting):
-            if each[0]():
-                self._waiting.remove(each)
-                each[1].callback(None)
 
 
 class EventsTestCase(TestCase):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import signal
 import socket
@@ -19,6 +18,7 @@ from tests.cli.processes import PATIENCE_S, Program
 from tests.contracts.owner import ask_url
 from tests.contracts.owner_storage import address
 from tests.support.ownersuites import failures, run
+from tests.support.switched import OwnersProgram
 
 HELLO = b"hello world"
 CID = address(HELLO)
@@ -34,32 +34,12 @@ REQUESTS = {
 }
 
 
-class Owners(Program):
-    """``micronode owners`` with a small corpus; it reports where it is.
-
-    :ivar urls: by the owner's name.
-    """
+class Owners(OwnersProgram):
+    """``micronode owners`` with a corpus of one file."""
 
     def __init__(self, case: SynchronousTestCase, *options: str, packages: bool = False) -> None:
         """:param packages: rather with the packages of this environment."""
-        corpus = tempfile.TemporaryDirectory()
-        case.addCleanup(corpus.cleanup)
-        (Path(corpus.name) / "hello.md").write_bytes(HELLO)
-        reading, writing = os.pipe()
-        words = [] if packages else ["--corpus", corpus.name]
-        super().__init__(case, "owners", "--report-fd", str(writing), *words, *options, pass_fds=[writing])
-        os.close(writing)
-        self._report = os.fdopen(reading)
-        case.addCleanup(self._report.close)
-        self._urls: dict[str, str] = {}
-
-    @property
-    def urls(self) -> dict[str, str]:
-        if not self._urls:
-            line = self._report.readline()
-            assert line, self.complained
-            self._urls = json.loads(line)
-        return self._urls
+        super().__init__(case, None if packages else {"hello.md": HELLO}, *options)
 
 
 class Raw:

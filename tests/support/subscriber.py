@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -15,9 +13,10 @@ from micronode.oap.wire.frames import EVENT
 from micronode.oap.wire.profiles import Profile
 from micronode.oap.wire.windows import credit_frame
 from tests.support.oap import SeenFrame, cancel, hello, start, subscribe
+from tests.support.until import Until
 
 
-class Subscriber(Protocol):
+class Subscriber(Until, Protocol):
     """One caller with one subscription, stream 1, and calls beside it.
 
     :ivar frames: what came, but the messages.
@@ -33,7 +32,7 @@ class Subscriber(Protocol):
         self.lost = False
         self._decoder = FrameDecoder()
         self._next = 1
-        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+        super().__init__()
 
     def subscribe(self) -> None:
         """Say HELLO, and subscribe to the topic ``jobs``."""
@@ -63,19 +62,6 @@ class Subscriber(Protocol):
         found = [frame for frame in self.frames if frame.corr_id == corr_id and frame.ends and frame.app]
         return found[0] if found else None
 
-    def until(self, condition: Callable[[], bool]) -> Deferred[None]:
-        """Return a Deferred that fires (None) once *condition*, looked at after every read, is true."""
-        waiter: Deferred[None] = Deferred()
-        self._waiting.append((condition, waiter))
-        self._look()
-        return waiter
-
-    def _look(self) -> None:
-        for each in list(self._waiting):
-            if each[0]():
-                self._waiting.remove(each)
-                each[1].callback(None)
-
     def dataReceived(self, data: bytes) -> None:
         for flags, code, app, tenant, corr_id, _, payload in self._decoder.feed(data):
             assert payload is not None
@@ -84,8 +70,8 @@ class Subscriber(Protocol):
                 self.told += len(payload)
             else:
                 self.frames.append(SeenFrame(flags, code, app, tenant, corr_id, payload))
-        self._look()
+        self.look()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost = True
-        self._look()
+        self.look()

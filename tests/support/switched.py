@@ -30,16 +30,18 @@ _LISTENING: Final = "0A"
 
 
 class OwnersProgram(Program):
-    """``micronode owners`` on free ports, with a small corpus."""
+    """``micronode owners`` on free ports, with a small corpus, or with the packages of this environment."""
 
-    def __init__(self, case: SynchronousTestCase, corpus: Mapping[str, bytes], *options: str) -> None:
-        folder = tempfile.mkdtemp()
-        case.addCleanup(shutil.rmtree, folder)
-        for name, data in corpus.items():
-            (Path(folder) / name).write_bytes(data)
+    def __init__(self, case: SynchronousTestCase, corpus: Mapping[str, bytes] | None, *options: str) -> None:
         reading, writing = os.pipe()
-        words = ("owners", "--report-fd", str(writing), "--corpus", folder, *options)
-        super().__init__(case, *words, pass_fds=[writing])
+        words = ["owners", "--report-fd", str(writing)]
+        if corpus is not None:
+            folder = tempfile.mkdtemp()
+            case.addCleanup(shutil.rmtree, folder)
+            for name, data in corpus.items():
+                (Path(folder) / name).write_bytes(data)
+            words += ["--corpus", folder]
+        super().__init__(case, *words, *options, pass_fds=[writing])
         os.close(writing)
         self._report = os.fdopen(reading)
         case.addCleanup(self._report.close)
