@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import fail
 from twisted.internet.interfaces import IDelayedCall
 
 from micronode.calls.call import Call
 from micronode.calls.context import fresh_request_id
 from micronode.calls.operations import BodyRule
 from micronode.errors import ErrorCode, NodeError, error_object
+from micronode.interfaces import IResponseSink
 from micronode.oap.outbox import Outbox
 from micronode.oap.request import make_call, read_start
 from micronode.oap.services import Reading, Services
@@ -86,7 +87,14 @@ class Session:
             self._begun.append((stream, call))
             return
         sink = Subscription(stream, self, whole=event.ended) if asked.operation.subscribes else stream
-        stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, sink))
+        self._run(stream, call, sink)
+
+    def _run(self, stream: Stream, call: Call, sink: IResponseSink) -> None:
+        try:
+            running = self._services.dispatcher.dispatch(call, sink)
+        except Exception:
+            running = fail()
+        stream.run(running)
 
     def handled(self) -> None:
         """Run the calls that came with a body, when all that was read with them was handled.
@@ -97,7 +105,7 @@ class Session:
         for stream, call in begun:
             if not stream.ended and stream.upload is not None:
                 stream.upload.settle()
-                stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, stream))
+                self._run(stream, call, stream)
 
     def body(self, event: BodyReceived) -> None:
         """Pass a chunk of a request's body on."""
