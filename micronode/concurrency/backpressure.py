@@ -48,7 +48,7 @@ class Gate:
     )
 
     def __init__(self, limit: int, *, queue: int = 0, within: Gate | None = None) -> None:
-        """:param within: another gate, itself within none, of which a permit is taken with each of this one."""
+        """:param within: another gate, itself within none; a permit of it is taken with each of this one."""
         self.in_use = 0
         self.queue = queue
         self.held_s = 0.0

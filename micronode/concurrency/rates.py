@@ -1,15 +1,15 @@
 """How often callers may ask: a bucket of tokens for each, in a bounded table.
 
 A bucket holds one second's worth: a caller that may ask ``rps`` times a second may do so at once, and again
-as the bucket fills. A bucket is one number, when it will be full again (GCRA, ITU-T I.371): a full one need not
-be remembered at all.
+as the bucket fills. A bucket is one number, when it will be full again (GCRA, ITU-T I.371): a full one need
+not be remembered at all.
 
 *Why two tables.* Every bucket is full a second after it was last drawn from. So there is a table for this
 second and one for the last; who asks is moved to the new one, and at the end of a second what is left in the
-old one is full, and is forgotten as a whole: no sweep, no timer, and no order to keep. While both together are
-as large as may be, callers that have no bucket share a single one. So somebody with many addresses can make
-newcomers wait, but neither the table larger nor anybody's bucket full again. (Rejected: forgetting who asked
-longest ago, which resets buckets for whoever has addresses enough.)
+old one is full, and is forgotten as a whole: no sweep, no timer, and no order to keep. While both together
+are as large as may be, callers that have no bucket share a single one. So somebody with many addresses can
+make newcomers wait, but neither the table larger nor anybody's bucket full again. (Rejected: forgetting who
+asked longest ago, which resets buckets for whoever has addresses enough.)
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Rates:
         self._last.clear()
 
     def _find(self, key: str, now: float) -> tuple[str, float]:
-        """Return when the bucket of *key* is full, and the key it has: the shared one's where there is no room."""
+        """Return the key of the bucket of *key*, which may be the shared one, and when it is full."""
         full_s = self._now.get(key)
         if full_s is None:
             full_s = self._last.get(key)

@@ -1,8 +1,8 @@
 """What is told of refusals in the log: that they began, how many there are, and that they ended.
 
-A node that is asked for more than it does refuses thousands of calls a second; a line for each would cost more
-than the refusal. So the first one is told at once, then there is a line every few seconds, each with how many
-were refused since the one before, and one when an interval has passed without any.
+A node that is asked for more than it does refuses thousands of calls a second; a line for each would cost
+more than the refusal. So the first one is told at once, then there is a line every few seconds, each with how
+many were refused since the one before, and one when an interval has passed without any.
 """
 
 from __future__ import annotations

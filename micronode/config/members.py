@@ -74,7 +74,7 @@ class Facet:
         built=_FACETS,
     )
     queue: int = integer(
-        "Calls that may wait for their turn beyond its limit, first come, first served, within their timeout.",
+        "Calls that may wait for their turn beyond its limit, in order and within their timeout.",
         0,
         minimum=0,
         built=_FACETS,
