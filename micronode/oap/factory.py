@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
+from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Limits, Timeouts
 from micronode.oap.meter import Meter
 from micronode.oap.protocol import OAPProtocol
@@ -35,11 +36,13 @@ class OAPFactory(Factory):
         access: Access,
         limits: Limits,
         timeouts: Timeouts,
+        shed: ShedLog | None = None,
     ) -> None:
         """:param clock: times every deadline.
         :param access: the access log, called once a call.
         :param limits: the configuration's ``limits``; all but max_object count here.
         :param timeouts: the configuration's ``timeouts``; all but body count here.
+        :param shed: tells of callers that are cut off in the log.
         """
         self.services = Services(
             dispatcher=dispatcher,
@@ -48,6 +51,7 @@ class OAPFactory(Factory):
             clock=clock,
             limits=limits,
             timeouts=timeouts,
+            shed=shed,
         )
         self._protocols: set[OAPProtocol] = set()
         self._leaving = False
