@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from micronode.oap.wire.errors import ErrorCode
+from micronode.oap.wire.jsontext import make_encoder
 from micronode.oap.wire.limits import MAX_HEAD_BYTES, MAX_JSON_DEPTH, MAX_JSON_INTEGER
 
 
@@ -103,7 +104,7 @@ def parse_answer_head(data: bytes) -> dict[str, Any]:
 
 def dump_object(value: dict[str, Any]) -> bytes:
     """Write *value* as compact UTF-8 JSON."""
-    return _ENCODER.encode(value).encode("utf-8")
+    return _encode(value).encode("utf-8")
 
 
 def _typed(value: dict[str, Any], key: str, kind: type, *, required: bool = False) -> Any:
@@ -161,4 +162,4 @@ _NAMES = {str: "a string", dict: "an object", int: "an integer"}
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_constant
 )
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_encode = make_encoder(ascii_only=False)
