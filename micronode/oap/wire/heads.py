@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from micronode.oap.wire.errors import ErrorCode
-from micronode.oap.wire.jsontext import make_encoder
+from micronode.oap.wire.jsontext import make_decoder, make_encoder
 from micronode.oap.wire.limits import MAX_HEAD_BYTES, MAX_JSON_DEPTH, MAX_JSON_INTEGER
 
 
@@ -49,7 +49,7 @@ def parse_object(data: bytes, *, max_bytes: int = MAX_HEAD_BYTES) -> dict[str, A
         raise _bad_json(f"longer than {max_bytes} bytes")
     try:
         text = data.decode("utf-8")
-        value = _DECODER.decode(text)
+        value = _decode(text)
         if "\\u" in text:  # an escape may have made half a surrogate pair
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
@@ -75,6 +75,8 @@ def parse_call_head(data: bytes) -> CallHead:
     value = parse_object(data)
     op = _typed(value, "op", str, required=True)
     args = _typed(value, "args", dict, required=True)
+    if len(value) == 2:
+        return CallHead(op, args, None, None, None)
     deadline_ms = _typed(value, "deadline_ms", int)
     if deadline_ms is not None and deadline_ms < 0:
         raise HeadError(ErrorCode.BAD_REQUEST, "'deadline_ms' must not be negative")
@@ -159,7 +161,7 @@ def _deeper_than(value: Any, levels: int) -> bool:
 
 
 _NAMES = {str: "a string", dict: "an object", int: "an integer"}
-_DECODER = json.JSONDecoder(
+_decode = make_decoder(
     object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_constant
 )
 _encode = make_encoder(ascii_only=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from unittest import TestCase
 
-from micronode.oap.wire.jsontext import make_encoder
+from micronode.oap.wire.jsontext import make_decoder, make_encoder
 
 VALUES: tuple[dict[str, Any], ...] = (
     {},
@@ -33,3 +34,33 @@ class EncoderTests(TestCase):
             self.assertRaises(ValueError, encode, {"number": number})
         self.assertRaises(TypeError, encode, {"object": object()})
         self.assertEqual(encode({"after": "that"}), '{"after":"that"}')
+
+
+class DecoderTests(TestCase):
+    """The same values, and the same errors, as ``JSONDecoder.decode`` has."""
+
+    def test_as_the_library_does(self) -> None:
+        def tried(read: Callable[[str], Any], text: str) -> Any:
+            try:
+                return read(text)
+            except ValueError as error:
+                return str(error)
+
+        hooks: dict[str, Any] = {"parse_int": str, "object_pairs_hook": list}
+        ours, theirs = make_decoder(**hooks), json.JSONDecoder(**hooks).decode
+        texts = [
+            "",
+            " ",
+            "{}",
+            '{"a": 1}',
+            ' {"a": 1}',
+            '{"a": 1}\n',
+            "{} {}",
+            "{",
+            "[1, 2",
+            "nul",
+            "\ufeff{}",
+            "1 x",
+        ]
+        for text in (*texts, *(json.dumps(value) for value in VALUES)):
+            self.assertEqual(tried(ours, text), tried(theirs, text), text)
