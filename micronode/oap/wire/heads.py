@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -104,7 +105,7 @@ def parse_answer_head(data: bytes) -> dict[str, Any]:
     return value
 
 
-def dump_object(value: dict[str, Any]) -> bytes:
+def dump_object(value: Mapping[str, Any]) -> bytes:
     """Write *value* as compact UTF-8 JSON."""
     return _encode(value).encode("utf-8")
 
