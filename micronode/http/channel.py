@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake
+from micronode.concurrency.origin import origin_of
 from micronode.concurrency.stall import StallWatch, unacknowledged
 from micronode.concurrency.timer import EPSILON_S, LazyTimer
 from micronode.errors import ErrorCode, NodeError
@@ -85,6 +86,7 @@ class HttpChannel(Protocol):
         if ITCPTransport.providedBy(transport := self.transport):
             transport.setTcpNoDelay(True)
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
+        self._origin = origin_of(transport)
         self._watch = StallWatch(self._clock, transport, self._stalled)
         self._farewell = Farewell(transport, self._clock, stall_s=self._settings.deadlines.write_stall_s)
         self._intake = Intake(self._clock, transport, lost=self.abort)
@@ -170,7 +172,7 @@ class HttpChannel(Protocol):
 
     def _own(self, head: RequestHead) -> Request:
         self._settings = self._site.settings
-        request = make_request(head, peer=self.peer, began_s=self._clock.seconds())
+        request = make_request(head, peer=self.peer, origin=self._origin, began_s=self._clock.seconds())
         request.sink = ResponseSink(self, self._site, request)
         self._request = request
         self._state = State.CALL
