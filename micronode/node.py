@@ -95,6 +95,7 @@ class NodeService(MultiService):
             clock=reactor,
         )
         self._dispatcher, self._owners = parts.dispatcher, parts.owners
+        self._admin, self._http, self._oap = parts.admin, parts.http, parts.oap
         draining = Draining(
             parts,
             reactor,
@@ -155,11 +156,11 @@ class NodeService(MultiService):
             return
         if self.state is not State.STARTING:
             raise RuntimeError("a node that has stopped is not started again; make another one")
-        config, parts = self.config, self._parts
+        config = self.config
         listeners: tuple[tuple[str, str, IProtocolFactory], ...] = (
-            ("admin", config.admin.listen, parts.admin),
-            ("oap", config.oap.listen, parts.oap),
-            ("http", config.http.listen, parts.http),
+            ("admin", config.admin.listen, self._admin),
+            ("oap", config.oap.listen, self._oap),
+            ("http", config.http.listen, self._http),
         )
         try:
             for name, text, factory in listeners:
