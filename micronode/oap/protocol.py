@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake
+from micronode.concurrency.hangup import Intake, Pending
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.compression import deflate, make_inflate
 from micronode.oap.hello import hello_reply
@@ -251,7 +251,8 @@ class OAPProtocol(Protocol):
         if self._closing:
             return
         state, session = self._wire.state, self._session
-        quiet = session.streams or self._liveness.quiet_s >= QUIET_S
+        waits = session.streams and not Pending(self._transport).is_there()
+        quiet = waits or self._liveness.quiet_s >= QUIET_S
         if state is ConnectionState.LEAVING or (state is ConnectionState.OPEN and quiet):
             self.goaway(retry_after_ms)
             session.end_subscriptions(draining(retry_after_ms))
