@@ -9,7 +9,7 @@ nothing. Whatever goes wrong reaches the sink as exactly one :class:`~micronode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -76,6 +76,11 @@ class Dispatcher:
     def serving(self) -> Serving:
         """What is served now, and within which bounds."""
         return self._serving
+
+    @property
+    def timeouts(self) -> Collection[Timeouts]:
+        """Those of the calls, one of each length."""
+        return self._timeouts.values()
 
     def serve(self, serving: Serving) -> None:
         """Serve *serving* from now on. Calls that were admitted keep what they began with."""
