@@ -1,9 +1,9 @@
 """The live topology: everything in a node that bounds work, holds some of it back, or waits for a time.
 
-Each part is registered with who owns it, what bounds it, and what happens then. It is read through a callable,
-only when somebody looks: nothing of this is on the way of a call. ``/api/v1/status`` shows it, and
-``docs/CONCURRENCY.rst`` is written from a node of the default configuration, so neither can fall behind the
-code.
+Each part is registered with who owns it, what bounds it, and what happens then. It is read through a
+callable, only when somebody looks: nothing of this is on the way of a call. ``/api/v1/status`` shows it,
+and ``docs/CONCURRENCY.rst`` is written from a node of the default configuration, so neither can fall behind
+the code.
 """
 
 from __future__ import annotations
