@@ -260,7 +260,8 @@ def _timers(parts: Assembly) -> Iterator[Part]:
     yield Part(
         name="drain",
         kind=Kind.TIMER,
-        owner="node",
+        owner="concurrency.shutdown",
+        also=("node",),
         unit="waits",
         keys=("drain.grace", "drain.deadline"),
         bound_by="one, while the node stops",
