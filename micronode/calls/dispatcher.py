@@ -156,6 +156,11 @@ class Dispatcher:
                 running.end(error)
                 _fail(call, sink, error)
 
+    def abandon(self) -> None:
+        """Let ended subscriptions hand nothing back any more: what they hold comes again by itself."""
+        for running in list(self._subscriptions):
+            running.cancel()
+
     def when_idle(self) -> Deferred[None]:
         """Return a Deferred that fires (None) when no call is being worked on. Cancelling it is harmless."""
         if not self.active:

@@ -104,8 +104,11 @@ class Effects(Protocol):
     def grace(self, seconds: float) -> Deferred[None] | None:
         """Say to everybody that the node goes away, some now and some later, within *seconds*."""
 
-    def closing(self) -> Deferred[None] | None:
-        """Take who waits to be accepted, and close the listeners but that of the admin plane."""
+    def closing(self, seconds: float) -> Deferred[None] | None:
+        """Take who waits to be accepted, and close the listeners but that of the admin plane.
+
+        :param seconds: what is left for that.
+        """
 
     def finishing(self) -> Deferred[None] | None:
         """Close idle connections, and each other one when its calls are over; take no more calls."""
@@ -254,13 +257,12 @@ class Drain:
 
     def _do(self, phase: Phase) -> None:
         """Begin what the phase is for."""
-        effects = self._effects
         self._doing = True
-        if phase is Phase.GRACE:
-            seconds = 0.0 if self.hurried else self._seconds[phase]
-            done = maybeDeferred(effects.grace, seconds)
+        effect = getattr(self._effects, phase.value)
+        if phase in (Phase.GRACE, Phase.CLOSING):
+            done = maybeDeferred(effect, 0.0 if self.hurried else self.left_s)
         else:
-            done = maybeDeferred(getattr(effects, phase.value))
+            done = maybeDeferred(effect)
         done.addErrback(lambda failure: _log.failure("drain_effect", failure=failure, phase=phase.value))
         done.addCallback(self._done, phase)
 

@@ -13,7 +13,7 @@ paused and no further request is begun.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import Protocol
@@ -21,7 +21,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake
+from micronode.concurrency.hangup import Intake, Pending
+from micronode.concurrency.shutdown import LAST_CALL_S
 from micronode.concurrency.stall import StallWatch, unacknowledged
 from micronode.concurrency.timer import EPSILON_S, LazyTimer
 from micronode.errors import ErrorCode, NodeError
@@ -35,6 +36,10 @@ from micronode.http.sink import GONE, ResponseSink
 
 if TYPE_CHECKING:
     from micronode.http.site import HttpSite
+
+
+#: Seconds within which the reactor reads what its socket has.
+_NEXT_READ_S: Final = 0.02
 
 
 class State(Enum):
@@ -231,7 +236,7 @@ class HttpChannel(Protocol):
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
         self._request = self._body = None
-        if close or self._site.draining:
+        if close:
             self._end(linger=refused or bool(self._buffer))
         else:
             self._state = State.HEAD
@@ -273,6 +278,8 @@ class HttpChannel(Protocol):
         if self._state is not State.HEAD or self.flow.full:
             return None
         deadlines = self._site.settings.deadlines
+        if self._site.draining and not self._unfinished():
+            return self._since_s + min(LAST_CALL_S, deadlines.idle_s)
         return self._since_s + (deadlines.read_s if self._head_begun else deadlines.idle_s)
 
     def _expired(self) -> None:
@@ -285,6 +292,8 @@ class HttpChannel(Protocol):
             self._request.sink.fail(self._settings.deadlines.late_body())
         elif self._unfinished():
             self._refuse_unreadable(self._site.settings.deadlines.late_head())
+        elif self._site.draining:
+            self._leave()
         else:
             # Nobody asked anything: a browser's spare connection, a port scan, an idle keep-alive.
             self._end()
@@ -299,8 +308,33 @@ class HttpChannel(Protocol):
     # Ending
 
     def drain(self) -> None:
-        """Close if nothing is going on; otherwise the answer in progress will be the last."""
+        """Close in a moment if nothing is going on; otherwise a next answer will be the last."""
         if self._state is State.HEAD and not self._unfinished():
+            self._since_s = self._clock.seconds()
+            self._timer.expect(self._deadline())
+
+    def _leave(self) -> None:
+        """Close an idle connection, unless a request is there that the reactor has not told of yet.
+
+        One that comes now is not answered. It is read all the same: its caller sees an end, and no reset.
+        """
+        if Pending(self.transport).is_there():
+            self._timer.expect(self._clock.seconds() + _NEXT_READ_S)
+        else:
+            self._end(linger=True)
+
+    def give_up(self, error: NodeError) -> None:
+        """Answer with *error* what is not answered yet, and end; an answer that has begun is cut."""
+        request = self._request
+        if request is not None:
+            running = request.running
+            # The answer first: a call that was cancelled would make none, and a caller be told nothing.
+            request.sink.fail(error)
+            if running is not None:
+                running.cancel()
+        elif self._state is State.HEAD and self._unfinished():
+            self._refuse_unreadable(error)
+        elif self._state is State.HEAD:
             self._end()
 
     def _abandon(self, error: NodeError) -> None:

@@ -154,6 +154,17 @@ class Session:
                 # Nothing else would ever end it: there will be neither CREDIT nor a cancel.
                 stream.abort(_CANCELLED)
 
+    def end_subscriptions(self, error: NodeError) -> None:
+        """End each subscription with *error*; what else is open goes on."""
+        for stream in list(self.streams.values()):
+            if stream.subscription is not None:
+                stream.abort(error)
+
+    def give_up(self, error: NodeError) -> None:
+        """Cancel every call, and tell its caller *error*."""
+        for stream in list(self.streams.values()):
+            stream.abort(error)
+
     def close(self, error: NodeError = GONE) -> None:
         """The connection is gone, or is dropped for *error*: cancel every call and send nothing."""
         for stream in list(self.streams.values()):
