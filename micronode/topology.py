@@ -261,7 +261,7 @@ def _timers(parts: Assembly) -> Iterator[Part]:
         name="drain",
         kind=Kind.TIMER,
         owner="concurrency.shutdown",
-        also=("node",),
+        also=("concurrency.spread", "concurrency.lastaccept"),
         unit="waits",
         keys=("drain.grace", "drain.deadline"),
         bound_by="one, while the node stops",

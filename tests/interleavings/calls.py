@@ -294,7 +294,7 @@ class Calls:
     def grace(self, seconds: float) -> None:
         """See :class:`micronode.concurrency.shutdown.Effects`; as the others below."""
 
-    def closing(self) -> None:
+    def closing(self, seconds: float) -> None:
         """No connection comes any more."""
 
     def finishing(self) -> None:
