@@ -66,9 +66,7 @@ _LIMITS: Final = Limits()
 _TIMEOUTS: Final = Timeouts()
 #: What callers send: made once.
 _HELLO: Final = hello()
-_STARTS: Final = {
-    number: start(number, PROFILE, "say", {"name": f"o{number}"}) for number in range(1, 4)
-}
+_STARTS: Final = {number: start(number, PROFILE, "say", {"name": f"o{number}"}) for number in range(1, 4)}
 _CANCELS: Final = {number: cancel(number, PROFILE) for number in _STARTS}
 
 
@@ -143,9 +141,7 @@ class Doors:
         self.clock = clock = Clock()
         self.stopped = self.refusing = False
         self.gate = Gate(limit)
-        self.dispatcher = _Dispatcher(
-            gates={"echo": self.gate}, timeouts={"echo": TIMEOUT_S}, clock=clock
-        )
+        self.dispatcher = _Dispatcher(gates={"echo": self.gate}, timeouts={"echo": TIMEOUT_S}, clock=clock)
         self.owed: dict[str, Deferred[Reply]] = {}
         self.http = HttpSite(
             routes=_SETTINGS.routes,

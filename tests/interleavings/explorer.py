@@ -114,4 +114,6 @@ def _run(make: Callable[[], World], chosen: list[int], choices: list[Sequence[st
         world.end()
     except Exception as cause:
         events = [each[number] for each, number in zip(choices, chosen, strict=True)]
-        raise BrokenError(name, tuple(events[: max(step, 1)] if step < len(chosen) else events), cause) from cause
+        raise BrokenError(
+            name, tuple(events[: max(step, 1)] if step < len(chosen) else events), cause
+        ) from cause
