@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import re
 import signal
 import sys
-from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from tests.chaos.log import Log
 from tests.cli.processes import FREE, ROOT, default_signals
 from tests.support.switched import to_toml
 
 #: Nothing here takes longer, unless it hangs.
 PATIENCE_S: Final = 30.0
-#: What a log never has, whatever callers and owners do.
-_BAD_NEWS: Final = re.compile(r"Traceback|Unhandled|\"level\":\s*\"critical\"")
-#: Lines that are kept for who wants to know what came before.
-_TAIL: Final = 200
 #: Bytes a line of the log may have.
 _MAX_LINE: Final = 1 << 20
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -31,20 +25,14 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 class Node:
     """A running node.
 
-    :ivar addresses: ``http``, ``admin``, ``oap`` -> HOST:PORT.
-    :ivar events: how often each event was in its log.
-    :ivar bad: what a log never has.
-    :ivar tail: the last lines of the log, access lines apart.
+    :ivar log: what it has said.
     """
 
     def __init__(self, folder: Path, sections: Mapping[str, Mapping[str, object]], module: str) -> None:
         """:param sections: section -> key -> value: what stays, whatever a reload changes.
         :param module: what is run: ``micronode``, or what runs it.
         """
-        self.addresses: dict[str, str] = {}
-        self.events: Counter[str] = Counter()
-        self.bad: list[str] = []
-        self.tail: deque[str] = deque(maxlen=_TAIL)
+        self.log = Log()
         self._file = folder / "node.toml"
         self._sections = sections
         self._module = module
@@ -69,6 +57,11 @@ class Node:
         )
         self._reading = asyncio.ensure_future(self._read())
         await self.until("state running", 1)
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """``http``, ``admin``, ``oap`` -> HOST:PORT."""
+        return self.log.addresses
 
     @property
     def pid(self) -> int:
@@ -97,53 +90,28 @@ class Node:
 
     async def reload(self) -> None:
         """Let it read its file again, and return when it has."""
-        before = self.reloads
+        before = self.log.reloads
         self.process.send_signal(signal.SIGHUP)
-        await self._until(lambda: self.reloads > before)
-
-    @property
-    def reloads(self) -> int:
-        """How many reloads have ended."""
-        ends = ("config_reloaded", "config_unchanged", "config_refused", "config_reload_failed")
-        return sum(self.events[name] for name in ends)
+        await self._until(lambda: self.log.reloads > before)
 
     async def until(self, event: str, times: int) -> None:
         """Return when *event* was so often in its log."""
-        await self._until(lambda: self.events[event] >= times)
+        await self._until(lambda: self.log.events[event] >= times)
 
-    async def _until(self, look: object) -> None:
-        assert callable(look)
+    async def _until(self, look: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S):
             while not look():
                 if self._reading.done():
-                    raise RuntimeError("the node ended: " + "".join(self.tail)[-3000:])
+                    raise RuntimeError("the node ended: " + "".join(self.log.tail)[-3000:])
                 self._news.clear()
                 await self._news.wait()
 
     async def _read(self) -> None:
         assert self.process.stderr is not None
         async for data in self.process.stderr:
-            if b'"event":"access"' in data:
-                continue
-            line = data.decode("utf-8", "replace")
-            self.tail.append(line)
-            if _BAD_NEWS.search(line):
-                self.bad.append(line)
-            self._note(line)
-            self._news.set()
+            if self.log.take(data):
+                self._news.set()
         self._news.set()
-
-    def _note(self, line: str) -> None:
-        try:
-            found = json.loads(line)
-            event = found["event"]
-        except (ValueError, KeyError, TypeError):
-            # Nothing but events is written there.
-            self.bad.append(line)
-            return
-        if event == "listening":
-            self.addresses[found["listener"]] = found["address"]
-        self.events[f"state {found['state']}" if event == "state" else event] += 1
 
     # Looked at from outside
 

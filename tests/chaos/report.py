@@ -52,7 +52,7 @@ def seen(chaos: Chaos) -> str:
         f"{waits[0]:.1f} to {waits[-1]:.1f} s" if waits else "none"
     )
     dropped = sum(stage.tally.dropped for stage in chaos.stages)
-    events = ", ".join(f"{times} {name}" for name, times in sorted(node.events.items()))
+    events = ", ".join(f"{times} {name}" for name, times in sorted(node.log.events.items()))
     return "\n".join(
         (
             "changes, by /readyz and /metrics:",
@@ -62,6 +62,6 @@ def seen(chaos: Chaos) -> str:
             f"the admin plane's slowest page took {watch.slowest_s * 1000:.0f} ms;"
             f" {watch.unanswered} did not come",
             f"calls that were due and not made, for want of time here: {dropped}",
-            f"log: {events}; tracebacks and the like: {len(node.bad)}",
+            f"log: {events}; tracebacks and the like: {len(node.log.bad)}",
         )
     )

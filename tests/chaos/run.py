@@ -54,7 +54,7 @@ def tell(done: Stage) -> None:
 def broken(chaos: Chaos) -> list[tuple[str, Bound]]:
     """Return the bounds that broke, each with the name of its stage; the log's is one of them."""
     found = [(stage.name, bound) for stage in chaos.stages for bound in stage.bounds if not bound.holds]
-    bad = chaos.node.bad
+    bad = chaos.node.log.bad
     if bad:
         found.append(
             ("log", Bound(False, f"{len(bad)} lines that it never has, first: {bad[0].strip()[:500]}"))

@@ -236,7 +236,7 @@ class Chaos:
         """SIGHUP after SIGHUP, one in five with a file that is refused."""
         loading = asyncio.ensure_future(self.load.offer(self._calm, self.unit_s, stage.tally))
         count = refused = 0
-        before = self.node.events.copy()
+        before = self.node.log.events.copy()
         while not loading.done():
             count += 1
             if count % 5:
@@ -252,7 +252,7 @@ class Chaos:
         await self.switch()
         self._all_is_well(stage)
         self._stays_ready(stage, "reloads leave readiness be")
-        said = self.node.events["config_refused"] - before["config_refused"]
+        said = self.node.log.events["config_refused"] - before["config_refused"]
         stage.must(said >= refused, f"{refused} of {count} reloads are refused, and say so")
         stage.notes.append(f"{count} reloads, {refused} of them refused")
 
