@@ -34,12 +34,13 @@ from typing import Any, Final
 
 import attrs
 
+from micronode.config.schema import KEYS
 from tests.bench.processes import keeping
 from tests.chaos.load import Load, both
 from tests.chaos.node import Node
+from tests.chaos.owners import timed_index
 from tests.chaos.tally import Tally, percentile_ms
 from tests.chaos.watch import Watch
-from tests.cli.processes import Program
 
 SERVICE_S: Final = 0.05
 GATE: Final = 24
@@ -167,7 +168,7 @@ class Walk:
         self._node.write(
             owners__index={"url": self._owners["quick"]},
             facets__search=gate,
-            **({} if True else {"overload": overload}),
+            **({"overload": overload} if KEYS["overload.lag"].built else {}),
         )
         await self._node.reload()
         watching = asyncio.ensure_future(self.watch.run())
@@ -211,10 +212,9 @@ def _at_most(what: str, figure: float, bound: float) -> Target:
     return Target(what, figure, bound, figure <= bound)
 
 
-def timed_owner(keeper: Any, takes_s: float) -> str:
+def timed(keeper: Any, takes_s: float) -> str:
     """Start an index that answers after so long; return where it is."""
-    program = Program(keeper, str(takes_s * 1000), python=("-m", "tests.chaos.timedowner"))
-    return program.until(r'"url": "([^"]+)"')[1]
+    return timed_index(keeper, takes_s).until(r'"url": "([^"]+)"')[1]
 
 
 async def run(owners: dict[str, str], seconds: float) -> tuple[list[Step], list[Target]]:
@@ -252,7 +252,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON in the end")
     options = parser.parse_args()
     with keeping() as keeper:
-        owners = {"slow": timed_owner(keeper, SERVICE_S), "quick": timed_owner(keeper, 0.0)}
+        owners = {"slow": timed(keeper, SERVICE_S), "quick": timed(keeper, 0.0)}
         steps, targets = asyncio.run(run(owners, options.seconds))
     for target in targets:
         print(target)

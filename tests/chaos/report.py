@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.chaos.stages import Chaos, Stage
+from tests.chaos.chaos import Chaos
+from tests.chaos.stage import Stage
 from tests.chaos.tally import percentile_ms
 
 HEAD = (

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.processes import keeping
-from tests.chaos import report, soak
-from tests.chaos.stages import Bound, Chaos, Owners, Stage
+from tests.chaos import report, sickness, soak, stages
+from tests.chaos.chaos import Chaos
+from tests.chaos.owners import Owners
+from tests.chaos.stage import Bound, Stage
 
 #: How long a stage's load lasts, in seconds, and how many calls of search are served at a time.
 UNIT_S: Final = 3.0
@@ -27,20 +29,25 @@ GATE: Final = 32
 SOAK_GATE: Final = 8
 
 
+#: All that is done to a node again and again in a soak, and then what ends it.
+ROUND: Final = (
+    stages.calm,
+    stages.peak,
+    stages.overload,
+    stages.storage_stalls,
+    stages.index_refuses,
+    sickness.node_bound,
+    sickness.too_large,
+    stages.slow_uploads,
+    stages.reloads,
+    stages.recovery,
+)
+
+
 async def once(chaos: Chaos, tell: Callable[[Stage], None]) -> None:
     """Do each stage once, from the calm to the drain, and *tell* what came of it."""
-    for stage in (
-        chaos.calm,
-        chaos.peak,
-        chaos.overload,
-        chaos.storage_stalls,
-        chaos.index_refuses,
-        chaos.slow_uploads,
-        chaos.reloads,
-        chaos.recovery,
-        chaos.drain,
-    ):
-        tell(await chaos.do(stage.__name__, stage))
+    for stage in (*ROUND, stages.drain):
+        tell(await chaos.do(stage))
 
 
 def tell(done: Stage) -> None:
@@ -78,7 +85,7 @@ async def main_loop(owners: Owners, options: argparse.Namespace) -> int:
         try:
             print(report.HEAD, flush=True)
             if lasting:
-                print(await soak.run(chaos, options.minutes * 60, tell))
+                print(await soak.run(chaos, ROUND, options.minutes * 60, tell))
             else:
                 await once(chaos, tell)
             print(report.seen(chaos))

@@ -6,9 +6,11 @@ Each of the three pages has a connection of its own, which is kept. What changes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -53,6 +55,7 @@ class Watch:
         self._now: dict[str, str] = {}
         self._began_s = time.monotonic()
         self._over = False
+        self._looked = asyncio.Event()
         #: Whether the node is about to end: then a page may fail to come.
         self.ending = False
         self._doors = {page: Door(node.addresses["admin"], HttpLine) for page in _PAGES}
@@ -84,7 +87,8 @@ class Watch:
         try:
             while not self._over:
                 began = time.monotonic()
-                await asyncio.gather(*(self._look(page) for page in _PAGES))
+                await self.once()
+                self._looked.set()
                 await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - began)))
         finally:
             for door in self._doors.values():
@@ -97,6 +101,14 @@ class Watch:
     async def once(self) -> None:
         """Look now, beside what goes on."""
         await asyncio.gather(*(self._look(page) for page in _PAGES))
+
+    async def until(self, wanted: Callable[[], bool], seconds: float) -> None:
+        """Return when *wanted* is true after a look, or after *seconds*."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not wanted():
+                    self._looked.clear()
+                    await self._looked.wait()
 
     async def _look(self, page: str) -> None:
         began = time.monotonic()
