@@ -54,6 +54,7 @@ class HttpLine(asyncio.Protocol):
         self.busy = 0
         self._buffer = bytearray()
         self._waiting: asyncio.Future[Ended] | None = None
+        self._answered = False
 
     @staticmethod
     def write(asked: Asked) -> bytes:
@@ -86,6 +87,7 @@ class HttpLine(asyncio.Protocol):
         whole = at + 4 + int(length[1])
         if len(self._buffer) < whole:
             return
+        self._answered = True
         body, status = bytes(self._buffer[at + 4 : whole]), int(head[9:12])
         del self._buffer[:whole]
         if b"\r\nconnection: close\r\n" in head:
@@ -97,7 +99,8 @@ class HttpLine(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.usable = False
-        self._end(Ended(lost="cut" if self._buffer else "closed"))
+        why = "cut" if self._buffer else "closed when it had waited" if self._answered else "closed"
+        self._end(Ended(lost=why))
 
     def close(self) -> None:
         """Hang up."""

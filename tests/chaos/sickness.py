@@ -36,10 +36,10 @@ async def node_bound(chaos: Chaos, stage: Stage) -> None:
     began = time.monotonic()
     while chaos.watch.ready and time.monotonic() - began < _LONGEST_S:
         await chaos.load.keep(callers, 0.5, stage.tally)
-    tally = stage.tally
+    ended_s, tally = chaos.watch.seconds, stage.tally
     ways = tally.count("2", "429", "503 not_ready", "503 owner_unavailable")
     stage.must(ways == tally.count(), "calls are answered, or refused", timed=True)
-    await _gets_well(chaos, stage)
+    await _gets_well(chaos, stage, ended_s)
     stage.must(tally.count("503 not_ready", call="send") > 0, "writes are shed")
     reads, writes = (tally.share("503 not_ready", call=call) for call in ("search", "send"))
     stage.must(writes >= reads, f"writes before reads: {writes:.0%}, {reads:.0%}", timed=True)
@@ -57,19 +57,19 @@ async def too_large(chaos: Chaos, stage: Stage) -> None:
     reads = tally.share("2", call="search")
     stage.must(reads == 1, f"reads go on: {reads:.0%}", timed=True)
     await chaos.watch.until(lambda: not chaos.watch.ready, _LONGEST_S)
-    await chaos.switch()
-    await _gets_well(chaos, stage)
-
-
-async def _gets_well(chaos: Chaos, stage: Stage) -> None:
-    """The cause is gone: the node was unready before, and is ready soon."""
     ended_s = chaos.watch.seconds
+    await chaos.switch()
+    await _gets_well(chaos, stage, ended_s)
+
+
+async def _gets_well(chaos: Chaos, stage: Stage, ended_s: float) -> None:
+    """The cause is gone since *ended_s*: the node was unready before, and is ready soon."""
     await chaos.watch.until(lambda: chaos.watch.ready, _LONGEST_S)
     changes = chaos.watch.between(stage.from_s, chaos.watch.seconds, "ready")
     stage.must(any(each.after.startswith("no") for each in changes), "overload that lasts makes it unready")
     stage.must(chaos.watch.ready, "it is ready again")
     again_s = chaos.watch.ready_after(ended_s) or 0.0
-    stage.notes.append(f"ready again {again_s:.1f} s after the load")
+    stage.notes.append(f"ready again {again_s:.1f} s after its cause is gone")
     stage.must(again_s <= _READY_AGAIN_S, f"that takes {again_s:.1f} s, {_READY_AGAIN_S:.0f}", timed=True)
     shed = chaos.watch.between(stage.from_s, chaos.watch.seconds, "shedding")
     stage.must(any(each.after == "true" for each in shed), "/readyz says that it sheds")
