@@ -9,12 +9,14 @@ nothing. Whatever goes wrong reaches the sink as exactly one :class:`~micronode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import copy_context
+from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
@@ -111,10 +113,9 @@ class Dispatcher:
         if operation.subscribes:
             self._subscriptions[running] = call, sink
         deadline = Deadline(self._clock, self._timeouts[bound.timeout_s], call, sink)
-        work = Deferred.fromCoroutine(self._admitted(call, sink, gate, running, deadline, serving.policy))
-        if not work.called:
-            deadline.guard(work)
-        running.follow(work)
+        running.run(self._admitted(call, sink, gate, running, deadline, serving.policy))
+        if not running.called:
+            deadline.guard(running.interrupt)
         return running
 
     def drain(self) -> None:
@@ -203,6 +204,8 @@ class Dispatcher:
 class _Running(Deferred[None]):
     """What :meth:`Dispatcher.dispatch` returns: it tells a caller that has gone from a stray CancelledError.
 
+    It drives the work itself: with ``Deferred.fromCoroutine`` there would be three Deferreds a call for one.
+
     :ivar caller_gone: it was cancelled.
     :ivar ended: what the node itself ended it for.
     """
@@ -211,12 +214,35 @@ class _Running(Deferred[None]):
         super().__init__()
         self.caller_gone = False
         self.ended: NodeError | None = None
-        self._work: Deferred[None] | None = None
+        self._work: Coroutine[Deferred[Any], Any, None] | None = None
+        self._context = copy_context()
+        #: What the work waits for; None while it runs.
+        self._awaited: Deferred[Any] | None = None
 
-    def follow(self, work: Deferred[None]) -> None:
-        """Fire when *work* does."""
+    def run(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        """Do *work*, which awaits Deferreds, and fire when it is over."""
         self._work = work
-        work.chainDeferred(self)
+        self._go_on(None)
+
+    def _go_on(self, result: object) -> None:
+        """Go on with the *result* of what the work waited for."""
+        self._awaited = None
+        work = self._work
+        assert work is not None
+        try:
+            if isinstance(result, Failure):
+                awaited = self._context.run(result.throwExceptionIntoGenerator, work)
+            else:
+                awaited = self._context.run(work.send, result)
+        except StopIteration:
+            self.callback(None)
+        except BaseException:
+            self.errback()
+        else:
+            if not isinstance(awaited, Deferred):
+                awaited = fail(TypeError("a handler may await nothing but Deferreds"))
+            self._awaited = awaited
+            awaited.addBoth(self._go_on)
 
     def cancel(self) -> None:
         """Abort the work. Unlike any Deferred's, it is over when the work is, not at once."""
@@ -224,7 +250,12 @@ class _Running(Deferred[None]):
             super().cancel()
             return
         self.caller_gone = True
-        self._work.cancel()
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Cancel what the work waits for, if it does."""
+        if self._awaited is not None:
+            self._awaited.cancel()
 
     @property
     def given_up(self) -> bool:
@@ -234,8 +265,7 @@ class _Running(Deferred[None]):
     def end(self, error: NodeError) -> None:
         """Abort the work on the node's behalf; the caller is to be told *error*."""
         self.ended = error
-        if self._work is not None:
-            self._work.cancel()
+        self.interrupt()
 
 
 def _draining() -> NodeError:
