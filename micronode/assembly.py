@@ -92,6 +92,7 @@ class Assembly(MultiService):
     :ivar config: the configuration in force.
     :ivar facets: the names of the facets that are served.
     :ivar policy: what judges calls, or None.
+    :ivar deliveries: what all subscriptions share.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Assembly(MultiService):
         self.dispatcher = Dispatcher(
             OperationTable(()), gates={}, timeouts={}, clock=reactor, metrics=self.metrics, shed=self.shed
         )
-        self._deliveries = Deliveries(
+        self.deliveries = Deliveries(
             reactor, Polls(reactor, gate=lambda: self.dispatcher.serving.bounds["feed"].gate)
         )
         self.probes = Probes(
@@ -231,7 +232,7 @@ class Assembly(MultiService):
         follow_owners = self.owners.commit(parts.owners)
         self.policy = parts.policy
         self.dispatcher.serve(parts.serving)
-        self._deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
+        self.deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
         self.http.settings = parts.http
         self.admin.settings = attrs.evolve(
             self.admin.settings, deadlines=Deadlines.of(config.timeouts, config.http.idle)
@@ -271,7 +272,7 @@ class Assembly(MultiService):
             return GraphFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         if name == "feed":
             mailbox = MailboxClient(owners["mailbox"], deadline_s=deadline_s)
-            return FeedFacet(mailbox, self._deliveries, timeout_s=deadline_s)
+            return FeedFacet(mailbox, self.deliveries, timeout_s=deadline_s)
         overlay = None
         if "overlay" in owners:
             peers = OverlayClient(owners["overlay"], deadline_s=deadline_s)

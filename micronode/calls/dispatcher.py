@@ -10,7 +10,7 @@ nothing. Whatever goes wrong reaches the sink as exactly one :class:`~micronode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextvars import copy_context
 from random import Random
 from typing import Any, Final
@@ -90,6 +90,11 @@ class Dispatcher:
     def serving(self) -> Serving:
         """What is served now, and within which bounds."""
         return self._serving
+
+    @property
+    def timeouts(self) -> Collection[Timeouts]:
+        """Those of the calls, one of each length."""
+        return self._timeouts.values()
 
     def serve(self, serving: Serving) -> None:
         """Serve *serving* from now on. Calls that were admitted keep what they began with."""
@@ -175,6 +180,11 @@ class Dispatcher:
             if error is not None:
                 running.end(error)
                 _fail(call, sink, error)
+
+    def abandon(self) -> None:
+        """Let ended subscriptions hand nothing back any more: what they hold comes again by itself."""
+        for running in list(self._subscriptions):
+            running.cancel()
 
     def when_idle(self) -> Deferred[None]:
         """Return a Deferred that fires (None) when no call is being worked on. Cancelling it is harmless."""

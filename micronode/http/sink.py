@@ -205,9 +205,10 @@ class ResponseSink:
         """End the answer. Where the transport is full the Deferred fires when it is empty, or gone."""
         return self.end(None)
 
-    def end(self, error: NodeError | None) -> Deferred[None]:
+    def end(self, error: NodeError | None, *, close: bool = False) -> Deferred[None]:
         """End the answer whole; where *error* is why it ends, its body has said so.
 
+        :param close: end the connection with it, whatever the head said.
         :return: as that of :meth:`finish`.
         """
         line = self._line
@@ -225,7 +226,7 @@ class ResponseSink:
         status = self._status if error is None else http_status(error.code)
         self._ledger.record(self._request, status, error)
         left = line.flow.left()
-        line.answered(refused=False, close=self._close)
+        line.answered(refused=False, close=self._close or close)
         return left
 
     def fail(self, error: NodeError) -> None:

@@ -58,7 +58,7 @@ class Services:
     shed: ShedLog | None = None
 
     def slow_reader(self) -> None:
-        """Count a caller that is cut off, or a stream that is ended, for an answer that is taken too slowly."""
+        """Count a caller that is cut off, or a stream that is ended: it takes an answer too slowly."""
         self.meter.slow_reader()
         if self.shed is not None:
             self.shed.cut_off("slow_reader", Ingress.OAP.value)

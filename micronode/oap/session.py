@@ -89,7 +89,6 @@ class Session:
         stream.operation = asked.operation
         if asked.operation.body is BodyRule.STREAMED:
             stream.upload = self.uploads.begin(stream, event)
-        self.outbox.attach(corr_id, stream.waiting)
         call = make_call(
             asked,
             event,
@@ -177,6 +176,17 @@ class Session:
                 # Nothing else would ever end it: there will be neither CREDIT nor a cancel.
                 stream.abort(_CANCELLED)
 
+    def end_subscriptions(self, error: NodeError) -> None:
+        """End each subscription with *error*; what else is open goes on."""
+        for stream in list(self.streams.values()):
+            if stream.subscription is not None:
+                stream.abort(error)
+
+    def give_up(self, error: NodeError) -> None:
+        """Cancel every call, and tell its caller *error*."""
+        for stream in list(self.streams.values()):
+            stream.abort(error)
+
     def close(self, error: NodeError = GONE) -> None:
         """The connection is gone, or is dropped for *error*: cancel every call and send nothing."""
         for stream in list(self.streams.values()):
@@ -229,13 +239,10 @@ class Session:
 
     def write_answer(self, stream: Stream, head: Mapping[str, Any], body: bytes) -> None:
         """Write a whole answer."""
-        wire, corr_id, meter = self._wire, stream.corr_id, self._meter
-        meter.bytes_out.inc(len(body))
-        meter.data_out.inc(-(-len(body) // wire.max_chunk))
-        meter.end_out.inc()
-        self._began(stream)
-        frames = wire.send_head(corr_id, head), wire.send_body(corr_id, body, compress=stream.compressible)
-        self._write(b"".join((*frames, wire.send_end(corr_id))))
+        wire = self._wire
+        self._meter.answered(len(body), -(-len(body) // wire.max_chunk))
+        self._took(stream)
+        self.outbox.write(wire.send_answer(stream.corr_id, head, body, compress=stream.compressible))
 
     @property
     def max_event(self) -> int:
@@ -267,12 +274,18 @@ class Session:
 
     def release_request(self, stream: Stream) -> None:
         """Take no more of the request: the answer is whole. What still comes of it is dropped."""
-        self.uploads.release(stream)
+        if stream.upload is not None:
+            self.uploads.release(stream)
         self.send_credits()
-        self.uploads.unblock()
+        if stream.upload is not None:
+            self.uploads.unblock()
 
     def _began(self, stream: Stream) -> None:
         self._meter.start_out.inc()
+        self._took(stream)
+
+    def _took(self, stream: Stream) -> None:
+        """Measure how long the head of an answer took."""
         if stream.subscription is None:
             route = stream.operation.name if stream.operation is not None else None
             self._meter.began(route, self.clock.seconds() - stream.began_s)
@@ -300,7 +313,7 @@ class Session:
         if stream.error is not None:
             fields["reason"] = stream.error.code.value
         self._services.access(fields)
-        self.outbox.detach(stream.corr_id)
+        self.outbox.withdraw(stream.corr_id)
         if stream.starving is not None:
             stream.starving.close()
             stream.starving = None
