@@ -27,6 +27,7 @@ from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
+from micronode.concurrency.connections import ADMIN_BOUNDS, Bounds
 from micronode.config.schema import Config, OwnFacet
 from micronode.config.used import used_owners
 from micronode.custom import make_custom, own_facets, upstreams
@@ -141,6 +142,8 @@ class Assembly(MultiService):
             timeouts=config.timeouts,
             idle_s=config.http.idle,
             access=_admin_access,
+            listener="admin",
+            bounds=ADMIN_BOUNDS,
             **shared,
         )
         self.oap = OAPFactory(
@@ -217,6 +220,7 @@ class Assembly(MultiService):
         self.dispatcher.serve(parts.serving)
         self._deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
         self.http.settings = parts.http
+        self.http.held.bound(Bounds.of(config.limits))
         self.admin.settings = attrs.evolve(
             self.admin.settings, deadlines=Deadlines.of(config.timeouts, config.http.idle)
         )

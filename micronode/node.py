@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -31,7 +31,9 @@ from micronode.config.reloader import Read, Reloader
 from micronode.config.schema import BUILT_FACETS, Config
 from micronode.facets.hosted import Hosted, serve_hosted
 from micronode.http.control import Control, refuse_everybody
+from micronode.http.site import HttpSite
 from micronode.lifecycle import State, make_lifecycle
+from micronode.oap.factory import OAPFactory
 from micronode.overview import make_status
 
 _log = Logger()
@@ -157,7 +159,7 @@ class NodeService(MultiService):
         if self._ports:
             return
         config = self.config
-        listeners: tuple[tuple[str, str, IProtocolFactory], ...] = (
+        listeners: tuple[tuple[str, str, HttpSite | OAPFactory], ...] = (
             ("admin", config.admin.listen, self._admin),
             ("oap", config.oap.listen, self._oap),
             ("http", config.http.listen, self._http),
@@ -166,7 +168,7 @@ class NodeService(MultiService):
             for name, text, factory in listeners:
                 if text != "off":
                     key, address = f"{name}.listen", ListenAddress.parse_listener(text)
-                    self._ports[name] = bind(self._reactor, key, address, factory, self.sockets)
+                    self._ports[name] = bind(self._reactor, key, address, factory, self.sockets, factory.held)
         except ListenError:
             for port in self._ports.values():
                 port.stopListening()

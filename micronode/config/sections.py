@@ -112,11 +112,22 @@ class Limits:
     )
     max_inflight: int = integer("Open streams an OAP connection may have.", wire.MAX_INFLIGHT, maximum=4096)
     max_calls: int = not_built(integer, "Calls the node serves at a time, of all facets.", 512)
-    max_connections: int = not_built(integer, "Connections of a listener.", 1024, maximum=1_048_576)
-    per_address: int = not_built(
-        integer, "Connections from one address; 0 for no bound.", 0, minimum=0, maximum=1_048_576
+    max_connections: int = integer(
+        "Connections of a listener; at 90 % idle ones are closed, at the bound no more are accepted.",
+        1024,
+        maximum=1_048_576,
     )
-    max_handshakes: int = not_built(integer, "Connections that have not finished their handshake.", 256)
+    per_address: int = integer(
+        "Connections of a listener from one address (IPv6: from one /64); 0 for no bound.",
+        0,
+        minimum=0,
+        maximum=1_048_576,
+    )
+    max_handshakes: int = integer(
+        "Connections of a listener that have sent no whole HELLO, over HTTP no whole head; one more and the"
+        " oldest goes.",
+        256,
+    )
     max_object: int = size("Largest object put over OAP.", 1024**3)
     buffers: int = not_built(
         size, "Memory for the bodies of HTTP requests, all together.", 256 * 1024**2, minimum=1024**2

@@ -74,6 +74,8 @@ class HttpChannel(Protocol):
         self._head_begun = False
         self._pumping = False
         self._input_ended = False
+        #: Whether the head of a request was whole.
+        self._greeted = False
         #: Whether all that is sent is watched, not only a full buffer. It stays so: while something of the
         #: answer that asked for it waits to be taken, what is behind it counts, too.
         self._following = False
@@ -169,6 +171,9 @@ class HttpChannel(Protocol):
         return True
 
     def _own(self, head: RequestHead) -> Request:
+        if not self._greeted:
+            self._greeted = True
+            self._site.held.greeted(self)
         self._settings = self._site.settings
         request = make_request(head, peer=self.peer, began_s=self._clock.seconds())
         request.sink = ResponseSink(self, self._site, request)
@@ -295,6 +300,28 @@ class HttpChannel(Protocol):
     def _stalled(self) -> None:
         self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte"))
         self.abort()
+
+    # Towards its listener
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Since when it has waited for a next request; None: it does not."""
+        waits = self._state is State.HEAD and not (self._head_begun or self.flow.full or self._input_ended)
+        return self._since_s if waits else None
+
+    def reap(self) -> None:
+        """Close it: it waits for a next request, and there are too many connections."""
+        if self.idle_since_s is not None:
+            self._end(linger=True)
+
+    def give_up(self) -> None:
+        """Close it: its first head is not whole, and others wait for its place."""
+        if self._state is not State.HEAD:
+            return
+        if self._unfinished():
+            self._refuse_unreadable(NodeError(ErrorCode.TIMEOUT, "the head was not whole, and others wait"))
+        else:
+            self._end(linger=True)
 
     # Ending
 

@@ -15,6 +15,7 @@ from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
 from micronode.calls.operations import OperationTable
+from micronode.concurrency.connections import Bounds, Connections
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
@@ -49,8 +50,11 @@ class HttpSite(ServerFactory):
     """Serves *routes* to whoever connects.
 
     :ivar settings: routes and deadlines; assigning others is all there is to a reload.
+    :ivar held: its connections, and how many there may be.
     :param clock: times every deadline and latency.
     :param wall: unix time in seconds, for ``Date``.
+    :param listener: its name, for logs.
+    :param bounds: how many connections it has at a time.
     """
 
     noisy = False
@@ -64,6 +68,8 @@ class HttpSite(ServerFactory):
         clock: IReactorTime,
         access: Access,
         wall: Callable[[], float] = time.time,
+        listener: str = "http",
+        bounds: Bounds | None = None,
     ) -> None:
         self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
@@ -75,9 +81,14 @@ class HttpSite(ServerFactory):
         self._metrics = metrics
         self._access = access
         self._channels: set[HttpChannel] = set()
+        self.held: Connections[HttpChannel] = Connections(
+            listener, clock, bounds=bounds, rejected=lambda reason: metrics.rejected(reason).inc()
+        )
 
-    def buildProtocol(self, addr: IAddress | None) -> HttpChannel:
-        """Return the channel of a new connection."""
+    def buildProtocol(self, addr: IAddress | None) -> HttpChannel | None:
+        """Return the channel of a new connection; None: its address has too many."""
+        if not self.held.lets_in(getattr(addr, "host", None)):
+            return None
         channel = HttpChannel(self)
         channel.factory = self
         return channel
@@ -121,10 +132,12 @@ class HttpSite(ServerFactory):
     def opened(self, channel: HttpChannel) -> None:
         """Note a new connection."""
         self._channels.add(channel)
+        self.held.opened(channel, channel.peer)
 
     def closed(self, channel: HttpChannel) -> None:
         """Note a connection's end."""
         self._channels.discard(channel)
+        self.held.closed(channel)
 
     def first_byte(self, request: Request) -> None:
         """Measure how long the head of an answer took, but that of a subscription."""

@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
+from micronode.concurrency.connections import Bounds, Connections
 from micronode.config.schema import Limits, Timeouts
 from micronode.oap.meter import Meter
 from micronode.oap.protocol import OAPProtocol
@@ -22,6 +23,7 @@ class OAPFactory(Factory):
     """Serves OAP/1 on TCP, TLS and Unix sockets: hand it to any stream server endpoint.
 
     :ivar services: what its next connections share.
+    :ivar held: its connections, and how many there may be.
     """
 
     noisy = False
@@ -50,11 +52,16 @@ class OAPFactory(Factory):
             timeouts=timeouts,
         )
         self._protocols: set[OAPProtocol] = set()
+        self.held: Connections[OAPProtocol] = Connections(
+            "oap", clock, bounds=Bounds.of(limits), rejected=lambda reason: metrics.rejected(reason).inc()
+        )
         self._leaving = False
 
     def buildProtocol(self, addr: IAddress | None) -> OAPProtocol | None:
-        """Return the protocol of a new connection; None once the node goes away."""
-        return None if self._leaving else OAPProtocol(self)
+        """Return the protocol of a new connection; None: the node goes away, or its address has too many."""
+        if self._leaving or not self.held.lets_in(getattr(addr, "host", None)):
+            return None
+        return OAPProtocol(self)
 
     def acceptableProtocols(self) -> list[bytes]:
         """Return what TLS may negotiate."""
@@ -63,11 +70,12 @@ class OAPFactory(Factory):
     # The node's handles
 
     def bound(self, limits: Limits, timeouts: Timeouts) -> None:
-        """Let *limits* and *timeouts* hold for connections from now on.
+        """Let *limits* and *timeouts* hold for connections from now on, and for how many there may be.
 
         One that is open keeps those of its beginning: HELLO has told them to the caller.
         """
         self.services = attrs.evolve(self.services, limits=limits, timeouts=timeouts)
+        self.held.bound(Bounds.of(limits))
 
     @property
     def connections(self) -> int:
@@ -93,7 +101,9 @@ class OAPFactory(Factory):
     def opened(self, protocol: OAPProtocol) -> None:
         """Note a new connection."""
         self._protocols.add(protocol)
+        self.held.opened(protocol, protocol.peer)
 
     def closed(self, protocol: OAPProtocol) -> None:
         """Note a connection's end."""
         self._protocols.discard(protocol)
+        self.held.closed(protocol)

@@ -87,6 +87,11 @@ class Liveness:
             # What is begun now began after the last frame that was whole.
             self._frame.start()
 
+    @property
+    def silent_since_s(self) -> float | None:
+        """Since when nothing was heard, by the clock; None before HELLO."""
+        return self._idle.since_s
+
     def stream_ended(self) -> None:
         """The last stream is over: silence begins."""
         if self._idle.running:

@@ -72,7 +72,6 @@ class OAPProtocol(Protocol):
     def connectionMade(self) -> None:
         """Wait for HELLO."""
         transport, clock, timeouts = self._transport, self._services.clock, self._services.timeouts
-        self._listener.opened(self)
         self._meter.connections.inc()
         self._outbox = Outbox(
             transport,
@@ -85,10 +84,11 @@ class OAPProtocol(Protocol):
         # A caller that sends no more may still read: its answers are owed, and so is what it asked unread.
         self._intake = Intake(clock, transport, lost=self.abort, ask=self._ask)
         self._farewell = Farewell(transport, clock, stall_s=timeouts.write_stall)
-        peer = getattr(transport.getPeer(), "host", None) or "unix"
-        self._session = Session(self._services, self._wire, self._outbox, self, peer=peer)
+        self.peer = getattr(transport.getPeer(), "host", None) or "unix"
+        self._session = Session(self._services, self._wire, self._outbox, self, peer=self.peer)
         self._liveness = Liveness(self._services, self._wire, self._outbox, self._session, self)
         self._handlers = self._make_handlers()
+        self._listener.opened(self)
 
     @property
     def _transport(self) -> Any:
@@ -166,6 +166,7 @@ class OAPProtocol(Protocol):
 
     def _greet(self, event: HelloReceived) -> None:
         self._liveness.greeted()
+        self._listener.held.greeted(self)
         self._meter.hello_out.inc()
         reply = hello_reply(self._transport, idle_s=self._services.timeouts.idle)
         self._outbox.write_control(self._wire.send_hello(event, reply))
@@ -212,6 +213,24 @@ class OAPProtocol(Protocol):
             self._close()
         elif not waits:
             self._liveness.stream_ended()
+
+    # Towards its listener
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Since when it has heard nothing and has had no stream; None: it has one, or is closing."""
+        if self._closing or self._session.streams or self._wire.mid_frame:
+            return None
+        return self._liveness.silent_since_s
+
+    def reap(self) -> None:
+        """Close it: nobody uses it, and there are too many connections."""
+        if not self._session.streams:
+            self.goaway(0)
+
+    def give_up(self) -> None:
+        """Close it: HELLO has not come, and others wait for its place."""
+        self.fail_for(ErrorCode.TIMEOUT, "no HELLO yet, and others wait")
 
     # The end of a connection
 

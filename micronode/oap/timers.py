@@ -31,6 +31,14 @@ class Deadline:
         """Whether it was started and neither stopped nor expired (it may be held)."""
         return self._timer.at_s is not None or self._left_s is not None
 
+    @property
+    def since_s(self) -> float | None:
+        """When it was started, by the clock, less the time for which it was held; None: it is stopped."""
+        left_s, at_s = self._left_s, self._timer.at_s
+        if left_s is not None:
+            at_s = self._clock.seconds() + left_s
+        return None if at_s is None else at_s - self._seconds
+
     def start(self) -> None:
         """Start, or start anew, with all of its seconds."""
         self._left_s = None
