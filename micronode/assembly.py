@@ -54,6 +54,7 @@ from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
 from micronode.security.identity import Identity, read_identities, rewritten
 from micronode.security.policy import Policy, check_of
+from micronode.sickness import make_overload
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
@@ -130,7 +131,17 @@ class Assembly(MultiService):
             checks=(),
             version=lambda: self._build | {"runtime": runtime_version(self.config, self.facets)},
             event_loop=lambda: self.heartbeat.on_time,
+            fit=lambda: self.overload.fit,
+            shedding=lambda: bool(self.overload.level),
         )
+        self.overload = make_overload(
+            reactor,
+            dispatcher=self.dispatcher,
+            metrics=self.metrics,
+            bus=self.bus,
+            ready=lambda: self.probes.ready,
+        )
+        self.overload.setServiceParent(self)  # type: ignore[no-untyped-call]
         first = self._prepare(config, read_identities(config, self._identities))
         shared: dict[str, Any] = {"metrics": self.metrics, "clock": reactor}
         self.http = HttpSite(
@@ -225,6 +236,7 @@ class Assembly(MultiService):
             self.admin.settings, deadlines=Deadlines.of(config.timeouts, config.http.idle)
         )
         self.oap.bound(config.limits, config.timeouts)
+        self.overload.watch(config.overload)
         self.facets = parts.facets
         # All is in force. What comes now follows from it, and nothing of it may keep the rest from it.
         for follow in (self._show, follow_owners, self._watch, self.dispatcher.end_withdrawn):

@@ -18,9 +18,10 @@ from twisted.logger import Logger
 
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
-from micronode.calls.operations import OperationTable
+from micronode.calls.operations import Access, OperationTable
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.overload import Level
 from micronode.concurrency.timeouts import Timeouts
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IPolicy, IResponseSink
@@ -65,6 +66,9 @@ class Dispatcher:
         self._subscriptions: dict[_Running, tuple[Call, IResponseSink]] = {}
         self._metrics = metrics
         self._draining = False
+        #: What is refused because the node is sick, and for how long callers are told to stay away.
+        self._shedding = Level.NONE
+        self._stay_away_s: Callable[[], float] = lambda: 1.0
         self._idle_waiters: list[Deferred[None]] = []
 
     @property
@@ -107,6 +111,9 @@ class Dispatcher:
         if self._draining:
             gate.release()
             return self._refuse(call, sink, _draining())
+        if self._shedding and (self._shedding is Level.ALL or operation.access is Access.WRITE):
+            gate.release()
+            return self._refuse(call, sink, self._overloaded())
         running = _Running()
         if operation.subscribes:
             self._subscriptions[running] = call, sink
@@ -124,6 +131,19 @@ class Dispatcher:
         """
         self._draining = True
         self.end_subscriptions(lambda call: _draining())
+
+    def shed(self, level: Level, stay_away_s: Callable[[], float]) -> None:
+        """Refuse what *level* says from now on, with ``not_ready``; calls that were admitted go on.
+
+        :param stay_away_s: for how many seconds a refused caller is to stay away; asked for each.
+        """
+        self._shedding = level
+        self._stay_away_s = stay_away_s
+
+    def _overloaded(self) -> NodeError:
+        what = "calls" if self._shedding is Level.ALL else "writes"
+        message = f"the node is overloaded, and takes no {what} for now"
+        return NodeError(ErrorCode.NOT_READY, message, retry_after_s=self._stay_away_s())
 
     def end_withdrawn(self) -> None:
         """End the subscriptions to operations that are not served any more, with ``not_found``.

@@ -7,7 +7,7 @@ hardly ever reached by callers that only keep connections for later.
 
 *Why the oldest unfinished handshake goes.* Who has not said what they want within a moment will hardly do so
 in the next, and honest callers do at once. To refuse the newest instead would shut everybody out for as long
-as somebody keeps that many open and silent, which costs nothing. A handshake is left :data:`PATIENCE_S` in any
+as somebody keeps that many open and silent, which costs nothing. A handshake has :data:`PATIENCE_S` in any
 case, and accepting waits for that: a burst is not mistaken for an attack.
 
 Nothing here is keyed by anything but the address that the kernel tells.

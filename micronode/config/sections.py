@@ -173,16 +173,19 @@ class Timeouts:
 class Overload:
     """When the node itself is sick; thresholds of 0 watch nothing."""
 
-    lag: float = not_built(
-        duration,
-        "Delay of the event loop from which writes are shed, then reads.",
+    lag: float = duration(
+        "Delay of the event loop from which writes are shed; reads, too, at twice that or after 3 s.",
         0.0,
         minimum=0.0,
         maximum=60.0,
     )
-    rss: int = not_built(size, "Memory of the process from which calls are shed.", 0, minimum=0)
-    unready_after: float = not_built(
-        duration, "Overload that lasted so long makes the node not ready.", 10.0, maximum=3600.0
+    rss: int = size(
+        "Memory of the process from which writes are shed; reads, too, at 1.1 times that or after 3 s.",
+        0,
+        minimum=0,
+    )
+    unready_after: float = duration(
+        "Overload that lasted so long, give or take 20 %, makes the node not ready.", 10.0, maximum=3600.0
     )
 
 

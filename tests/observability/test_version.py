@@ -178,7 +178,17 @@ class RuntimeVersionTests(SynchronousTestCase):
     def test_limits_are_those_in_force(self) -> None:
         limits = runtime_version(Config(), [])["limits"]
         self.assertEqual(
-            set(limits), {"max_frame", "max_chunk", "max_inflight", "decompress_ratio", "max_object"}
+            set(limits),
+            {
+                "max_frame",
+                "max_chunk",
+                "max_inflight",
+                "max_connections",
+                "per_address",
+                "max_handshakes",
+                "decompress_ratio",
+                "max_object",
+            },
         )
 
     def test_it_is_the_configuration_s(self) -> None:
