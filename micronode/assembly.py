@@ -8,6 +8,7 @@ force in one turn of the reactor. ``docs/architecture.rst``, "Reload".
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
 from micronode.concurrency.connections import ADMIN_BOUNDS, Bounds
+from micronode.concurrency.memory import Buffers
 from micronode.config.schema import Config, OwnFacet
 from micronode.config.used import used_owners
 from micronode.custom import make_custom, own_facets, upstreams
@@ -144,8 +146,18 @@ class Assembly(MultiService):
         self.overload.setServiceParent(self)  # type: ignore[no-untyped-call]
         first = self._prepare(config, read_identities(config, self._identities))
         shared: dict[str, Any] = {"metrics": self.metrics, "clock": reactor}
+        self.buffers = Buffers(
+            config.limits.buffers,
+            reactor,
+            rejected=lambda reason: self.metrics.rejected(reason).inc(),
+            chance=random.random,
+        )
         self.http = HttpSite(
-            routes=first.http.routes, deadlines=first.http.deadlines, access=_access, **shared
+            routes=first.http.routes,
+            deadlines=first.http.deadlines,
+            access=_access,
+            buffers=self.buffers,
+            **shared,
         )
         self.admin = make_admin_site(
             probes=self.probes,
@@ -162,6 +174,7 @@ class Assembly(MultiService):
             limits=config.limits,
             timeouts=config.timeouts,
             access=_access,
+            buffers=self.buffers,
             **shared,
         )
         self.metrics.add_routes((*ADMIN_ROUTES, *ABOUT_ROUTES))
@@ -237,6 +250,7 @@ class Assembly(MultiService):
         )
         self.oap.bound(config.limits, config.timeouts)
         self.overload.watch(config.overload)
+        self.buffers.bound(config.limits.buffers)
         self.facets = parts.facets
         # All is in force. What comes now follows from it, and nothing of it may keep the rest from it.
         for follow in (self._show, follow_owners, self._watch, self.dispatcher.end_withdrawn):

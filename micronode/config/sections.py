@@ -129,8 +129,11 @@ class Limits:
         256,
     )
     max_object: int = size("Largest object put over OAP.", 1024**3)
-    buffers: int = not_built(
-        size, "Memory for the bodies of HTTP requests, all together.", 256 * 1024**2, minimum=1024**2
+    buffers: int = size(
+        "Memory held for connections and bodies, all together; at 80 % nothing new is read, at the bound"
+        " what would be more is refused with 429.",
+        256 * 1024**2,
+        minimum=1024**2,
     )
     rps: int = not_built(
         integer, "Calls a second from one caller; 0 for no bound.", 0, minimum=0, maximum=1_000_000

@@ -15,6 +15,7 @@ from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
 from micronode.calls.operations import OperationTable
+from micronode.concurrency import memory
 from micronode.concurrency.connections import Bounds, Connections
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
@@ -55,6 +56,7 @@ class HttpSite(ServerFactory):
     :param wall: unix time in seconds, for ``Date``.
     :param listener: its name, for logs.
     :param bounds: how many connections it has at a time.
+    :param buffers: what they hold is charged to it; None: to nobody.
     """
 
     noisy = False
@@ -70,6 +72,7 @@ class HttpSite(ServerFactory):
         wall: Callable[[], float] = time.time,
         listener: str = "http",
         bounds: Bounds | None = None,
+        buffers: memory.Buffers | None = None,
     ) -> None:
         self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
@@ -80,6 +83,8 @@ class HttpSite(ServerFactory):
         self.draining = False
         self._metrics = metrics
         self._access = access
+        self.buffers = buffers or memory.Buffers()
+        self.buffers.watchers.append(self._memory_turned)
         self._channels: set[HttpChannel] = set()
         self.held: Connections[HttpChannel] = Connections(
             listener, clock, bounds=bounds, rejected=lambda reason: metrics.rejected(reason).inc()
@@ -121,6 +126,11 @@ class HttpSite(ServerFactory):
         """Drop every connection; what runs for one is cancelled."""
         for channel in list(self._channels):
             channel.abort()
+
+    def _memory_turned(self, tight: bool) -> None:
+        """Read what may be read now, and nothing else."""
+        for channel in list(self._channels):
+            channel.settle()
 
     @property
     def routes(self) -> Routes:
@@ -171,8 +181,8 @@ class HttpSite(ServerFactory):
             fields["facet"] = route.facet
         if error is not None:
             fields["reason"] = error.code.value
-            # What the dispatcher refuses it counts itself.
-            if not request.dispatched and error.code.value in _REJECTED:
+            # What the dispatcher refuses it counts itself, and so does the account of memory.
+            if not request.dispatched and error.code.value in _REJECTED and error.source != memory.SOURCE:
                 metrics.rejected(error.code.value).inc()
         self._access(fields)
 

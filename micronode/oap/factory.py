@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
 from micronode.concurrency.connections import Bounds, Connections
+from micronode.concurrency.memory import Buffers
 from micronode.config.schema import Limits, Timeouts
 from micronode.oap.meter import Meter
 from micronode.oap.protocol import OAPProtocol
@@ -37,12 +38,16 @@ class OAPFactory(Factory):
         access: Access,
         limits: Limits,
         timeouts: Timeouts,
+        buffers: Buffers | None = None,
     ) -> None:
         """:param clock: times every deadline.
         :param access: the access log, called once a call.
         :param limits: the configuration's ``limits``; all but max_object count here.
         :param timeouts: the configuration's ``timeouts``; all but body count here.
+        :param buffers: what its connections hold is charged to it; None: to nobody.
         """
+        buffers = buffers or Buffers()
+        buffers.watchers.append(self._memory_turned)
         self.services = Services(
             dispatcher=dispatcher,
             meter=Meter(metrics),
@@ -50,6 +55,7 @@ class OAPFactory(Factory):
             clock=clock,
             limits=limits,
             timeouts=timeouts,
+            buffers=buffers,
         )
         self._protocols: set[OAPProtocol] = set()
         self.held: Connections[OAPProtocol] = Connections(
@@ -95,6 +101,11 @@ class OAPFactory(Factory):
         """Drop every connection; its calls are cancelled."""
         for protocol in list(self._protocols):
             protocol.abort()
+
+    def _memory_turned(self, tight: bool) -> None:
+        """Read nothing of connections without streams while memory is tight."""
+        for protocol in list(self._protocols):
+            protocol.spare_memory(tight)
 
     # The protocols' side
 

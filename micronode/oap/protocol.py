@@ -21,7 +21,7 @@ from micronode.oap.compression import deflate, make_inflate
 from micronode.oap.hello import hello_reply
 from micronode.oap.liveness import Liveness
 from micronode.oap.outbox import Outbox
-from micronode.oap.pump import OUTPUT, UPLOAD, Pump
+from micronode.oap.pump import MEMORY, OUTPUT, UPLOAD, Pump
 from micronode.oap.session import Session
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.events import (
@@ -66,6 +66,8 @@ class OAPProtocol(Protocol):
         self._pump = Pump(self._wire.receive, self._handle)
         #: The caller will send no more (it half-closed).
         self.input_ended = False
+        #: Bytes of a begun frame that are charged to the node's account.
+        self._charged = 0
         #: Nothing more is handled; and: the transport is gone, or about to be.
         self._closing = self._gone = False
 
@@ -80,6 +82,7 @@ class OAPProtocol(Protocol):
             broken=self._unread,
             crowded=lambda: self.stop_reading(OUTPUT),
             relieved=lambda: self.go_on_reading(OUTPUT),
+            buffers=self._services.buffers,
         )
         # A caller that sends no more may still read: its answers are owed, and so is what it asked unread.
         self._intake = Intake(clock, transport, lost=self.abort, ask=self._ask)
@@ -117,6 +120,8 @@ class OAPProtocol(Protocol):
             self._session.send_credits()
         finally:
             self._outbox.uncork()
+        if self._wire.held != self._charged:
+            self._charge(self._wire.held)
         if pump.reasons or self._closing:
             return
         self._liveness.heard(happened, mid_frame=self._wire.mid_frame)
@@ -179,9 +184,10 @@ class OAPProtocol(Protocol):
         if not reasons:
             self._liveness.hold(True)
             self._session.hold(True)
-            if not self._closing:
-                self._intake.pause()
         reasons.add(reason)
+        if not self._closing:
+            # Nothing runs for who is not read for want of memory: it may go unnoticed.
+            self._intake.pause(look=reason is not MEMORY)
 
     def go_on_reading(self, reason: str = UPLOAD) -> None:
         """Go on with what was read already, then read, unless there is another reason not to."""
@@ -196,6 +202,19 @@ class OAPProtocol(Protocol):
         self._run()
         if not (reasons or self._closing or self.input_ended):
             self._intake.resume()
+
+    def spare_memory(self, tight: bool) -> None:
+        """Read nothing while memory is *tight*, unless something runs for the caller: that must go on."""
+        if not tight:
+            self.go_on_reading(MEMORY)
+        elif (
+            not (self._closing or self.input_ended or self._session.streams) and self.idle_since_s is not None
+        ):
+            self.stop_reading(MEMORY)
+
+    def _charge(self, held: int) -> None:
+        self._services.buffers.add(held - self._charged)
+        self._charged = held
 
     def _ask(self) -> None:
         """Learn whether the caller has gone, while nothing of it is read, or will be."""
@@ -213,6 +232,8 @@ class OAPProtocol(Protocol):
             self._close()
         elif not waits:
             self._liveness.stream_ended()
+            if self._services.buffers.tight:
+                self.spare_memory(True)
 
     # Towards its listener
 
@@ -316,6 +337,7 @@ class OAPProtocol(Protocol):
         self._intake.close()
         self._farewell.over()
         self._pump.clear()
+        self._charge(0)
         if self._wire.close():
             self._meter.dropped("truncated")
         self._meter.connections.dec()

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from micronode.calls.call import Call
 from micronode.calls.operations import OperationTable
+from micronode.concurrency.memory import Buffers
 from micronode.config.schema import Limits, Timeouts
 from micronode.interfaces import IResponseSink
 from micronode.oap.meter import Meter
@@ -53,3 +54,5 @@ class Services:
     clock: IReactorTime
     limits: Limits
     timeouts: Timeouts
+    #: What the connections hold is charged to it.
+    buffers: Buffers = attrs.field(factory=Buffers)

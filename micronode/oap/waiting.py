@@ -13,6 +13,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IPushProducer
 
+from micronode.concurrency.memory import UNDERWAY_BYTES, Buffers
 from micronode.oap.fairness import QUANTUM_BYTES, Backlog, Stock
 
 #: At so many bytes the producer is paused.
@@ -22,11 +23,13 @@ ENOUGH_BYTES: Final = 2 * QUANTUM_BYTES
 class Waiting:
     """What waits of the answer of the stream *corr_id*.
 
+    :param buffers: what it holds, and what its producer has on its way, is charged to it.
     :ivar starved: whether the window is empty; see :meth:`starve`.
     """
 
     __slots__ = (
         "_backlog",
+        "_buffers",
         "_choked",
         "_corr_id",
         "_counted",
@@ -37,10 +40,11 @@ class Waiting:
         "starved",
     )
 
-    def __init__(self, corr_id: int, stock: Stock) -> None:
+    def __init__(self, corr_id: int, stock: Stock, buffers: Buffers | None = None) -> None:
         self.starved = False
         self._corr_id = corr_id
         self._stock = stock
+        self._buffers = buffers or Buffers()
         self._backlog = Backlog()
         self._producer: IPushProducer | None = None
         self._paused = False
@@ -56,12 +60,14 @@ class Waiting:
     def hold(self, data: bytes) -> None:
         """Add body bytes."""
         self._backlog.append(data)
+        self._buffers.add(len(data))
         self._count()
         self.regulate()
 
     def take(self, most: int) -> bytes:
         """Remove and return the first of them; :meth:`regulate` is to be called when they were sent."""
         data = self._backlog.take(most)
+        self._buffers.add(-len(data))
         self._count()
         return data
 
@@ -73,7 +79,9 @@ class Waiting:
 
     def close(self) -> None:
         """The stream is over: forget everything. Nobody is told."""
-        self._producer = None
+        self.unregister()
+        if self._backlog:
+            self._buffers.add(-len(self._backlog))
         self._backlog.clear()
         self._count()
 
@@ -94,6 +102,8 @@ class Waiting:
 
     def register(self, producer: IPushProducer) -> None:
         """Pause and resume *producer* from now on."""
+        if self._producer is None:
+            self._buffers.add(UNDERWAY_BYTES)
         self._producer = producer
         self._paused = False
         self._paced = True
@@ -102,7 +112,9 @@ class Waiting:
 
     def unregister(self) -> None:
         """Forget the producer."""
-        self._producer = None
+        if self._producer is not None:
+            self._producer = None
+            self._buffers.add(-UNDERWAY_BYTES)
 
     def regulate(self) -> None:
         """Pause the producer, or let it go on."""
