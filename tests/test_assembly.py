@@ -226,7 +226,7 @@ def _per_address(case: ReloadCase) -> None:
         case.assertEqual(case.reactor.factories[port].buildProtocol(address) is not None, allowed)
     caller.leave()
     case.assertIsNotNone(case.reactor.factories[HTTP].buildProtocol(address))
-    rejected = sample(case.node_.metrics, "rejected_total", reason="per_address")
+    rejected = sample(case.node_.metrics, "rejected_total", reason="busy_address")
     case.assertEqual(rejected, 1)
 
 
@@ -240,6 +240,21 @@ def _max_handshakes(case: ReloadCase) -> None:
     case.oap()
     case.assertTrue(silent.transport.closing)
     case.assertEqual([frame.code for frame in silent.heard()], [408])
+
+
+@probe("limits.buffers")
+def _buffers(case: ReloadCase) -> None:
+    """A body that lasts, and those after it."""
+    begun = case.http(b"POST /app/media HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n")
+    begun.send(bytes(900_000))
+    case.assertFalse(case.node_.status.as_dict()["buffers"]["tight"])
+    case.applied("limits.buffers", "1MiB")
+    case.assertTrue(case.node_.status.as_dict()["buffers"]["tight"])
+    case.assert_answered(case.http(WRITE), 429)
+    begun.send(bytes(148_576))
+    case.assert_answered(begun, 429)
+    case.assertEqual(sample(case.node_.metrics, "rejected_total", reason="busy_buffers"), 2)
+    case.assertIsNone(case.http(WRITE).status(), "there is room again")
 
 
 WRITE = post("/app/media", b"x")

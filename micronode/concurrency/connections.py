@@ -42,8 +42,8 @@ RESUME_SHARE: Final = 64
 #: Seconds that a handshake is given however many wait.
 PATIENCE_S: Final = 0.25
 #: What ``rejected_total`` calls a connection that is closed as it comes, and one whose handshake is given up.
-PER_ADDRESS: Final = "per_address"
-HANDSHAKES: Final = "handshakes"
+PER_ADDRESS: Final = "busy_address"
+HANDSHAKES: Final = "timeout_handshakes"
 
 
 class Limits(Protocol):

@@ -207,9 +207,7 @@ class OAPProtocol(Protocol):
         """Read nothing while memory is *tight*, unless something runs for the caller: that must go on."""
         if not tight:
             self.go_on_reading(MEMORY)
-        elif (
-            not (self._closing or self.input_ended or self._session.streams) and self.idle_since_s is not None
-        ):
+        elif self.idle_since_s is not None and not self.input_ended:
             self.stop_reading(MEMORY)
 
     def _charge(self, held: int) -> None:

@@ -31,6 +31,8 @@ SHAPE = {
     "policy": dict,
     "connections": dict,
     "oap_streams": int,
+    "buffers": dict,
+    "overload": dict,
     "reactor_lag_s": float,
 }
 
@@ -131,6 +133,8 @@ class StatusTests(SynchronousTestCase):
                 },
                 "connections": {"http": 1, "admin": 2, "oap": 3},
                 "oap_streams": 4,
+                "buffers": {},
+                "overload": {},
                 "reactor_lag_s": 0.012346,
             },
         )

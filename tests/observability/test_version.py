@@ -188,6 +188,7 @@ class RuntimeVersionTests(SynchronousTestCase):
                 "max_handshakes",
                 "decompress_ratio",
                 "max_object",
+                "buffers",
             },
         )
 
