@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from micronode.assembly import Assembly
 from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.registry import Topology
 from micronode.config.reloader import Reloader
 from micronode.observability.status import OwnerStatus, PolicyStatus, ReloadStatus, Sources, Status
 
@@ -16,6 +17,7 @@ from micronode.observability.status import OwnerStatus, PolicyStatus, ReloadStat
 def make_status(
     parts: Assembly,
     reloader: Reloader,
+    topology: Topology,
     *,
     state: Callable[[], str],
     listeners: Callable[[], Mapping[str, str]],
@@ -44,6 +46,7 @@ def make_status(
         buffers=lambda: buffers(parts),
         overload=lambda: overload(parts),
         policy=lambda: policy(parts, clock),
+        topology=topology.as_list,
     )
     return Status(sources, probes=parts.probes, metrics=parts.metrics, clock=clock)
 

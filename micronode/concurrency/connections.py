@@ -19,13 +19,13 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from heapq import nsmallest
-from ipaddress import IPv6Address
 from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from micronode.concurrency.origin import UNIX, network_of
 from micronode.concurrency.tally import Tally
 from micronode.concurrency.timer import LazyTimer
 
@@ -94,30 +94,16 @@ class Connection(Protocol):
     def reap(self) -> None:
         """Close it politely: it idles."""
 
-    def give_up(self) -> None:
+    def make_way(self) -> None:
         """Close it: it has not finished its handshake, and others wait for its place."""
 
 
 C = TypeVar("C", bound=Connection)
 
 
-def address_key(host: str | None) -> str | None:
-    """Return what the address *host* is counted as: itself, but of IPv6 its /64, which is one customer's.
-
-    :return: None for what has none: ``unix``, or nothing.
-    """
-    if not host or host == "unix":
-        return None
-    if ":" not in host:
-        return host
-    try:
-        number = int(IPv6Address(host.partition("%")[0]))
-    except ValueError:
-        return host
-    if number >> 32 == 0xFFFF:
-        # An IPv4 caller of a socket for both.
-        return str(IPv6Address(number).ipv4_mapped)
-    return f"{number >> 64:x}::/64"
+def _key(host: str | None) -> str | None:
+    """Return what the address *host* is counted as; None for what has none."""
+    return None if not host or host == UNIX else network_of(host)
 
 
 def _tell(event: str, listener: str, count: int) -> None:
@@ -208,7 +194,7 @@ class Connections(Generic[C]):
         """Whether there may be one more connection of *host*; False is counted, and logged now and then."""
         most = self._bounds.per_address
         if most:
-            key = address_key(host)
+            key = _key(host)
             if key is not None and self._by_address[key] >= most:
                 self._rejected(PER_ADDRESS)
                 self._tallies["connection_refused"].add()
@@ -223,7 +209,7 @@ class Connections(Generic[C]):
 
     def opened(self, connection: C, host: str | None) -> None:
         """Note a new connection, in its handshake."""
-        key = self._open[connection] = address_key(host)
+        key = self._open[connection] = _key(host)
         if key is not None:
             self._by_address[key] += 1
         self._shaking[connection] = self._clock.seconds()
@@ -232,7 +218,7 @@ class Connections(Generic[C]):
             del self._shaking[oldest]
             self._rejected(HANDSHAKES)
             self._tallies["handshake_given_up"].add()
-            oldest.give_up()
+            oldest.make_way()
         if len(self._open) >= self._bounds.max_connections and not self._full:
             self._full = True
             self._tallies["accepting_paused"].add()

@@ -67,6 +67,11 @@ class Liveness:
         self._echo = Deadline(clock, timeouts.read, self._no_echo)
         self._handshake.start()
 
+    @property
+    def quiet_s(self) -> float:
+        """For how many seconds the caller has said nothing; 0 before its HELLO."""
+        return self._idle.elapsed_s
+
     def greeted(self) -> None:
         """HELLO came."""
         self._handshake.stop()
@@ -86,11 +91,6 @@ class Liveness:
         elif happened or not self._frame.running:
             # What is begun now began after the last frame that was whole.
             self._frame.start()
-
-    @property
-    def silent_since_s(self) -> float | None:
-        """Since when nothing was heard, by the clock; None before HELLO."""
-        return self._idle.since_s
 
     def stream_ended(self) -> None:
         """The last stream is over: silence begins."""

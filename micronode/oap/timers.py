@@ -32,12 +32,13 @@ class Deadline:
         return self._timer.at_s is not None or self._left_s is not None
 
     @property
-    def since_s(self) -> float | None:
-        """When it was started, by the clock, less the time for which it was held; None: it is stopped."""
-        left_s, at_s = self._left_s, self._timer.at_s
-        if left_s is not None:
-            at_s = self._clock.seconds() + left_s
-        return None if at_s is None else at_s - self._seconds
+    def elapsed_s(self) -> float:
+        """How many seconds of it are over; 0 where it does not run."""
+        if self._left_s is not None:
+            return self._seconds - self._left_s
+        if self._timer.at_s is None:
+            return 0.0
+        return self._seconds - (self._timer.at_s - self._clock.seconds())
 
     def start(self) -> None:
         """Start, or start anew, with all of its seconds."""

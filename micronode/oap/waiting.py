@@ -20,6 +20,10 @@ from micronode.oap.fairness import QUANTUM_BYTES, Backlog, Stock
 ENOUGH_BYTES: Final = 2 * QUANTUM_BYTES
 
 
+#: What an answer that never waits has of it; nothing is ever added.
+_NOTHING: Final = Backlog()
+
+
 class Waiting:
     """What waits of the answer of the stream *corr_id*.
 
@@ -45,7 +49,7 @@ class Waiting:
         self._corr_id = corr_id
         self._stock = stock
         self._buffers = buffers or Buffers()
-        self._backlog = Backlog()
+        self._backlog = _NOTHING
         self._producer: IPushProducer | None = None
         self._paused = False
         self._choked = False
@@ -59,6 +63,8 @@ class Waiting:
 
     def hold(self, data: bytes) -> None:
         """Add body bytes."""
+        if self._backlog is _NOTHING:
+            self._backlog = Backlog()
         self._backlog.append(data)
         self._buffers.add(len(data))
         self._count()
@@ -82,8 +88,10 @@ class Waiting:
         self.unregister()
         if self._backlog:
             self._buffers.add(-len(self._backlog))
-        self._backlog.clear()
-        self._count()
+        self._backlog = _NOTHING
+        if self._paced:
+            self._stock.remove(self._corr_id)
+            self._count()
 
     def _count(self) -> None:
         counted = len(self._backlog) if self._paced and not self.starved else 0
@@ -101,12 +109,14 @@ class Waiting:
         return self._producer is not None
 
     def register(self, producer: IPushProducer) -> None:
-        """Pause and resume *producer* from now on."""
+        """Pause and resume *producer* from now on, also with what all streams hold."""
         if self._producer is None:
             self._buffers.add(UNDERWAY_BYTES)
         self._producer = producer
         self._paused = False
-        self._paced = True
+        if not self._paced:
+            self._paced = True
+            self._stock.add(self._corr_id, self)
         self._count()
         self.regulate()
 

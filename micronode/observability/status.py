@@ -105,6 +105,8 @@ class Sources:
     overload: Callable[[], Mapping[str, Any]] = dict
     #: None: nothing does.
     policy: Callable[[], PolicyStatus | None] = lambda: None
+    #: The parts that bound work, hold it or wait (:mod:`micronode.concurrency.registry`).
+    topology: Callable[[], list[dict[str, Any]]] = list
 
 
 class Status:
@@ -157,6 +159,7 @@ class Status:
             "buffers": dict(sources.buffers()),
             "overload": dict(sources.overload()),
             "reactor_lag_s": round(sources.lag_s(), 6),
+            "topology": sources.topology(),
         }
 
     def _sha_of(self, config: Config) -> str:

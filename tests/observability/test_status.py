@@ -34,6 +34,7 @@ SHAPE = {
     "buffers": dict,
     "overload": dict,
     "reactor_lag_s": float,
+    "topology": list,
 }
 
 
@@ -76,6 +77,7 @@ class StatusTests(SynchronousTestCase):
             last_reload=lambda: self.last,
             restart_required=lambda: self.restart,
             policy=lambda: self.policy,
+            topology=lambda: [{"name": "calls"}],
         )
         self.metrics = make_metrics()
         self.metrics.oap_streams.set(4)
@@ -136,6 +138,7 @@ class StatusTests(SynchronousTestCase):
                 "buffers": {},
                 "overload": {},
                 "reactor_lag_s": 0.012346,
+                "topology": [{"name": "calls"}],
             },
         )
 

@@ -183,6 +183,8 @@ class RuntimeVersionTests(SynchronousTestCase):
                 "max_frame",
                 "max_chunk",
                 "max_inflight",
+                "max_calls",
+                "rps",
                 "max_connections",
                 "per_address",
                 "max_handshakes",
