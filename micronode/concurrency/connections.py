@@ -113,8 +113,8 @@ def _tell(event: str, listener: str, count: int) -> None:
 class Connections(Generic[C]):
     """The open connections of one listener.
 
-    :param listener: its name, for logs.
     :param rejected: called with a reason for each connection that is refused.
+    :ivar listener: its name.
     :ivar on_room: called when :attr:`room` may no longer be 0; whoever accepts sets it.
     """
 
@@ -126,6 +126,7 @@ class Connections(Generic[C]):
         bounds: Bounds | None = None,
         rejected: Callable[[str], None] = lambda reason: None,
     ) -> None:
+        self.listener = listener
         self.on_room: Callable[[], None] = lambda: None
         self._clock = clock
         self._bounds = bounds or Bounds()
@@ -150,6 +151,11 @@ class Connections(Generic[C]):
     def bounds(self) -> Bounds:
         """How many there may be."""
         return self._bounds
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """What it times with."""
+        return (self._reaping, self._waiting)
 
     @property
     def handshakes(self) -> int:

@@ -106,12 +106,6 @@ class Buffers:
         message = "the node holds as much for its callers as it may"
         return NodeError(code, message, retry_after_s=retry_after_s, source=SOURCE)
 
-    def close(self) -> None:
-        """Leave nothing in the reactor."""
-        telling, self._telling = self._telling, None
-        if telling is not None:
-            telling.cancel()
-
     def _turn(self, tight: bool) -> None:
         self.tight = tight
         if self._clock is not None and self._telling is None:

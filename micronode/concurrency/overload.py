@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 from statistics import median
@@ -109,7 +108,7 @@ class _Signal:
         self.value = 0.0
         self._all_at = all_at
         self._clear_at = clear_at
-        self._last: deque[float] = deque((0.0,) * BEATS, maxlen=BEATS)
+        self._last = [0.0] * BEATS
 
     def watch(self, threshold: float) -> None:
         """Judge by *threshold* from now on; 0: do not."""
@@ -118,11 +117,11 @@ class _Signal:
     def add(self, value: float) -> None:
         """Take note of a measurement."""
         self.value = value
-        self._last.append(value)
+        self._last = [*self._last[1:], value]
 
     def clear(self) -> None:
         """Forget what was measured."""
-        self._last.extend((0.0,) * BEATS)
+        self._last = [0.0] * BEATS
 
     @property
     def share(self) -> float:
