@@ -16,8 +16,9 @@ level      it is entered                                   and left for the one 
 
 What is judged is the median of three beats, so that neither one late beat nor one on time changes anything.
 Overload that lasted ``overload.unready_after`` makes the node unready, so that a balancer sends its callers
-elsewhere: times a factor that each process draws, or a fleet would fall together. It is over when nothing was
-shed for :data:`CALM_S`; a pause shorter than that is part of it, since shedding itself brings such pauses.
+elsewhere: times a factor that each process draws, or a fleet would fall together. It is over when nothing is
+shed and every beat of the last :data:`CALM_S` was well; a pause shorter than that is part of it, since
+shedding itself brings such pauses.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ CLEAR_RSS: Final = 0.95
 DWELL_S: Final = 0.3
 #: Seconds of shedding writes, in vain, after which everything is shed.
 LASTING_S: Final = 3.0
-#: Seconds without shedding after which overload is over.
-CALM_S: Final = 0.5
+#: Seconds in which every beat has to be well for overload to be over.
+CALM_S: Final = 1.2
 #: By how much of itself ``unready_after`` differs from process to process, either way.
 JITTER: Final = 0.2
 #: Seconds for which the refused are told to stay away, from and to.
@@ -136,8 +137,13 @@ class _Signal:
 
     @property
     def well(self) -> bool:
-        """Whether it is far enough below its threshold."""
+        """Whether it is far enough below its threshold, by the median."""
         return self.share < self._clear_at
+
+    @property
+    def calm(self) -> bool:
+        """Whether the last measurement alone is."""
+        return not self.threshold or self.value < self._clear_at * self.threshold
 
 
 class Overload(Service):
@@ -178,10 +184,12 @@ class Overload(Service):
         self._unready_after_s = 0.0
         self._call: IDelayedCall | None = None
         self._due_s = 0.0
-        #: Since when there is overload, with its pauses; since when this level; since when all is well.
+        #: Since when there is overload, with its pauses; since when this level; since when all is well by the
+        #: median, and since when by every beat.
         self._since_s: float | None = None
         self._level_since_s = 0.0
         self._well_since_s: float | None = None
+        self._calm_since_s: float | None = None
 
     # What it is told
 
@@ -270,7 +278,12 @@ class Overload(Service):
         elif self.level and now - self._well_since_s >= DWELL_S:
             self._well_since_s = now
             self._step(Level(self.level - 1), self.reason)
-        self._judge_readiness(over=False)
+        if not (self._lag.calm and self._size.calm):
+            self._calm_since_s = None
+        elif self._calm_since_s is None:
+            self._calm_since_s = now
+        calm = self._calm_since_s is not None and now - self._calm_since_s >= CALM_S
+        self._judge_readiness(over=calm and not self.level)
 
     def _step(self, level: Level, reason: str) -> None:
         before = self.level
@@ -287,7 +300,7 @@ class Overload(Service):
         if self._since_s is None:
             return
         now = self._clock.seconds()
-        if over or (not self.level and now - self._level_since_s >= CALM_S):
+        if over:
             self._since_s = None
         fit = self._since_s is None or (self.fit and now - self._since_s < self.unready_after_s)
         if fit is not self.fit:
