@@ -18,12 +18,14 @@ def make_status(
     *,
     state: Callable[[], str],
     listeners: Callable[[], Mapping[str, str]],
+    drain: Callable[[], tuple[str, float] | None],
     clock: IReactorTime,
 ) -> Status:
     """Return what answers ``/api/v1/status`` for the node that is made of *parts*.
 
     :param state: where in its life the node is.
     :param listeners: the addresses of those that are open, by name.
+    :param drain: its phase, and how many seconds that may last yet; None where there is none.
     """
     sources = Sources(
         state=state,
@@ -41,6 +43,7 @@ def make_status(
         last_reload=lambda: last_reload(reloader),
         restart_required=lambda: reloader.restart_required,
         policy=lambda: policy(parts, clock),
+        drain=drain,
     )
     return Status(sources, probes=parts.probes, metrics=parts.metrics, clock=clock)
 
