@@ -29,6 +29,7 @@ from micronode.facets.hosted import Hosted, serve_hosted
 from micronode.http.control import Control, refuse_everybody
 from micronode.lifecycle import State, make_lifecycle
 from micronode.overview import make_status
+from micronode.topology import make_topology
 
 _log = Logger()
 
@@ -47,6 +48,7 @@ class NodeService(MultiService):
     :ivar bus: tells what happens to it; closed when it has stopped.
     :ivar reloader: what :meth:`reload` and :meth:`preview` are done by, and how the last one ended.
     :ivar status: how it is, on one page.
+    :ivar topology: its gates, queues, producers, timers, buffers and pools.
     :ivar sockets: inherited listening sockets by name.
     :ivar drain: how it stops, phase by phase.
     """
@@ -87,9 +89,11 @@ class NodeService(MultiService):
         parts.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.metrics, self.bus, self.probes = parts.metrics, parts.bus, parts.probes
         self.reloader = Reloader(parts, read=read, bus=self.bus, metrics=self.metrics)
+        self.topology = make_topology(parts)
         self.status = make_status(
             parts,
             self.reloader,
+            self.topology,
             state=lambda: self.state.value,
             listeners=lambda: {name: self.addresses[name] for name in self._ports},
             drain=self._drain_status,

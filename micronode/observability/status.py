@@ -103,6 +103,8 @@ class Sources:
     policy: Callable[[], PolicyStatus | None] = lambda: None
     #: The phase of the drain, and how many seconds it may last yet; None: there is none.
     drain: Callable[[], tuple[str, float] | None] = lambda: None
+    #: The parts that bound work, hold it or wait (:mod:`micronode.concurrency.registry`).
+    topology: Callable[[], list[dict[str, Any]]] = list
 
 
 class Status:
@@ -154,6 +156,7 @@ class Status:
             "connections": dict(sources.connections()),
             "oap_streams": int(self._metrics.oap_streams.value),
             "reactor_lag_s": round(sources.lag_s(), 6),
+            "topology": sources.topology(),
         }
 
     def _sha_of(self, config: Config) -> str:

@@ -33,6 +33,7 @@ SHAPE = {
     "connections": dict,
     "oap_streams": int,
     "reactor_lag_s": float,
+    "topology": list,
 }
 
 
@@ -77,6 +78,7 @@ class StatusTests(SynchronousTestCase):
             restart_required=lambda: self.restart,
             policy=lambda: self.policy,
             drain=lambda: self.drain,
+            topology=lambda: [{"name": "calls"}],
         )
         self.metrics = make_metrics()
         self.metrics.oap_streams.set(4)
@@ -136,6 +138,7 @@ class StatusTests(SynchronousTestCase):
                 "connections": {"http": 1, "admin": 2, "oap": 3},
                 "oap_streams": 4,
                 "reactor_lag_s": 0.012346,
+                "topology": [{"name": "calls"}],
             },
         )
 
