@@ -16,7 +16,9 @@ from micronode.calls.call import Call, Ingress, Reply, ResponseHead
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import Access, Operation, OperationTable
 from micronode.calls.serving import Serving
-from micronode.concurrency.shutdown import Drain, Phase
+from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.shutdown import END_S, Drain, Phase
+from micronode.concurrency.timer import EPSILON_S
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.lifecycle import State, make_lifecycle
@@ -62,6 +64,7 @@ class Caller:
 
     def __init__(self, name: str, world: Calls, *, slow: bool = False) -> None:
         self.name = name
+        self.slow = slow
         self.asked = self.left = self.started = self.admitted = self.over = self.freed = False
         self.outcome = ""
         self.error: NodeError | None = None
@@ -70,7 +73,6 @@ class Caller:
         self.owed: Deferred[Reply] | None = None
         self.holding: Deferred[None] | None = None
         self._world = world
-        self._slow = slow
 
     def ask(self) -> None:
         self.asked = True
@@ -84,15 +86,16 @@ class Caller:
         self.running.cancel()
 
     def _ended(self, result: object) -> None:
-        assert result is None, f"{self.name}: the dispatcher's Deferred failed with {result}"
-        assert not self.over, f"{self.name} ended twice"
-        assert self.outcome or self.left, f"{self.name} ended, and its caller was told nothing"
+        told = self.outcome or self.left
+        if result is not None or self.over or not told:
+            self._world.wrong.append(f"{self.name} ended with {result}, over {self.over}, told {told}")
         self.over = True
 
     # IResponseSink, as far as a call without a body needs it
 
     def start(self, head: ResponseHead) -> None:
-        assert not self.started, f"{self.name} was started twice"
+        if self.started:
+            self._world.wrong.append(f"{self.name} was started twice")
         self.started = True
 
     def finish(self) -> Deferred[None]:
@@ -105,21 +108,24 @@ class Caller:
             self._tell(error.code.value)
 
     def _tell(self, outcome: str) -> None:
-        assert not self.left, f"{self.name} has gone, and is told {outcome}"
-        assert not self.outcome, f"{self.name} is told {outcome} after {self.outcome}"
+        if self.left or self.outcome:
+            self._world.wrong.append(
+                f"{self.name}, told {self.outcome!r}, left {self.left}, is told {outcome}"
+            )
         self.outcome = outcome
 
     # The owner
 
     async def handle(self) -> Reply:
-        assert not self.admitted, f"{self.name} was admitted twice"
-        assert not self._world.refusing, f"{self.name} was admitted although the node drains"
+        if self.admitted or self._world.refusing:
+            why = "twice" if self.admitted else "although the node drains"
+            self._world.wrong.append(f"{self.name} was admitted {why}")
         self.admitted = True
         self.owed = Deferred()
         try:
             return await self.owed
         except CancelledError:
-            while self._slow and not self.freed:
+            while self.slow and not self.freed:
                 self.holding = Deferred()
                 try:
                     await self.holding
@@ -149,6 +155,10 @@ class Calls:
     :param ends: how a call may end from outside: ``answer``, ``fail``, ``leave``.
     :param drains: whether the node is told to drain at any time; else at the end.
     :param hurries: whether it is told so twice, the second time to make haste.
+    :param timeout_s: of the facet.
+    :param gate: makes the facet's gate; with the next two, for defects that are to be found.
+    :param dispatcher: makes the dispatcher.
+    :param drain: makes the machine of the drain.
     """
 
     def __init__(
@@ -161,16 +171,27 @@ class Calls:
         ends: tuple[str, ...] = ("answer", "fail", "leave"),
         drains: bool = True,
         hurries: bool = False,
+        gate: Callable[[int], Gate] = Gate,
         dispatcher: Callable[..., Dispatcher] = Dispatcher,
+        drain: Callable[..., Drain] = Drain,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
+        self._timeout_s = timeout_s
         self.clock = Clock()
+        self._inflight = _INFLIGHT.value
         self.refusing = False
+        #: What was seen to be wrong where an exception would be taken for a defect of a handler or effect.
+        self.wrong: list[str] = []
         self.state = State.STARTING
         self.dispatcher = dispatcher(
-            OperationTable(()), gates={}, timeouts={}, clock=self.clock, metrics=METRICS
+            OperationTable(()),
+            gates={"echo": gate(limit)},
+            timeouts={"echo": timeout_s},
+            clock=self.clock,
+            metrics=METRICS,
         )
         self._serve(limit)
-        self.drain = Drain(self.clock, self)
+        self.drain = drain(self.clock, self)
         self._lifecycle = make_lifecycle(self._entered)
         self._lifecycle.started()
         self.callers = [
@@ -182,6 +203,7 @@ class Calls:
         self._drains = drains
         self._hurries = hurries
         self._begun = self._hurried = False
+        self._gone_s = self._stopped_s = 0.0
         self._steps = 0
 
     # World
@@ -223,15 +245,18 @@ class Calls:
             self.clock.advance(seconds)
         elif event == "drain":
             self._begun = True
+            self._gone_s = self.clock.seconds() + GRACE_S + DEADLINE_S + END_S
             self._lifecycle.drain()
             self.drain.begin(GRACE_S, DEADLINE_S)
         elif event == "hurry":
             self._hurried = True
             self.drain.hurry()
-        elif subject == "reload":
+        elif event.startswith("reload to"):
             self._serve(self._limits.pop(0))
-        else:
+        elif subject.startswith("c"):
             self._to(self.callers[int(subject[1:]) - 1], what)
+        else:
+            self._to_other(event)
         self._check()
 
     def _to(self, caller: Caller, what: str) -> None:
@@ -248,12 +273,19 @@ class Calls:
         else:
             caller.free()
 
+    def _to_other(self, event: str) -> None:
+        """Let happen what only worlds that are made of this one have."""
+        raise ValueError(event)
+
     def _check(self) -> None:
         """Check what holds at any time: a permit is out for each call that is worked on, and no other."""
+        assert not self.wrong, self.wrong
         at_work = sum(each.admitted and not each.over for each in self.callers)
         gate = self.dispatcher.serving.bounds["echo"].gate
         assert gate.in_use == at_work, f"{gate.in_use} permits are out for {at_work} calls"
         assert self.dispatcher.active == at_work, f"{self.dispatcher.active} calls active, {at_work} at work"
+        timers = len(self.clock.calls) - (self.drain.phase not in (Phase.SERVING, Phase.STOPPED))
+        assert timers <= (at_work > 0), f"left in the reactor: {self.clock.calls}"
 
     def end(self) -> None:
         """See :class:`~tests.interleavings.explorer.World`."""
@@ -261,10 +293,11 @@ class Calls:
             assert caller.over or not caller.asked, f"{caller.name} never ends"
         assert self.drain.phase is Phase.STOPPED, f"the drain is stuck in {self.drain.phase}"
         assert self.state is State.STOPPED, f"the node is {self.state}"
+        assert self._stopped_s <= self._gone_s + EPSILON_S, "the drain took too long"
         left = self.clock.getDelayedCalls()
         assert not left, f"left in the reactor: {left}"
         self._check()
-        assert _INFLIGHT.value == 0, f"inflight is {_INFLIGHT.value}"
+        assert _INFLIGHT.value == self._inflight, "calls are counted that are over"
 
     def _next_time(self) -> float | None:
         """Return the seconds until something is due; None: nothing is.
@@ -277,13 +310,14 @@ class Calls:
         if drain.phase not in (Phase.SERVING, Phase.STOPPED):
             timer = drain._timer
             assert timer is not None, "the drain waits for nothing"
+            assert timer.active(), "the drain waits for nothing"
             due.append(drain.left_s if self.left(drain.phase) else timer.getTime() - now)
         return min(due) if due else None
 
     # A reload
 
     def _serve(self, limit: int) -> None:
-        served = Served(FacetSettings(limit=limit, timeout=TIMEOUT_S), (OPERATION,))
+        served = Served(FacetSettings(limit=limit, timeout=self._timeout_s), (OPERATION,))
         self.dispatcher.serve(Serving.of({"echo": served}, self.dispatcher.serving))
 
     # micronode.concurrency.shutdown.Effects
@@ -298,12 +332,12 @@ class Calls:
         """No connection comes any more."""
 
     def finishing(self) -> None:
-        """No call is taken any more."""
-        self.refusing = True
-        self.dispatcher.drain()
+        """Idle connections are closed; who asks now was on his way already."""
 
     def aborting(self) -> Deferred[None]:
-        """Connections are dropped, with a last word."""
+        """No call is taken any more. Connections are dropped, with a last word."""
+        self.refusing = True
+        self.dispatcher.drain()
         for caller in self.callers:
             if caller.asked and not caller.over and not caller.left:
                 if not caller.outcome:
@@ -319,6 +353,10 @@ class Calls:
 
     def stopped(self) -> None:
         """All is over."""
+        self._stopped_s = self.clock.seconds()
+        for caller in self.callers:
+            if caller.asked and not (caller.over or caller.slow):
+                self.wrong.append(f"{caller.name} is not over when all is")
         self._lifecycle.stopped()
 
     def left(self, phase: Phase) -> int:
