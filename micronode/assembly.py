@@ -27,6 +27,7 @@ from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
+from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Config, OwnFacet
 from micronode.config.used import used_owners
 from micronode.custom import make_custom, own_facets, upstreams
@@ -119,8 +120,10 @@ class Assembly(MultiService):
         self.heartbeat.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.owners = Owners(reactor, self.metrics, self.bus, self._crashed)
         self.owners.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.shed = ShedLog(reactor)
+        self.shed.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.dispatcher = Dispatcher(
-            OperationTable(()), gates={}, timeouts={}, clock=reactor, metrics=self.metrics
+            OperationTable(()), gates={}, timeouts={}, clock=reactor, metrics=self.metrics, shed=self.shed
         )
         self.deliveries = Deliveries(
             reactor, Polls(reactor, gate=lambda: self.dispatcher.serving.bounds["feed"].gate)
@@ -187,13 +190,24 @@ class Assembly(MultiService):
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
         served = {
             name: Served(
-                FacetSettings(limit=facet.limit, timeout=facet.timeout, subscriptions=facet.subscriptions),
+                FacetSettings(
+                    limit=facet.limit,
+                    queue=facet.queue,
+                    timeout=facet.timeout,
+                    subscriptions=facet.subscriptions,
+                ),
                 self._make_facet(name, config, owners.clients).operations(),
             )
             for name, facet in enabled.items()
         } | dict(self._hosted)
         policy = make_policy(config.owners["policy"], owners.clients, self._reactor, self.policy)
-        serving = Serving.of(served, self.dispatcher.serving, policy)
+        serving = Serving.of(
+            served,
+            self.dispatcher.serving,
+            policy,
+            max_calls=config.limits.max_calls,
+            rps=config.limits.rps,
+        )
         return PreparedParts(
             owners=owners,
             identities=identities,

@@ -40,6 +40,8 @@ LEAVE_S: Final = 0.1
 END_S: Final = ABORT_S + RELEASE_S + LEAVE_S
 #: Seconds between two looks at whether anything is left to wait for.
 LOOK_S: Final = 0.02
+#: By so many seconds a phase may begin late without the end of all being later.
+_LATE_S: Final = 0.05
 
 
 class Phase(Enum):
@@ -188,7 +190,7 @@ class Drain:
         self._moving = True
         try:
             while (given := self._given()) is not None:
-                self._enter(MOVES[self.phase, given])
+                self._enter(MOVES[self.phase, given], self._began_at(given))
         finally:
             self._moving = False
         self._schedule()
@@ -233,12 +235,17 @@ class Drain:
             _log.failure("drain_effect", phase=self.phase.value)
             return 1
 
-    def _enter(self, phase: Phase) -> None:
+    def _began_at(self, given: Given) -> float:
+        """Return when a phase begins that follows because of *given*: if by time, when that was to pass."""
         now = self._clock.seconds()
+        # A clock that was looked at late must not make all of it longer, nor a phase too short for its work.
+        return max(self._until_s, now - _LATE_S) if given is Given.TIME_PASSED else now
+
+    def _enter(self, phase: Phase, began_s: float) -> None:
         self.phase = phase
         if phase is Phase.CLOSING:
-            self._deadline_s = now + self._seconds[Phase.FINISHING]
-        self._until_s = self._ends_at(phase, now)
+            self._deadline_s = began_s + self._seconds[Phase.FINISHING]
+        self._until_s = self._ends_at(phase, began_s)
         if self._entered is not None:
             self._guard(self._entered, phase)
         self._do(phase)
@@ -246,14 +253,14 @@ class Drain:
             while self._waiters:
                 self._waiters.pop(0).callback(None)
 
-    def _ends_at(self, phase: Phase, now: float) -> float:
+    def _ends_at(self, phase: Phase, began_s: float) -> float:
         if phase is Phase.GRACE:
-            return now + self._seconds[phase]
+            return began_s + self._seconds[phase]
         if phase is Phase.CLOSING:
-            return min(now + LAST_CALL_S, self._deadline_s)
+            return min(began_s + LAST_CALL_S, self._deadline_s)
         if phase is Phase.FINISHING:
             return self._deadline_s
-        return now + _LENGTHS.get(phase, 0.0)
+        return began_s + _LENGTHS.get(phase, 0.0)
 
     def _do(self, phase: Phase) -> None:
         """Begin what the phase is for."""

@@ -16,7 +16,8 @@ from zope.interface import implementer
 
 from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake
+from micronode.concurrency.hangup import Intake, Pending
+from micronode.concurrency.origin import origin_of
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.compression import deflate, make_inflate
 from micronode.oap.hello import hello_reply
@@ -94,7 +95,8 @@ class OAPProtocol(Protocol):
         self._intake = Intake(clock, transport, lost=self.abort, ask=self._ask)
         self._farewell = Farewell(transport, clock, stall_s=timeouts.write_stall)
         peer = getattr(transport.getPeer(), "host", None) or "unix"
-        self._session = Session(self._services, self._wire, self._outbox, self, peer=peer)
+        origin = origin_of(transport)
+        self._session = Session(self._services, self._wire, self._outbox, self, peer=peer, origin=origin)
         self._liveness = Liveness(self._services, self._wire, self._outbox, self._session, self)
         self._handlers = self._make_handlers()
         if self._listener.last_call_ms is not None:
@@ -251,7 +253,8 @@ class OAPProtocol(Protocol):
         if self._closing:
             return
         state, session = self._wire.state, self._session
-        quiet = session.streams or self._liveness.quiet_s >= QUIET_S
+        waits = session.streams and not Pending(self._transport).is_there()
+        quiet = waits or self._liveness.quiet_s >= QUIET_S
         if state is ConnectionState.LEAVING or (state is ConnectionState.OPEN and quiet):
             self.goaway(retry_after_ms)
             session.end_subscriptions(draining(retry_after_ms))
