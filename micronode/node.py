@@ -29,7 +29,7 @@ from micronode.facets.hosted import Hosted, serve_hosted
 from micronode.http.control import Control, refuse_everybody
 from micronode.lifecycle import State, make_lifecycle
 from micronode.overview import make_status
-from micronode.topology import make_topology
+from micronode.topology.whole import make_topology
 
 _log = Logger()
 

@@ -42,6 +42,11 @@ class ShedLog(Service):
         self._spells: dict[tuple[str, str], _Spell] = {}
         self._stopped = False
 
+    @property
+    def going_on(self) -> int:
+        """How many kinds of refusals go on."""
+        return len(self._spells)
+
     def refused(self, reason: str, facet: str) -> None:
         """Count a refusal, and tell of it if it is the first."""
         spell = self._spells.get((reason, facet))
