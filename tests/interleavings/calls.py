@@ -67,6 +67,8 @@ class Caller:
         self.slow = slow
         self.asked = self.left = self.started = self.admitted = self.over = self.freed = False
         self.outcome = ""
+        #: Which one it was to ask.
+        self.number = 0
         self.error: NodeError | None = None
         self.running: Deferred[None] | None = None
         #: The owner's answer, while it is owed; and what a cancelled call waits for.
@@ -76,6 +78,7 @@ class Caller:
 
     def ask(self) -> None:
         self.asked = True
+        self.number = self._world.count()
         call = Call(operation=OPERATION, args={"caller": self}, ingress=Ingress.HTTP, request_id=self.name)
         self.running = self._world.dispatcher.dispatch(call, self)
         self.running.addBoth(self._ended)
@@ -120,6 +123,9 @@ class Caller:
         if self.admitted or self._world.refusing:
             why = "twice" if self.admitted else "although the node drains"
             self._world.wrong.append(f"{self.name} was admitted {why}")
+        earlier = [each.name for each in self._world.waiting if each.number < self.number]
+        if earlier:
+            self._world.wrong.append(f"{self.name} is admitted before {earlier}")
         self.admitted = True
         self.owed = Deferred()
         try:
@@ -155,6 +161,8 @@ class Calls:
     :param ends: how a call may end from outside: ``answer``, ``fail``, ``leave``.
     :param drains: whether the node is told to drain at any time; else at the end.
     :param hurries: whether it is told so twice, the second time to make haste.
+    :param queue: how many calls may wait for a permit.
+    :param max_calls: permits of the node.
     :param timeout_s: of the facet.
     :param gate: makes the facet's gate; with the next two, for defects that are to be found.
     :param dispatcher: makes the dispatcher.
@@ -171,12 +179,14 @@ class Calls:
         ends: tuple[str, ...] = ("answer", "fail", "leave"),
         drains: bool = True,
         hurries: bool = False,
-        gate: Callable[[int], Gate] = Gate,
+        queue: int = 0,
+        max_calls: int = 512,
+        gate: Callable[[int], Gate] | None = None,
         dispatcher: Callable[..., Dispatcher] = Dispatcher,
         drain: Callable[..., Drain] = Drain,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._timeout_s = timeout_s
+        self._timeout_s, self._queue, self._max_calls = timeout_s, queue, max_calls
         self.clock = Clock()
         self._inflight = _INFLIGHT.value
         self.refusing = False
@@ -185,7 +195,8 @@ class Calls:
         self.state = State.STARTING
         self.dispatcher = dispatcher(
             OperationTable(()),
-            gates={"echo": gate(limit)},
+            # Of the node's own making, unless it is to have a defect.
+            gates={} if gate is None else {"echo": gate(limit)},
             timeouts={"echo": timeout_s},
             clock=self.clock,
             metrics=METRICS,
@@ -204,7 +215,17 @@ class Calls:
         self._hurries = hurries
         self._begun = self._hurried = False
         self._gone_s = self._stopped_s = 0.0
-        self._steps = 0
+        self._steps = self._count = 0
+
+    @property
+    def waiting(self) -> list[Caller]:
+        """Those that wait for a permit."""
+        return [each for each in self.callers if each.asked and not (each.admitted or each.over)]
+
+    def count(self) -> int:
+        """Return how many have asked, with the one that does now."""
+        self._count += 1
+        return self._count
 
     # World
 
@@ -278,14 +299,23 @@ class Calls:
         raise ValueError(event)
 
     def _check(self) -> None:
-        """Check what holds at any time: a permit is out for each call that is worked on, and no other."""
+        """Check what holds at any time.
+
+        A permit is out for each call that is worked on, and no other; nobody waits where there are some.
+        """
         assert not self.wrong, self.wrong
         at_work = sum(each.admitted and not each.over for each in self.callers)
         gate = self.dispatcher.serving.bounds["echo"].gate
         assert gate.in_use == at_work, f"{gate.in_use} permits are out for {at_work} calls"
         assert self.dispatcher.active == at_work, f"{self.dispatcher.active} calls active, {at_work} at work"
+        everybody = self.dispatcher.serving.calls
+        assert gate.within is None or everybody.in_use == at_work, f"{everybody.in_use} permits of the node"
+        waiting = len(self.waiting)
+        assert gate.waiting == waiting, f"{waiting} wait, and the gate knows of {gate.waiting}"
+        room = gate.in_use < gate.limit and (gate.within is None or everybody.in_use < everybody.limit)
+        assert not (waiting and room), f"{waiting} wait although there are permits"
         timers = len(self.clock.calls) - (self.drain.phase not in (Phase.SERVING, Phase.STOPPED))
-        assert timers <= (at_work > 0), f"left in the reactor: {self.clock.calls}"
+        assert timers <= (at_work + waiting > 0), f"left in the reactor: {self.clock.calls}"
 
     def end(self) -> None:
         """See :class:`~tests.interleavings.explorer.World`."""
@@ -317,8 +347,10 @@ class Calls:
     # A reload
 
     def _serve(self, limit: int) -> None:
-        served = Served(FacetSettings(limit=limit, timeout=self._timeout_s), (OPERATION,))
-        self.dispatcher.serve(Serving.of({"echo": served}, self.dispatcher.serving))
+        settings = FacetSettings(limit=limit, queue=self._queue, timeout=self._timeout_s)
+        served = {"echo": Served(settings, (OPERATION,))}
+        before = self.dispatcher.serving
+        self.dispatcher.serve(Serving.of(served, before, max_calls=self._max_calls))
 
     # micronode.concurrency.shutdown.Effects
 
@@ -364,7 +396,7 @@ class Calls:
         if phase is Phase.LEAVING:
             return 0
         idle = sum(not each.asked for each in self.callers) if phase is Phase.CLOSING else 0
-        return self.dispatcher.active + idle
+        return sum(each.asked and not each.over for each in self.callers) + idle
 
 
 def make(**settings: Any) -> Callable[[], Calls]:

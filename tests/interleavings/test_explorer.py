@@ -94,7 +94,7 @@ class CommandTests(SynchronousTestCase):
         return main(argv), lines
 
     def test_again(self) -> None:
-        code, said = self.said("two-calls-in-haste", "drain, hurry")
+        code, said = self.said("three-in-line-and-haste", "drain, hurry")
         self.assertEqual((code, said[:2]), (0, ["  1. drain", "  2. hurry"]))
 
     def test_a_wrong_name(self) -> None:

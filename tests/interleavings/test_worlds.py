@@ -73,6 +73,32 @@ class LostWhenShrunk(Gate):
             super().release()
 
 
+class ForgetsWhenItGrows(Gate):
+    """Lets nobody in who waits when there are more permits."""
+
+    __slots__ = ()
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = limit
+
+
+class LastFirst(Gate):
+    """Lets in who came last."""
+
+    __slots__ = ()
+
+    def wait(self) -> Deferred[None]:
+        waiter = super().wait()
+        if waiter in self._waiters:
+            self._waiters.move_to_end(waiter, last=False)
+        return waiter
+
+
 class NeverRefusing(Dispatcher):
     """Forgets that the node drains."""
 
@@ -170,6 +196,14 @@ class DefectTests(SynchronousTestCase):
     def test_a_permit_that_a_smaller_limit_loses(self) -> None:
         error = self.find(self.with_gate(LostWhenShrunk), "permits are out")
         self.assertIn("reload to 1", error.schedule)
+
+    def test_a_waiter_that_is_forgotten(self) -> None:
+        make = calls.make(callers=2, limit=1, queue=1, limits=(2,), gate=ForgetsWhenItGrows)
+        error = self.find(make, "1 wait although there are permits")
+        self.assertIn("reload to 2", error.schedule)
+
+    def test_a_queue_that_is_none(self) -> None:
+        self.find(calls.make(callers=3, limit=1, queue=2, gate=LastFirst), "is admitted before")
 
     def test_a_dispatcher_that_does_not_refuse(self) -> None:
         self.find(

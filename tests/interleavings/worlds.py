@@ -20,18 +20,28 @@ class Explored:
 
 WORLDS: Final[Mapping[str, Explored]] = {
     # Gates, and who leaves when.
-    "two-calls-and-two-reloads": Explored(calls.make(callers=2, limit=2, limits=(1, 3)), 20_000),
-    "three-calls-for-two-permits": Explored(calls.make(callers=3, limit=2), 17_000),
+    "two-calls-and-two-reloads": Explored(calls.make(callers=2, limit=2, limits=(1, 3)), 21_000),
+    "three-calls-for-two-permits": Explored(calls.make(callers=3, limit=2), 19_000),
     "three-calls-and-a-smaller-limit": Explored(
-        calls.make(callers=3, limit=2, limits=(1,), ends=("answer", "leave")), 41_000
+        calls.make(callers=3, limit=2, limits=(1,), ends=("answer", "leave")), 46_000
     ),
-    # The drain: with haste, and with an owner that is slow to let go.
-    "two-calls-in-haste": Explored(calls.make(callers=2, limit=2, hurries=True), 1_600),
-    "an-owner-that-holds-on": Explored(calls.make(callers=2, slow=1, limit=2, hurries=True), 10_000),
+    # Queues: for a facet's permits, for the node's, and behind an owner that is slow to let go.
+    "three-in-line-and-a-greater-limit": Explored(
+        calls.make(callers=3, limit=1, queue=2, ends=("answer",), limits=(2,)), 14_000
+    ),
+    "three-in-line-for-the-node": Explored(
+        calls.make(callers=3, limit=2, queue=1, max_calls=1, ends=("answer", "leave")), 5_000
+    ),
+    "three-in-line-and-haste": Explored(
+        calls.make(callers=3, limit=1, queue=2, ends=("answer",), hurries=True), 2_500
+    ),
+    "in-line-behind-one-that-holds-on": Explored(
+        calls.make(callers=2, slow=1, limit=1, queue=1, hurries=True), 21_000
+    ),
     # Reloads that are asked for while one is under way, fail, or meet a drain.
     "two-reloads": Explored(reloads.make(callers=1, reloads=2), 1_400),
     # Both doors.
-    "http-and-oap": Explored(doors.make(http=1, oap=1, hurries=True), 15_000),
+    "http-and-oap": Explored(doors.make(http=1, oap=1), 7_500),
     "oap-that-does-not-read": Explored(
         doors.make(http=0, oap=1, ends=("answer", "fail", "cancel", "leave"), fills=True, hurries=True), 7_000
     ),
