@@ -100,7 +100,7 @@ class Chaos:
             await asyncio.sleep(0.1)
             if self.node.descriptors() <= self.descriptors:
                 break
-        await self.watch.once()
+        await self.watch.fresh()
 
     # What is looked at
 
