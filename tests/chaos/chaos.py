@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ from tests.chaos.load import Load, both
 from tests.chaos.node import Node
 from tests.chaos.owners import SERVICE_S, Owners
 from tests.chaos.stage import Stage
+from tests.chaos.uploads import Uploads
 from tests.chaos.watch import Watch
 
 GRACE_S: Final = 1.0
@@ -101,6 +102,16 @@ class Chaos:
             if self.node.descriptors() <= self.descriptors:
                 break
         await self.watch.fresh()
+
+    @contextlib.asynccontextmanager
+    async def uploads_held(self) -> AsyncIterator[Uploads]:
+        """Let callers begin uploads, and leave them so until the block ends."""
+        held = Uploads(self.node)
+        await held.begin()
+        try:
+            yield held
+        finally:
+            held.abandon()
 
     # What is looked at
 

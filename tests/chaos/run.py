@@ -38,6 +38,7 @@ ROUND: Final = (
     stages.storage_stalls,
     stages.index_refuses,
     *((sickness.node_bound, sickness.too_large) if KEYS["overload.lag"].built else ()),
+    *((sickness.buffers_full,) if KEYS["limits.buffers"].built else ()),
     stages.slow_uploads,
     stages.reloads,
     stages.recovery,

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from tests.chaos.chaos import DEADLINE_S, GRACE_S, Chaos
 from tests.chaos.load import both
 from tests.chaos.owners import SERVICE_S
 from tests.chaos.stage import Stage
 from tests.chaos.tally import percentile_ms
-
-#: An upload that is begun and not ended.
-_HELD_BYTES: Final = 900 * 1024
-_HELD: Final = 48
 
 
 async def calm(chaos: Chaos, stage: Stage) -> None:
@@ -69,21 +64,14 @@ async def index_refuses(chaos: Chaos, stage: Stage) -> None:
 
 
 async def slow_uploads(chaos: Chaos, stage: Stage) -> None:
-    """Callers begin uploads, and end none of them; they are held in memory, within bounds."""
-    before = chaos.node.rss_bytes()
-    host, _, port = chaos.node.addresses["http"].rpartition(":")
-    held = [await asyncio.open_connection(host, int(port)) for _ in range(_HELD)]
-    head = f"POST /app/media HTTP/1.1\r\nHost: localhost\r\nContent-Length: {_HELD_BYTES}\r\n\r\n"
-    for _, writer in held:
-        writer.write(head.encode() + bytes(_HELD_BYTES - 1))
-    await chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally)
-    await chaos.load.settle()
-    grown = chaos.node.rss_bytes() - before
-    for _, writer in held:
-        writer.transport.abort()
+    """Callers begin uploads, and end none of them; nobody else notices."""
+    async with chaos.uploads_held() as held:
+        await chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally)
+        await chaos.load.settle()
+        grown = held.grown_bytes()
     chaos.all_is_well(stage)
-    stage.notes.append(f"{_HELD} uploads of {_HELD_BYTES >> 10} KiB held: {grown / 2**20:+.1f} MiB")
-    stage.must(grown < 1.5 * _HELD * _HELD_BYTES, "uploads that are held take no more than they are")
+    stage.notes.append(f"{held}; grown by {grown / 2**20:.1f} MiB")
+    stage.must(grown < 1.5 * held.size_bytes, "uploads that are held take no more than they are")
 
 
 async def reloads(chaos: Chaos, stage: Stage) -> None:
