@@ -121,6 +121,13 @@ class Chaos:
         stage.must(not ends, f"all calls go well: {ends or 'they do'}", timed=True)
         stage.must(stage.tally.count("2") > 0, "calls go well")
 
+    def permits_are_back(self, stage: Stage) -> None:
+        """Nobody calls: nothing is held for anybody."""
+        left = {each["facet"]: each["in_use"] for each in self.watch.status["gates"] if each["in_use"]}
+        streams, calls = self.watch.status["oap_streams"], self.watch.inflight
+        stage.must(not left, f"permits are back: {left or 'all'}")
+        stage.must(not streams and not calls, f"no call is under way: {streams} streams, {calls:.0f} calls")
+
     def stays_ready(self, stage: Stage, what: str) -> None:
         """Nobody has seen the node unready since *stage* began."""
         changes = self.watch.between(stage.from_s, self.watch.seconds, "ready")

@@ -40,6 +40,7 @@ ROUND: Final = (
     *((sickness.node_bound, sickness.too_large) if KEYS["overload.lag"].built else ()),
     *((sickness.buffers_full,) if KEYS["limits.buffers"].built else ()),
     stages.slow_uploads,
+    stages.callers_leave,
     stages.reloads,
     stages.recovery,
 )

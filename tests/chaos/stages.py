@@ -74,6 +74,19 @@ async def slow_uploads(chaos: Chaos, stage: Stage) -> None:
     stage.must(grown < 1.5 * held.size_bytes, "uploads that are held take no more than they are")
 
 
+async def callers_leave(chaos: Chaos, stage: Stage) -> None:
+    """As many callers as the gate lets in hang up before they have their answers; nobody else notices."""
+    leaving = both(search=chaos.gate / SERVICE_S / 4, get_small=chaos.gate / 4, put=chaos.gate / 4)
+    await asyncio.gather(
+        chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally),
+        chaos.load.leave(leaving, chaos.unit_s, SERVICE_S),
+    )
+    await chaos.load.settle()
+    chaos.all_is_well(stage)
+    await chaos.watch.fresh()
+    chaos.permits_are_back(stage)
+
+
 async def reloads(chaos: Chaos, stage: Stage) -> None:
     """SIGHUP after SIGHUP, one in five with a file that is refused."""
     loading = asyncio.ensure_future(chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally))
@@ -104,9 +117,7 @@ async def recovery(chaos: Chaos, stage: Stage) -> None:
     await calm(chaos, stage)
     await chaos.quiet()
     stage.must(chaos.watch.ready, "the node is ready")
-    left = {each["facet"]: each["in_use"] for each in chaos.watch.status["gates"] if each["in_use"]}
-    streams = chaos.watch.status["oap_streams"]
-    stage.must(not left and not streams and not chaos.watch.inflight, f"permits are back: {left or 'all'}")
+    chaos.permits_are_back(stage)
     now = chaos.node.descriptors()
     stage.notes.append(
         f"descriptors: {now}; {chaos.descriptors} with one for each owner before there were callers"
