@@ -35,20 +35,32 @@ class Deadline:
         #: The caller's.
         self._timer: IDelayedCall | None = None
         self._whole = True
+        self._queued = False
         self._cancel: Callable[[], None] | None = None
 
-    def guard(self, cancel: Callable[[], None]) -> None:
-        """Begin; *cancel* is called when the time is over, and ends the call that is being answered."""
+    def guard(self, cancel: Callable[[], None], *, queued: bool = False) -> None:
+        """Begin; *cancel* is called when the time is over, and ends the call that is being answered.
+
+        :param queued: it waits for its turn, which it has until :meth:`admitted` no longer than the facet's
+            time from now on.
+        """
         self._cancel = cancel
+        self._queued = queued
         body_done = self._call.body_done
         if self._call.deadline_s is not None:
             self._timer = self._clock.callLater(max(0.0, self._call.deadline_s), self._expire)
-        if body_done is None:
+        if body_done is None or queued:
             self._timeouts.add(self._time_out)
-        else:
+        if body_done is not None:
             # The body has deadlines of its own (stall, stream_idle); the facet's starts after it.
             self._whole = False
             body_done.addBoth(self._body_done)
+
+    def admitted(self) -> None:
+        """Note that a call has waited for its turn. What it has waited is taken from the facet's time."""
+        self._queued = False
+        if not self._whole:
+            self._timeouts.remove(self._time_out)
 
     def stop(self) -> None:
         """The call is over."""
@@ -70,7 +82,7 @@ class Deadline:
 
     def _body_done(self, result: Any) -> Any:
         self._whole = True
-        if self._cancel is not None:
+        if self._cancel is not None and not self._queued:
             self._timeouts.add(self._time_out)
         return result
 

@@ -7,34 +7,41 @@ this is a Protocol of its own over the sans-IO readers in ``head`` and ``framing
 A connection is in one :class:`State`. Requests are served in order: what is pipelined behind the one
 being served waits in ``_buffer``, up to 16 KiB and one read, then the transport is paused. Responses
 are not buffered here at all: while the transport's buffer is full the producer of the running call is
-paused and no further request is begun.
+paused and no further request is begun. Nor is one where the connection has had its share of this turn of
+the reactor.
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake
+from micronode.concurrency.hangup import Intake, Pending
+from micronode.concurrency.origin import origin_of
+from micronode.concurrency.shutdown import LAST_CALL_S
 from micronode.concurrency.stall import StallWatch, unacknowledged
 from micronode.concurrency.timer import EPSILON_S, LazyTimer
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.flow import Flow
 from micronode.http.framing import ChunkedBody, SizedBody, body_reader
 from micronode.http.head import HeadReader, RequestHead
-from micronode.http.limits import MAX_PIPELINED_BYTES
+from micronode.http.limits import MAX_PIPELINED_BYTES, MAX_STEPS
 from micronode.http.request import Request, make_request
 from micronode.http.run import admit, run
 from micronode.http.sink import GONE, ResponseSink
 
 if TYPE_CHECKING:
     from micronode.http.site import HttpSite
+
+
+#: Seconds within which the reactor reads what its socket has.
+_NEXT_READ_S: Final = 0.02
 
 
 class State(Enum):
@@ -73,6 +80,8 @@ class HttpChannel(Protocol):
         #: Whether the wait is for the rest of a head.
         self._head_begun = False
         self._pumping = False
+        #: Set while what is in the buffer waits for the next turn.
+        self._rest: IDelayedCall | None = None
         self._input_ended = False
         #: Whether all that is sent is watched, not only a full buffer. It stays so: while something of the
         #: answer that asked for it waits to be taken, what is behind it counts, too.
@@ -85,6 +94,7 @@ class HttpChannel(Protocol):
         if ITCPTransport.providedBy(transport := self.transport):
             transport.setTcpNoDelay(True)
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
+        self._origin = origin_of(transport)
         self._watch = StallWatch(self._clock, transport, self._stalled)
         self._farewell = Farewell(transport, self._clock, stall_s=self._settings.deadlines.write_stall_s)
         self._intake = Intake(self._clock, transport, lost=self.abort)
@@ -124,7 +134,7 @@ class HttpChannel(Protocol):
         self._watch.close()
         self._intake.close()
         self._farewell.over()
-        self._buffer.clear()
+        self._drop()
         self._body = None
         self._site.closed(self)
         self._abandon(GONE)
@@ -133,15 +143,30 @@ class HttpChannel(Protocol):
 
     def _pump(self) -> None:
         """Read as many requests as the buffer holds and the transport has room for answers to."""
-        if self._pumping:
+        if self._pumping or self._rest is not None:
             return
         self._pumping = True
+        steps = 0
         try:
             while self._buffer and not self.flow.full and self._step():
-                pass
+                steps += 1
+                if steps == MAX_STEPS and self._buffer:
+                    self._rest = self._clock.callLater(0, self._rested)
+                    break
         finally:
             self._pumping = False
         self._settle()
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._pump()
+
+    def _drop(self) -> None:
+        """Throw away what was read."""
+        self._buffer.clear()
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.cancel()
 
     def _step(self) -> bool:
         """Take one thing off the buffer; False: more input, or the end of a call, must come first."""
@@ -170,7 +195,7 @@ class HttpChannel(Protocol):
 
     def _own(self, head: RequestHead) -> Request:
         self._settings = self._site.settings
-        request = make_request(head, peer=self.peer, began_s=self._clock.seconds())
+        request = make_request(head, peer=self.peer, origin=self._origin, began_s=self._clock.seconds())
         request.sink = ResponseSink(self, self._site, request)
         self._request = request
         self._state = State.CALL
@@ -231,7 +256,7 @@ class HttpChannel(Protocol):
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
         self._request = self._body = None
-        if close or self._site.draining:
+        if close:
             self._end(linger=refused or bool(self._buffer))
         else:
             self._state = State.HEAD
@@ -254,7 +279,7 @@ class HttpChannel(Protocol):
         """Bring reading and the timer in line with the state."""
         if self._state is State.CLOSING:
             return
-        held_up = self._state is State.CALL or self.flow.full
+        held_up = self._state is State.CALL or self.flow.full or self._rest is not None
         if self._input_ended and not held_up:
             # What is there of a request will never be whole.
             self._abandon(GONE)
@@ -270,9 +295,11 @@ class HttpChannel(Protocol):
         if self._body is not None:
             assert self._request is not None
             return self._request.began_s + self._settings.deadlines.body_within_s(len(self._body.data))
-        if self._state is not State.HEAD or self.flow.full:
+        if self._state is not State.HEAD or self.flow.full or self._rest is not None:
             return None
         deadlines = self._site.settings.deadlines
+        if self._site.draining and not self._unfinished():
+            return self._since_s + min(LAST_CALL_S, deadlines.idle_s)
         return self._since_s + (deadlines.read_s if self._head_begun else deadlines.idle_s)
 
     def _expired(self) -> None:
@@ -285,6 +312,8 @@ class HttpChannel(Protocol):
             self._request.sink.fail(self._settings.deadlines.late_body())
         elif self._unfinished():
             self._refuse_unreadable(self._site.settings.deadlines.late_head())
+        elif self._site.draining:
+            self._leave()
         else:
             # Nobody asked anything: a browser's spare connection, a port scan, an idle keep-alive.
             self._end()
@@ -299,8 +328,33 @@ class HttpChannel(Protocol):
     # Ending
 
     def drain(self) -> None:
-        """Close if nothing is going on; otherwise the answer in progress will be the last."""
+        """Close in a moment if nothing is going on; otherwise a next answer will be the last."""
         if self._state is State.HEAD and not self._unfinished():
+            self._since_s = self._clock.seconds()
+            self._timer.expect(self._deadline())
+
+    def _leave(self) -> None:
+        """Close an idle connection, unless a request is there that the reactor has not told of yet.
+
+        One that comes now is not answered. It is read all the same: its caller sees an end, and no reset.
+        """
+        if Pending(self.transport).is_there():
+            self._timer.expect(self._clock.seconds() + _NEXT_READ_S)
+        else:
+            self._end(linger=True)
+
+    def give_up(self, error: NodeError) -> None:
+        """Answer with *error* what is not answered yet, and end; an answer that has begun is cut."""
+        request = self._request
+        if request is not None:
+            running = request.running
+            # The answer first: a call that was cancelled would make none, and a caller be told nothing.
+            request.sink.fail(error)
+            if running is not None:
+                running.cancel()
+        elif self._state is State.HEAD and self._unfinished():
+            self._refuse_unreadable(error)
+        elif self._state is State.HEAD:
             self._end()
 
     def _abandon(self, error: NodeError) -> None:
@@ -322,7 +376,7 @@ class HttpChannel(Protocol):
             self._request = None
         self._state = State.CLOSING
         self._timer.expect(None)
-        self._buffer.clear()
+        self._drop()
         self._intake.close()
         self.transport.abortConnection()
 
@@ -330,7 +384,7 @@ class HttpChannel(Protocol):
         self._state = State.CLOSING
         self._timer.expect(None)
         discarded = len(self._buffer)
-        self._buffer.clear()
+        self._drop()
         self._watch.close()
         self.flow.close()
         # Input that waits in the kernel would turn the close into a reset.

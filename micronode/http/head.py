@@ -28,8 +28,11 @@ _TCHAR_BYTES: Final = frozenset(
 #: uri-host [":" port], RFC 9110 section 7.2: a name or IPv4 address, or an IPv6 address in brackets.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
-#: Twenty digits are 10**20: no honest body, and int() stays cheap.
-_LENGTH: Final = re.compile(r"[0-9]{1,19}")
+#: Twenty digits are 10**20: no honest body, and int() stays cheap. Some take a zero in front for octal.
+_LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+#: Who takes what Connection names for this connection's alone (RFC 9110 section 7.6.1) would pass on another
+#: request than the one that was read.
+_NOT_OF_A_CONNECTION: Final = frozenset({"content-length", "transfer-encoding", "host"})
 #: Fields whose repetition leaves it open which one counts.
 _SINGLE: Final = frozenset(
     {
@@ -209,9 +212,15 @@ def _make_head(line: tuple[str, str, bool], fields: dict[str, str]) -> RequestHe
     path, _, query = target.partition("?")
     # RFC 9112 section 9.3; HTTP/1.0 connections are never kept, its keep-alive never had a standard.
     keep_alive = http11
-    if http11 and "connection" in fields:
+    if "connection" in fields:
         # Not strip() alone: what it takes for white space is not all HTTP's.
-        keep_alive = "close" not in [each.strip(" \t") for each in fields["connection"].lower().split(",")]
+        options = {each.strip(" \t") for each in fields["connection"].lower().split(",")}
+        if not options.isdisjoint(_NOT_OF_A_CONNECTION):
+            raise _bad("Connection names a field that says where a request ends or goes")
+        keep_alive = http11 and "close" not in options
+    if "expect" in fields and fields["expect"].lower() != "100-continue":
+        # Whether it is one that the next reader knows decides who waits for whom (RFC 9110 section 10.1.1).
+        raise NodeError(ErrorCode.EXPECTATION_FAILED, "Expect may say 100-continue, and nothing else")
     return RequestHead(
         method=method,
         path=path,

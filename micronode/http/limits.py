@@ -20,6 +20,9 @@ MAX_HTTP_FIELDS: Final = 128
 #: Pipelined bytes kept while an answer is on its way; beyond it the connection is not read. One read
 #: (64 KiB) may come on top.
 MAX_PIPELINED_BYTES: Final = MAX_HTTP_HEAD_BYTES
+#: Requests of one connection, heads and bodies, that are taken in one turn of the reactor: a read may hold
+#: 2,000 that are refused at once, and everybody else would wait for all of them.
+MAX_STEPS: Final = 32
 #: Parameters in a query; each costs a decode.
 MAX_QUERY_PARAMETERS: Final = 128
 #: Bytes of body that earn one more second (the promise of ``timeouts.body``).

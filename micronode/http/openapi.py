@@ -27,7 +27,13 @@ from micronode.oap.wire.errors import MAX_MESSAGE
 
 _SEGMENT: Final = re.compile(r"\{[a-z0-9_]+\}")
 #: What any request may be told, whatever it asks for.
-_ANY: Final = (ErrorCode.BAD_REQUEST, ErrorCode.TIMEOUT, ErrorCode.BODY_TOO_LARGE, ErrorCode.HEAD_TOO_LARGE)
+_ANY: Final = (
+    ErrorCode.BAD_REQUEST,
+    ErrorCode.TIMEOUT,
+    ErrorCode.BODY_TOO_LARGE,
+    ErrorCode.EXPECTATION_FAILED,
+    ErrorCode.HEAD_TOO_LARGE,
+)
 #: What a call of any operation may be told beside that.
 _CALL: Final = (
     ErrorCode.CAP_TOO_LARGE,
@@ -50,6 +56,7 @@ _TEXTS: Final = {
     413: "The body, or the capability, is too large; or this operation takes no body.",
     415: "A Content-Encoding other than gzip or zstd.",
     416: "The object has no such range.",
+    417: "Expect says anything but 100-continue.",
     429: "As many calls as may be are under way. Nothing was done.",
     431: "The head is too large.",
     500: "A defect of the node; its log has the request id.",

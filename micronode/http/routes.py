@@ -243,7 +243,11 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
                     raise NodeError(ErrorCode.BAD_REQUEST, f"argument {name!r} is given twice")
                 given[name] = values[0]
         args = _parsed(operation, given) if in_body else operation.bind_text(given)
-        return {"args": args, **call_fields(request.head)}
+        told = call_fields(request.head)
+        if operation.needs_key and told["idempotency_key"] is None:
+            # The facet would say so, too: when the body has come.
+            raise NodeError(ErrorCode.BAD_REQUEST, "this operation needs a field Idempotency-Key")
+        return {"args": args, **told}
 
     def handler(request: Request) -> Deferred[None]:
         if in_body:

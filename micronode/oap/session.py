@@ -44,7 +44,14 @@ class Session:
     """
 
     def __init__(
-        self, services: Services, wire: NodeConnection, outbox: Outbox, reading: Reading, *, peer: str
+        self,
+        services: Services,
+        wire: NodeConnection,
+        outbox: Outbox,
+        reading: Reading,
+        *,
+        peer: str,
+        origin: str = "",
     ) -> None:
         self.streams: dict[int, Stream] = {}
         self.outbox = outbox
@@ -54,6 +61,7 @@ class Session:
         self._wire = wire
         self._reading = reading
         self._peer = peer
+        self._origin = origin
         self.uploads = Uploads(services, self.streams, reading, taken=self._taken, refuse=self._refuse)
         #: Streams whose head waits for the first of the body, and the turn of the reactor that ends it.
         self._headed: list[Stream] = []
@@ -81,7 +89,14 @@ class Session:
         stream.operation = asked.operation
         if asked.operation.body is BodyRule.STREAMED:
             stream.upload = self.uploads.begin(stream, event)
-        call = make_call(asked, event, request_id=stream.request_id, peer=self._peer, body=stream.upload)
+        call = make_call(
+            asked,
+            event,
+            request_id=stream.request_id,
+            peer=self._peer,
+            body=stream.upload,
+            origin=self._origin,
+        )
         if stream.upload is not None and not event.ended:
             self._begun.append((stream, call))
             return
@@ -160,6 +175,17 @@ class Session:
             if stream.subscription is not None:
                 # Nothing else would ever end it: there will be neither CREDIT nor a cancel.
                 stream.abort(_CANCELLED)
+
+    def end_subscriptions(self, error: NodeError) -> None:
+        """End each subscription with *error*; what else is open goes on."""
+        for stream in list(self.streams.values()):
+            if stream.subscription is not None:
+                stream.abort(error)
+
+    def give_up(self, error: NodeError) -> None:
+        """Cancel every call, and tell its caller *error*."""
+        for stream in list(self.streams.values()):
+            stream.abort(error)
 
     def close(self, error: NodeError = GONE) -> None:
         """The connection is gone, or is dropped for *error*: cancel every call and send nothing."""

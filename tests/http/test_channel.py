@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 from micronode.calls.call import Call, ResponseHead
 from micronode.concurrency.hangup import LOOK_S
 from micronode.errors import ErrorCode, NodeError
+from micronode.http.limits import MAX_PIPELINED_BYTES, MAX_STEPS
 from micronode.oap.wire.limits import LINGER_BYTES
 from tests.contracts.sink import SpyProducer
 from tests.http.support import Connection, Plane, StubDispatcher, Wire, get, post, read_answers, say
@@ -348,6 +349,62 @@ class MemoryTests(SynchronousTestCase):
             self.assertEqual(len(dispatcher.calls), number + 1)
             say(b"%d" % number)(dispatcher.calls[number], dispatcher.sinks[number])
         self.assertEqual([answer.body for answer in connection.answers()], [b"0", b"1", b"2", b"3", b"4"])
+
+    def test_pipelined_requests_leave_turns_to_others(self) -> None:
+        """What is answered at once is not answered all at once."""
+        count = 5 * MAX_STEPS + 3
+        for data in (
+            get("/nope"),
+            get(),
+            post("/app/media", b"x"),
+            get("/app/search?q=x", "X: " + "x" * 900),
+        ):
+            plane = Plane()
+            connection = plane.connect().send(data * count)
+            answered = len(connection.answers())
+            self.assertLessEqual(answered, MAX_STEPS)
+            paused = len(data) * (count - MAX_STEPS) > MAX_PIPELINED_BYTES
+            self.assertEqual(connection.transport.producerState, "paused" if paused else "producing")
+            # What comes meanwhile has its turn behind; another connection has its own.
+            connection.send(b"")
+            self.assertEqual(connection.raw(), b"")
+            self.assertEqual(plane.connect().send(get()).answer().status, 200)
+            plane.clock.advance(0)
+            self.assertEqual(answered + len(connection.answers()), count)
+            self.assertEqual(connection.transport.producerState, "producing")
+            # It is idle now, under that deadline.
+            plane.clock.advance(74.9)
+            self.assertFalse(connection.closing)
+            plane.clock.advance(0.2)
+            self.assertTrue(connection.closing)
+
+    def test_who_goes_has_no_turn_any_more(self) -> None:
+        for leave in (Connection.lose, lambda each: each.channel.abort()):
+            plane = Plane()
+            connection = plane.connect().send(get() * 100)
+            connection.raw()
+            leave(connection)
+            plane.clock.advance(0)
+            self.assertEqual((connection.raw(), len(plane.dispatcher.calls)), (b"", MAX_STEPS))
+
+    def test_half_closed_pipeline_is_answered_to_its_end(self) -> None:
+        plane = Plane()
+        connection = plane.connect().send(get() * 100)
+        connection.channel.readConnectionLost()
+        while not connection.closing:
+            plane.clock.advance(0)
+        self.assertEqual([answer.status for answer in connection.answers()], [200] * 100)
+        self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
+
+    def test_a_refusal_in_the_pipeline_ends_it(self) -> None:
+        for number in (MAX_STEPS - 1, MAX_STEPS, MAX_STEPS + 1):
+            plane = Plane()
+            connection = plane.connect().send(get() * number + b"GET\r\n" + get() * 100)
+            plane.clock.advance(0)
+            self.assertEqual([each.status for each in connection.answers()], [200] * number + [400])
+            plane.clock.advance(1)
+            connection.lose()
+            self.assertEqual((connection.raw(), plane.clock.getDelayedCalls()), (b"", []))
 
     def test_pipelining_is_bounded(self) -> None:
         dispatcher = StubDispatcher()

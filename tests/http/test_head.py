@@ -101,6 +101,11 @@ BAD = {
     "CL empty": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length:\r\n\r\n",
     "CL list": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3, 3\r\n\r\n",
     "CL twice": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\n",
+    "CL with zeros in front": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 012\r\n\r\n",
+    "CL of two zeros": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 00\r\n\r\n",
+    "Connection names CL": b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close, Content-Length\r\n\r\n",
+    "Connection names TE": b"GET / HTTP/1.1\r\n" + HOST + b"Connection:\ttransfer-encoding\t,x\r\n\r\n",
+    "Connection names Host": b"GET / HTTP/1.0\r\n" + HOST + b"Connection: x\r\nConnection: host\r\n\r\n",
     "CL huge": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: " + b"9" * 4000 + b"\r\n\r\n",
 }
 TOO_LARGE = {
@@ -154,14 +159,14 @@ class HeadTests(SynchronousTestCase):
 
     def test_line_and_fields(self) -> None:
         line = b"POST /a%2Fb?c=d?e HTTP/1.1\r\n"
-        data = line + b"HOST: x\r\nAccept: a\r\naccept:  b \r\nContent-Length: 012\r\n\r\n"
+        data = line + b"HOST: x\r\nAccept: a\r\naccept:  b \r\nContent-Length: 12\r\n\r\n"
         self.assertEqual(
             self.head(data),
             RequestHead(
                 method="POST",
                 path="/a%2Fb",
                 query="c=d?e",
-                fields={"host": "x", "accept": "a, b", "content-length": "012"},
+                fields={"host": "x", "accept": "a, b", "content-length": "12"},
                 http11=True,
                 keep_alive=True,
                 body_length=12,
@@ -242,8 +247,19 @@ class HeadTests(SynchronousTestCase):
     def test_expect(self) -> None:
         for line, value, expects in (
             (b"HTTP/1.1", b"100-Continue", True),
-            (b"HTTP/1.1", b"100-continue, x", False),
             (b"HTTP/1.0", b"100-continue", False),
         ):
             head = self.head(b"POST / " + line + b"\r\nHost: x\r\nExpect: " + value + b"\r\n\r\n")
             self.assertEqual(head.expects_continue, expects)
+
+    def test_expect_nothing_else(self) -> None:
+        for line in (b"HTTP/1.1", b"HTTP/1.0"):
+            for value in (
+                b"",
+                b"200-ok",
+                b"100-continue, x",
+                b"y 100-continue",
+                b"100-continue\r\nExpect: 100-continue",
+            ):
+                data = b"POST / " + line + b"\r\nHost: x\r\nExpect: " + value + b"\r\n\r\n"
+                self.assertEqual((read(data), trickle(data)), ("expectation_failed",) * 2, value)

@@ -21,7 +21,7 @@ except ImportError:
     OpenAPIV31SpecValidator = None  # type: ignore[misc, assignment]
 
 #: What every call may be told; a body adds 415.
-COMMON = {"400", "403", "408", "413", "429", "431", "500", "502", "503", "504", "default"}
+COMMON = {"400", "403", "408", "413", "417", "429", "431", "500", "502", "503", "504", "default"}
 
 
 def document(*operations: Operation) -> Any:

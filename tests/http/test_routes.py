@@ -179,6 +179,35 @@ class RunTests(SynchronousTestCase):
         self.assertEqual((call.body, call.peer), (None, "peer"))
 
 
+class NeededKeyTests(SynchronousTestCase):
+    """An operation that needs an idempotency key."""
+
+    def test_is_refused_from_the_head(self) -> None:
+        dispatcher = StubDispatcher(say(b"hello"))
+        dispatcher.table = OperationTable(
+            [
+                operation(
+                    "feed.send",
+                    "POST",
+                    "/app/feed",
+                    "send",
+                    body=BodyRule.STREAMED,
+                    max_body=9,
+                    needs_key=True,
+                )
+            ]
+        )
+        expects = ("Content-Length: 3", "Expect: 100-continue")
+        caller = Plane(dispatcher).connect().send(get("/app/feed", *expects, method="POST"))
+        answer = caller.answer()
+        self.assertEqual((answer.status, answer.json["code"]), (400, "bad_request"))
+        self.assertIn("Idempotency-Key", answer.json["message"])
+        self.assertEqual(dispatcher.calls, [])
+        caller = Plane(dispatcher).connect()
+        self.assertEqual(caller.send(post("/app/feed", b"abc", "Idempotency-Key: k")).answer().status, 200)
+        self.assertEqual(dispatcher.calls[0].idempotency_key, "k")
+
+
 class ArgumentsTests(SynchronousTestCase):
     """An operation whose request body has its arguments."""
 

@@ -52,6 +52,7 @@ class ErrorCode(Enum):
     # HTTP only.
     UNSUPPORTED_ENCODING = ("unsupported_encoding", 415)
     RANGE_NOT_SATISFIABLE = ("range_not_satisfiable", 416)
+    EXPECTATION_FAILED = ("expectation_failed", 417)
     MISDIRECTED = ("misdirected", 421)
     CONFIG_REFUSED = ("config_refused", 422)
     # Bounded work is full; nothing was processed.
