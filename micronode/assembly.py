@@ -161,6 +161,7 @@ class Assembly(MultiService):
             deadlines=first.http.deadlines,
             access=_access,
             buffers=self.buffers,
+            shed=self.shed,
             **shared,
         )
         self.admin = make_admin_site(
@@ -179,6 +180,7 @@ class Assembly(MultiService):
             timeouts=config.timeouts,
             access=_access,
             buffers=self.buffers,
+            shed=self.shed,
             **shared,
         )
         self.metrics.add_routes((*ADMIN_ROUTES, *ABOUT_ROUTES))
@@ -247,6 +249,7 @@ class Assembly(MultiService):
                 idle_s=config.http.idle,
                 about=about_routes(served, config.limits),
                 decompress_ratio=config.limits.decompress_ratio,
+                min_rate=config.limits.min_rate,
             ),
             facets=tuple(served),
         )

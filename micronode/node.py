@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from micronode.assembly import Assembly
 from micronode.bus import StateChanged
 from micronode.concurrency.listening import ListenError, bind, bound_address
-from micronode.concurrency.shutdown import Drain
+from micronode.concurrency.shutdown import Drain, Phase
 from micronode.config.address import ListenAddress
 from micronode.config.hot_reload import Outcome
 from micronode.config.reloader import Read, Reloader
@@ -31,7 +31,7 @@ from micronode.http.site import HttpSite
 from micronode.lifecycle import State, make_lifecycle
 from micronode.oap.factory import OAPFactory
 from micronode.overview import make_status
-from micronode.topology import make_topology
+from micronode.topology.whole import make_topology
 
 _log = Logger()
 
@@ -98,6 +98,7 @@ class NodeService(MultiService):
             self.topology,
             state=lambda: self.state.value,
             listeners=lambda: {name: self.addresses[name] for name in self._ports},
+            drain=self._drain_status,
             clock=reactor,
         )
         self._dispatcher, self._owners = parts.dispatcher, parts.owners
@@ -207,6 +208,10 @@ class NodeService(MultiService):
         # Before the state changes: who listens to the bus hears of the reload's end first.
         self.reloader.stop()
         self._lifecycle.drain()
+
+    def _drain_status(self) -> tuple[str, float] | None:
+        drain = self.drain
+        return None if drain.phase is Phase.SERVING else (drain.phase.value, drain.left_s)
 
     def _stopped(self) -> None:
         self._lifecycle.stopped()

@@ -21,12 +21,14 @@ def make_status(
     *,
     state: Callable[[], str],
     listeners: Callable[[], Mapping[str, str]],
+    drain: Callable[[], tuple[str, float] | None],
     clock: IReactorTime,
 ) -> Status:
     """Return what answers ``/api/v1/status`` for the node that is made of *parts*.
 
     :param state: where in its life the node is.
     :param listeners: the addresses of those that are open, by name.
+    :param drain: its phase, and how many seconds that may last yet; None where there is none.
     """
     sources = Sources(
         state=state,
@@ -46,6 +48,7 @@ def make_status(
         buffers=lambda: buffers(parts),
         overload=lambda: overload(parts),
         policy=lambda: policy(parts, clock),
+        drain=drain,
         topology=topology.as_list,
     )
     return Status(sources, probes=parts.probes, metrics=parts.metrics, clock=clock)

@@ -14,9 +14,11 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory, IProtocolNeg
 from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
+from micronode.calls.call import Ingress
 from micronode.calls.operations import OperationTable
 from micronode.concurrency import memory
 from micronode.concurrency.connections import Bounds, Connections
+from micronode.concurrency.shedlog import ShedLog
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
@@ -57,6 +59,7 @@ class HttpSite(ServerFactory):
     :param listener: its name, for logs.
     :param bounds: how many connections it has at a time.
     :param buffers: what they hold is charged to it; None: to nobody.
+    :param shed: tells of callers that are cut off in the log.
     """
 
     noisy = False
@@ -73,6 +76,7 @@ class HttpSite(ServerFactory):
         listener: str = "http",
         bounds: Bounds | None = None,
         buffers: memory.Buffers | None = None,
+        shed: ShedLog | None = None,
     ) -> None:
         self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
@@ -85,6 +89,7 @@ class HttpSite(ServerFactory):
         self._access = access
         self.buffers = buffers or memory.Buffers()
         self.buffers.watchers.append(self._memory_turned)
+        self._shed = shed
         self._channels: set[HttpChannel] = set()
         self.held: Connections[HttpChannel] = Connections(
             listener, clock, bounds=bounds, rejected=lambda reason: metrics.rejected(reason).inc()
@@ -158,6 +163,12 @@ class HttpSite(ServerFactory):
         """Note a connection's end."""
         self._channels.discard(channel)
         self.held.closed(channel)
+
+    def slow_reader(self) -> None:
+        """Count a caller that is cut off because it takes its answer too slowly."""
+        self._metrics.rejected("slow_reader").inc()
+        if self._shed is not None:
+            self._shed.cut_off("slow_reader", Ingress.HTTP.value)
 
     def first_byte(self, request: Request) -> None:
         """Measure how long the head of an answer took, but that of a subscription."""
@@ -237,10 +248,12 @@ def app_settings(
     idle_s: float,
     about: Sequence[Route] = (),
     decompress_ratio: int = DECOMPRESS_RATIO,
+    min_rate: int = 0,
 ) -> SiteSettings:
     """Return the settings of an application plane that serves *table*; parameters as for the site.
 
     :param about: the routes by which it tells of itself; see :mod:`micronode.http.about`.
+    :param min_rate: ``limits.min_rate``, bytes a second that callers take of their answers at least.
     :raises ValueError: two operations would be one route.
     """
     return SiteSettings(
@@ -250,5 +263,5 @@ def app_settings(
             about=(*about, *mount_routes(table, dispatcher)),
             decompress_ratio=decompress_ratio,
         ),
-        deadlines=Deadlines.of(timeouts, idle_s),
+        deadlines=Deadlines.of(timeouts, idle_s, min_rate),
     )

@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 
 from micronode.concurrency.connections import Bounds, Connections
 from micronode.concurrency.memory import Buffers
+from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Limits, Timeouts
 from micronode.oap.meter import Meter
 from micronode.oap.protocol import OAPProtocol
@@ -43,6 +44,7 @@ class OAPFactory(Factory):
         limits: Limits,
         timeouts: Timeouts,
         buffers: Buffers | None = None,
+        shed: ShedLog | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """:param clock: times every deadline.
@@ -50,6 +52,7 @@ class OAPFactory(Factory):
         :param limits: the configuration's ``limits``; all but max_object count here.
         :param timeouts: the configuration's ``timeouts``; all but body count here.
         :param buffers: what its connections hold is charged to it; None: to nobody.
+        :param shed: tells of callers that are cut off in the log.
         :param chance: 0 to 1: where between half and one and a half of its time a caller of a node that
             goes away is told to come back.
         """
@@ -63,6 +66,7 @@ class OAPFactory(Factory):
             limits=limits,
             timeouts=timeouts,
             buffers=buffers,
+            shed=shed,
         )
         self._protocols: set[OAPProtocol] = set()
         self.held: Connections[OAPProtocol] = Connections(

@@ -1,4 +1,4 @@
-"""What a node has for each of its callers' connections, for :mod:`micronode.topology`.
+"""What a node has for each of its callers' connections, or for all of them.
 
 These parts come and go by the thousand, so that they are not counted one by one: their figures are those of
 the connections, or nothing.
@@ -14,7 +14,7 @@ from micronode.concurrency.connections import Connections
 from micronode.concurrency.registry import Figure, Kind, Part
 
 
-def connection_parts(parts: Assembly) -> Iterator[Part]:
+def door_parts(parts: Assembly) -> Iterator[Part]:
     """Yield what the node that is made of *parts* has for its connections."""
     yield from _pools(parts)
     yield from _oap(parts)
