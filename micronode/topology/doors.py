@@ -185,10 +185,10 @@ def _oap(parts: Assembly) -> Iterator[Part]:
     yield Part(
         name="oap.starving",
         kind=Kind.TIMER,
-        owner="oap.session",
-        also=("oap.timers",),
+        owner="oap.starving",
+        also=("oap.session", "oap.timers"),
         unit="streams",
-        keys=("timeouts.write_stall",),
+        keys=("timeouts.write_stall", "limits.min_rate"),
         bound_by="one a stream whose window is empty",
         then="The stream ends with ``timeout``.",
     )
