@@ -87,9 +87,10 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         owner="concurrency.stall",
         also=("http.channel", "oap.outbox", "concurrency.farewell"),
         unit="connections",
-        keys=("timeouts.write_stall",),
+        keys=("timeouts.write_stall", "limits.min_rate"),
         bound_by="one a connection while something waits for its caller",
-        then="A caller that took no byte for so long is cut off, and what runs for it is cancelled.",
+        then="A caller that took no byte for so long, or for 30 s fewer bytes than that rate, is cut off, and"
+        " what runs for it is cancelled.",
     )
     yield Part(
         name="connections.farewell",
