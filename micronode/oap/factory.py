@@ -68,7 +68,8 @@ class OAPFactory(Factory):
             buffers=buffers,
             shed=shed,
         )
-        self._protocols: set[OAPProtocol] = set()
+        #: In the order in which they came.
+        self._protocols: dict[OAPProtocol, None] = {}
         self.held: Connections[OAPProtocol] = Connections(
             "oap", clock, bounds=Bounds.of(limits), rejected=lambda reason: metrics.rejected(reason).inc()
         )
@@ -162,14 +163,14 @@ class OAPFactory(Factory):
 
     def opened(self, protocol: OAPProtocol) -> None:
         """Note a new connection."""
-        self._protocols.add(protocol)
+        self._protocols[protocol] = None
         self.held.opened(protocol, protocol.peer)
         if self._staying is not None and self.last_call_ms is None:
             self._staying[protocol] = None
 
     def closed(self, protocol: OAPProtocol) -> None:
         """Note a connection's end."""
-        self._protocols.discard(protocol)
+        self._protocols.pop(protocol, None)
         self.held.closed(protocol)
         if self._staying:
             self._staying.pop(protocol, None)
