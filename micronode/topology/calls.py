@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from micronode.assembly import Assembly
 from micronode.bus import MAX_EVENTS
@@ -131,6 +131,12 @@ def _queues(parts: Assembly) -> Iterator[Part]:
     )
 
 
+def _sickness(parts: Assembly) -> Iterable[tuple[str, tuple[float, float]]]:
+    measures = parts.overload.measures
+    lag_s, most_s = measures["lag"]
+    return (("lag", (round(lag_s * 1000, 3), most_s * 1000)), ("rss", measures["rss"]))
+
+
 def _timers(parts: Assembly) -> Iterator[Part]:
     dispatcher = parts.dispatcher
     yield Part(
@@ -153,6 +159,17 @@ def _timers(parts: Assembly) -> Iterator[Part]:
         unit="calls",
         bound_by="the calls whose callers named a deadline of their own",
         then="As ``calls.timeouts``.",
+    )
+    yield Part(
+        name="overload",
+        kind=Kind.TIMER,
+        owner="concurrency.overload",
+        unit="milliseconds",
+        keys=("overload.lag", "overload.rss", "overload.unready_after"),
+        bound_by="ten beats a second, while there is a threshold",
+        then="From the threshold on writes are refused, 503 ``not_ready``; at twice that, or after 3 s, all"
+        " calls are; and when it has lasted, ``/readyz`` says no.",
+        figures=lambda: [Figure(value, bound or None, name) for name, (value, bound) in _sickness(parts)],
     )
     yield Part(
         name="calls.refusals",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.trial.unittest import SynchronousTestCase
@@ -378,6 +379,22 @@ class Drain(SynchronousTestCase):
         self.assertEqual((goaway.code, goaway.json["last_corr_id"]), (Control.GOAWAY, "2"))
         self.assertEqual([frame.code for frame in answer], [200, 206, 200])
         self.assertTrue(end.transport.half_closed)
+
+    def test_a_call_that_is_there_unread_is_served_too(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        near, far = socket.socketpair()
+        with near, far:
+            end.transport.fileno = near.fileno  # type: ignore[method-assign]
+            far.sendall(b"R")
+            node.factory.begin_leaving()
+            node.factory.leave(1, 5000)
+            self.assertEqual(end.heard(), [])
+            end.send(start(2))
+        [goaway] = end.heard()
+        self.assertEqual(goaway.json["last_corr_id"], "2")
+        self.assertEqual(len(node.calls), 2)
 
     def test_who_comes_at_the_last_moment_has_one_call(self) -> None:
         node = StubNode(echo)
