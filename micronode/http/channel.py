@@ -77,6 +77,8 @@ class HttpChannel(Protocol):
         #: Set while what is in the buffer waits for the next turn.
         self._rest: IDelayedCall | None = None
         self._input_ended = False
+        #: Whether there was ever more to write than the transport's buffer holds.
+        self._much = False
         #: Whether all that is sent is watched, not only a full buffer. It stays so: while something of the
         #: answer that asked for it waits to be taken, what is behind it counts, too.
         self._following = False
@@ -118,7 +120,8 @@ class HttpChannel(Protocol):
                 self._intake.look_soon()
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: our side is shut down because we asked for it."""
+        """Take note that all is written, and our side shut down as we asked for it."""
+        self._farewell.shut()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Cancel what runs for the caller."""
@@ -259,6 +262,7 @@ class HttpChannel(Protocol):
     # Flow and deadlines
 
     def _filled(self) -> None:
+        self._much = True
         self._watch.start(self._settings.deadlines.write_stall_s)
 
     def _emptied(self) -> None:
@@ -335,6 +339,8 @@ class HttpChannel(Protocol):
 
     def abort(self) -> None:
         """Reset the connection: a clean end would make a part of an answer look whole."""
+        if self._farewell.leave():
+            return
         if self._request is not None and self._request.sink.ended:
             # It is over, and parts with its sink before the connection is lost.
             self._request = None
@@ -353,4 +359,4 @@ class HttpChannel(Protocol):
         self.flow.close()
         # Input that waits in the kernel would turn the close into a reset.
         self._intake.resume()
-        self._farewell.begin(discarded, linger=linger and not self._input_ended)
+        self._farewell.begin(discarded, linger=linger and not self._input_ended, much=self._much)

@@ -286,7 +286,8 @@ class OAPProtocol(Protocol):
             self._close()
 
     def writeConnectionLost(self) -> None:
-        """Our side is shut down, as we asked."""
+        """Our side is shut down, as we asked, and all is written."""
+        self._farewell.shut()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Cancel what runs for this caller."""

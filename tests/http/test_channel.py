@@ -287,6 +287,9 @@ class HalfCloseTests(SynchronousTestCase):
         self.assertEqual((connection.raw(), connection.closing), (b"", False))
         connection.transport.drain()
         self.assertEqual([answer.body for answer in connection.answers()], [b"hello", b"hello"])
+        # There was much: it is not left to the kernel alone.
+        self.assertEqual((connection.closing, connection.transport.disconnecting), (True, False))
+        connection.channel.writeConnectionLost()
         self.assertTrue(connection.transport.disconnecting)
 
     def test_who_goes_altogether_is_gone(self) -> None:
