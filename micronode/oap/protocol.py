@@ -230,7 +230,7 @@ class OAPProtocol(Protocol):
 
     def abort(self) -> None:
         """Drop the connection now; its calls are cancelled when the transport says that it is gone."""
-        if self._gone:
+        if self._gone or self._farewell.leave():
             return
         self._gone = True
         self._stop()
