@@ -27,6 +27,7 @@ from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
+from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Config, OwnFacet
 from micronode.config.used import used_owners
 from micronode.custom import make_custom, own_facets, upstreams
@@ -91,6 +92,7 @@ class Assembly(MultiService):
     :ivar config: the configuration in force.
     :ivar facets: the names of the facets that are served.
     :ivar policy: what judges calls, or None.
+    :ivar deliveries: what all subscriptions share.
     """
 
     def __init__(
@@ -118,10 +120,12 @@ class Assembly(MultiService):
         self.heartbeat.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.owners = Owners(reactor, self.metrics, self.bus, self._crashed)
         self.owners.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.shed = ShedLog(reactor)
+        self.shed.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.dispatcher = Dispatcher(
-            OperationTable(()), gates={}, timeouts={}, clock=reactor, metrics=self.metrics
+            OperationTable(()), gates={}, timeouts={}, clock=reactor, metrics=self.metrics, shed=self.shed
         )
-        self._deliveries = Deliveries(
+        self.deliveries = Deliveries(
             reactor, Polls(reactor, gate=lambda: self.dispatcher.serving.bounds["feed"].gate)
         )
         self.probes = Probes(
@@ -186,13 +190,24 @@ class Assembly(MultiService):
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
         served = {
             name: Served(
-                FacetSettings(limit=facet.limit, timeout=facet.timeout, subscriptions=facet.subscriptions),
+                FacetSettings(
+                    limit=facet.limit,
+                    queue=facet.queue,
+                    timeout=facet.timeout,
+                    subscriptions=facet.subscriptions,
+                ),
                 self._make_facet(name, config, owners.clients).operations(),
             )
             for name, facet in enabled.items()
         } | dict(self._hosted)
         policy = make_policy(config.owners["policy"], owners.clients, self._reactor, self.policy)
-        serving = Serving.of(served, self.dispatcher.serving, policy)
+        serving = Serving.of(
+            served,
+            self.dispatcher.serving,
+            policy,
+            max_calls=config.limits.max_calls,
+            rps=config.limits.rps,
+        )
         return PreparedParts(
             owners=owners,
             identities=identities,
@@ -215,7 +230,7 @@ class Assembly(MultiService):
         follow_owners = self.owners.commit(parts.owners)
         self.policy = parts.policy
         self.dispatcher.serve(parts.serving)
-        self._deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
+        self.deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
         self.http.settings = parts.http
         self.admin.settings = attrs.evolve(
             self.admin.settings, deadlines=Deadlines.of(config.timeouts, config.http.idle)
@@ -255,7 +270,7 @@ class Assembly(MultiService):
             return GraphFacet(IndexClient(owners["index"], deadline_s=deadline_s))
         if name == "feed":
             mailbox = MailboxClient(owners["mailbox"], deadline_s=deadline_s)
-            return FeedFacet(mailbox, self._deliveries, timeout_s=deadline_s)
+            return FeedFacet(mailbox, self.deliveries, timeout_s=deadline_s)
         overlay = None
         if "overlay" in owners:
             peers = OverlayClient(owners["overlay"], deadline_s=deadline_s)

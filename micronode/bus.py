@@ -118,6 +118,11 @@ class Subscription:
             self._told_closed(self)
             self._wake(None)
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be taken."""
+        return len(self._events)
+
     def put(self, event: Event) -> None:
         """Hand over *event* to who waits, else keep it; for the bus."""
         if self._waiter is not None:
@@ -162,6 +167,11 @@ class EventBus:
         else:
             subscription.close()
         return subscription
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for the listener for which most do."""
+        return max((each.waiting for each in self._there()), default=0)
 
     def publish(self, event: Event) -> None:
         """Tell every listener of *event*. One that waits for it runs at once, up to its next wait."""

@@ -1,47 +1,37 @@
 """The node: :class:`NodeService` starts its parts, lets them reload, and drains them.
 
-What the parts are is :mod:`micronode.assembly`'s business. A node touches nothing process-wide: no signals,
-no logging set-up, no global reactor, so a host program can hold several.
-
-Why the order of a stop matters: a load balancer learns of it from ``/readyz`` and needs time
-(``drain.grace``) before the listeners close, or callers get refused connections; answers over HTTP are
-the last on their connections from the first moment on, so that nobody asks again on one that is about to
-be closed; calls that were admitted get ``drain.deadline`` to finish; and the admin listener closes last,
-so that the drain can be watched.
+What the parts are is :mod:`micronode.assembly`'s business, in which order they stop that of
+:mod:`micronode.draining`. A node touches nothing process-wide: no signals, no logging set-up, no global
+reactor, so a host program can hold several.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from micronode.assembly import Assembly
 from micronode.bus import StateChanged
 from micronode.concurrency.listening import ListenError, bind, bound_address
+from micronode.concurrency.shutdown import Drain
 from micronode.config.address import ListenAddress
 from micronode.config.hot_reload import Outcome
 from micronode.config.reloader import Read, Reloader
 from micronode.config.schema import BUILT_FACETS, Config
+from micronode.draining import Draining
 from micronode.facets.hosted import Hosted, serve_hosted
 from micronode.http.control import Control, refuse_everybody
 from micronode.lifecycle import State, make_lifecycle
 from micronode.overview import make_status
+from micronode.topology import make_topology
 
 _log = Logger()
-
-#: What peers are told to wait before they come back to a node that stops.
-GOAWAY_RETRY_MS: Final = 5_000
-#: Seconds between two looks at how many connections are left while draining.
-_DRAIN_TICK_S: Final = 0.05
-#: Seconds that cancelled calls have to let their owners go: that takes a turn of the reactor or two.
-_CANCEL_S: Final = 1.0
 
 
 class NodeService(MultiService):
@@ -50,7 +40,7 @@ class NodeService(MultiService):
     Starting binds its listeners at once and raises
     :class:`~micronode.concurrency.listening.ListenError` when one cannot be bound (then none is).
     Stopping drains; the Deferred of :meth:`stopService` fires (None) when everything is closed, at the
-    latest about ``drain.grace + drain.deadline`` and a second later. A stopped node is not started again.
+    latest ``drain.grace + drain.deadline`` and a second later. A stopped node is not started again.
 
     :ivar addresses: ``http``, ``admin``, ``oap`` -> where each is bound (``HOST:PORT`` or ``unix:/path``);
         empty before the start.
@@ -58,7 +48,9 @@ class NodeService(MultiService):
     :ivar bus: tells what happens to it; closed when it has stopped.
     :ivar reloader: what :meth:`reload` and :meth:`preview` are done by, and how the last one ended.
     :ivar status: how it is, on one page.
+    :ivar topology: its gates, queues, producers, timers, buffers and pools.
     :ivar sockets: inherited listening sockets by name.
+    :ivar drain: how it stops, phase by phase.
     """
 
     def __init__(
@@ -78,10 +70,8 @@ class NodeService(MultiService):
         self._reactor = reactor
         self._lifecycle = make_lifecycle(self._entered)
         self._ports: dict[str, IListeningPort] = {}
-        self._hurried = False
-        self._waiting: Deferred[None] | None = None
-        self._stopping: Deferred[None] | None = None
-
+        #: The names of listeners whose sockets others have, too.
+        self._inherited: set[str] = set()
         self._parts = parts = Assembly(
             config,
             reactor,
@@ -99,15 +89,27 @@ class NodeService(MultiService):
         parts.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.metrics, self.bus, self.probes = parts.metrics, parts.bus, parts.probes
         self.reloader = Reloader(parts, read=read, bus=self.bus, metrics=self.metrics)
+        self.topology = make_topology(parts)
         self.status = make_status(
             parts,
             self.reloader,
+            self.topology,
             state=lambda: self.state.value,
             listeners=lambda: {name: self.addresses[name] for name in self._ports},
             clock=reactor,
         )
         self._dispatcher, self._owners = parts.dispatcher, parts.owners
         self._admin, self._http, self._oap = parts.admin, parts.http, parts.oap
+        draining = Draining(
+            parts,
+            reactor,
+            self._ports,
+            inherited=self._inherited.__contains__,
+            drains=self._drains,
+            stop_services=super().stopService,
+            ended=self._stopped,
+        )
+        self.drain = Drain(reactor, draining, entered=draining.entered)
 
     @property
     def config(self) -> Config:
@@ -156,6 +158,8 @@ class NodeService(MultiService):
     def _bind(self) -> None:
         if self._ports:
             return
+        if self.state is not State.STARTING:
+            raise RuntimeError("a node that has stopped is not started again; make another one")
         config = self.config
         listeners: tuple[tuple[str, str, IProtocolFactory], ...] = (
             ("admin", config.admin.listen, self._admin),
@@ -167,6 +171,8 @@ class NodeService(MultiService):
                 if text != "off":
                     key, address = f"{name}.listen", ListenAddress.parse_listener(text)
                     self._ports[name] = bind(self._reactor, key, address, factory, self.sockets)
+                    if address.name:
+                        self._inherited.add(name)
         except ListenError:
             for port in self._ports.values():
                 port.stopListening()
@@ -181,73 +187,28 @@ class NodeService(MultiService):
     def stopService(self) -> Deferred[None]:
         """Drain and stop.
 
-        :return: fires (None) when every connection, listener and owner connection is closed.
+        :return: fires (None) when every connection, listener and owner connection is closed. It never fails,
+            and cancelling it does not keep the node from stopping.
         """
-        if self._stopping is None:
-            self._stopping = Deferred.fromCoroutine(self._drain())
-        return self._stopping
+        drain = self.config.drain
+        # Nobody is served by a node that was not started.
+        served = self.state is State.RUNNING
+        stopped = self.drain.when_stopped()
+        self.drain.begin(drain.grace if served else 0.0, drain.deadline if served else 0.0)
+        return stopped
 
     def hurry(self) -> None:
         """Skip what is left of the waiting: a stop that is under way ends at once."""
-        self._hurried = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self.drain.hurry()
 
-    async def _drain(self) -> None:
+    def _drains(self) -> None:
         # Before the state changes: who listens to the bus hears of the reload's end first.
         self.reloader.stop()
-        drain = self.config.drain
-        self._http.last_answers()
         self._lifecycle.drain()
-        await self._wait(drain.grace)
-        await self._close("http", "oap")
-        # Before the subscriptions end, or their callers would come back on the same connection.
-        self._oap.goaway(GOAWAY_RETRY_MS)
-        self._dispatcher.drain()
-        self._http.close_idle()
-        deadline = self._reactor.seconds() + drain.deadline
-        while self._busy() and not self._hurried and self._reactor.seconds() < deadline:
-            await self._wait(_DRAIN_TICK_S)
-        if self._busy():
-            _log.warn("drain_deadline", calls=self._dispatcher.active)
-        self._http.abort_all()
-        self._oap.abort_all()
-        await self._let_calls_end()
-        await maybeDeferred(super().stopService)
-        await self._owners.close()
-        await self._close("admin")
-        self._admin.abort_all()
+
+    def _stopped(self) -> None:
         self._lifecycle.stopped()
         self.bus.close()
-
-    async def _let_calls_end(self) -> None:
-        """Wait for calls that were cancelled; one that ignores it does not keep the node from stopping."""
-        try:
-            await self._dispatcher.when_idle().addTimeout(_CANCEL_S, self._reactor)
-        except TimeoutError:
-            _log.warn("stop_unfinished", calls=self._dispatcher.active)
-
-    def _busy(self) -> bool:
-        return bool(self._dispatcher.active or self._http.connections or self._oap.connections)
-
-    async def _close(self, *names: str) -> None:
-        for name in names:
-            port = self._ports.pop(name, None)
-            if port is not None:
-                await maybeDeferred(port.stopListening)
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait, unless the stop was hurried."""
-        if self._hurried or seconds <= 0:
-            return
-        self._waiting = deferLater(self._reactor, seconds)
-        try:
-            await self._waiting
-        except CancelledError:
-            if not self._hurried:
-                raise
-        finally:
-            self._waiting = None
 
     def _entered(self, state: State) -> None:
         previous, self.state = self.state, state

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from micronode.assembly import Assembly
 from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.registry import Topology
 from micronode.config.reloader import Reloader
 from micronode.observability.status import OwnerStatus, PolicyStatus, ReloadStatus, Sources, Status
 
@@ -15,6 +16,7 @@ from micronode.observability.status import OwnerStatus, PolicyStatus, ReloadStat
 def make_status(
     parts: Assembly,
     reloader: Reloader,
+    topology: Topology,
     *,
     state: Callable[[], str],
     listeners: Callable[[], Mapping[str, str]],
@@ -41,6 +43,7 @@ def make_status(
         last_reload=lambda: last_reload(reloader),
         restart_required=lambda: reloader.restart_required,
         policy=lambda: policy(parts, clock),
+        topology=topology.as_list,
     )
     return Status(sources, probes=parts.probes, metrics=parts.metrics, clock=clock)
 

@@ -494,6 +494,43 @@ def _limit(case: ReloadCase, path: str) -> None:
     case.assertIsNone(case.http(asked).status())
 
 
+@probe(*(f"facets.{name}.queue" for name in ASKED))
+def _queue(case: ReloadCase, path: str) -> None:
+    name = path.split(".")[1]
+    asked = ASKED[name]
+    case.reload(**{f"facets__{name}__limit": 1})
+    first = case.http(asked)
+    case.assert_answered(case.http(asked), 429)
+    case.reload(**{f"facets__{name}__limit": 1, f"facets__{name}__queue": 1})
+    waits = case.http(asked)
+    case.assertIsNone(waits.status())
+    case.assert_answered(case.http(asked), 429)
+    connected = len(case.reactor.tcpClients)
+    first.leave()
+    case.assertEqual(len(case.reactor.tcpClients), connected + 1, "it is its turn")
+
+
+@probe("limits.max_calls")
+def _max_calls(case: ReloadCase) -> None:
+    waits = [case.http(ASKED["graph"]), case.http(ASKED["search"])]
+    case.applied("limits.max_calls", 2)
+    case.assert_answered(case.http(ASKED["media"]), 429)
+    waits[0].leave()
+    case.assertIsNone(case.http(ASKED["media"]).status())
+
+
+@probe("limits.rps")
+def _rps(case: ReloadCase) -> None:
+    case.applied("limits.rps", 2)
+    for _ in range(2):
+        case.assertIsNone(case.http(ASKED["graph"]).status())
+    case.assert_answered(case.http(ASKED["search"]), 429)
+    case.reactor.advance(0.5)
+    case.assertIsNone(case.http(ASKED["graph"]).status())
+    case.reload()
+    case.assertIsNone(case.http(ASKED["graph"]).status())
+
+
 @probe(*(f"facets.{name}.timeout" for name in ASKED))
 def _facet_timeout(case: ReloadCase, path: str) -> None:
     asked = ASKED[path.split(".")[1]]

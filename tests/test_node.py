@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 from micronode import Config, make_node
 from micronode.calls.call import Reply
 from micronode.concurrency.listening import ListenError
+from micronode.concurrency.shutdown import ABORT_S
 from micronode.config.problems import ConfigError
 from micronode.facets.hosted import FacetSettings
 from micronode.lifecycle import State
@@ -173,7 +174,8 @@ class DrainTests(NodeCase):
         self.assertEqual(self.reactor.open, {5311}, "the admin listener closes last")
         for _ in range(102):
             self.reactor.advance(0.05)
-        self.assertTrue(caller.disconnecting)
+        self.assertIn(b'"code":"draining"', caller.value())
+        self.assertFalse(caller.disconnecting, "it reads that, and closes")
         protocol.connectionLost(Failure(ConnectionDone()))
         self.reactor.advance(0.1)
         self.successResultOf(stopped)
@@ -185,9 +187,9 @@ class DrainTests(NodeCase):
         node._dispatcher.active += 1
         with capturedLogs() as events:
             stopped = node.stopService()
-            self.reactor.advance(0.9)
+            self.reactor.advance(ABORT_S - 0.01)
             self.assertNoResult(stopped)
-            self.reactor.advance(0.1)
+            self.reactor.advance(0.01)
             self.successResultOf(stopped)
         self.assertEqual(node.state, State.STOPPED)
         self.assertEqual(

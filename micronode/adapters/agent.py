@@ -23,7 +23,7 @@ from twisted.web.iweb import IBodyProducer
 
 from micronode.adapters.address import owner_endpoint
 from micronode.adapters.exchange import Exchange
-from micronode.adapters.pool import ConnectionPool
+from micronode.adapters.pool import SPARE_CONNECTIONS, ConnectionPool
 from micronode.adapters.requesthead import UnwritableRequestError, write_request_head
 from micronode.adapters.tls import TlsWatch
 from micronode.config.url import OwnerUrl
@@ -119,6 +119,11 @@ class OwnerAgent:
     def connections(self) -> int:
         """How many connections are open, or being made."""
         return self._pool.open
+
+    @property
+    def most(self) -> int:
+        """How many connections may be open."""
+        return self._pool.size + SPARE_CONNECTIONS
 
     def keep(self, connections: int) -> None:
         """Keep so many idle connections from now on; those that are too many close when their time comes."""

@@ -190,16 +190,16 @@ class OwnerConnection(OwnerWire):
             except MalformedAnswerError as error:
                 self._response = response
                 self._malformed(error)
-                exchange.head.callback(response)
+                exchange.answer(response)
                 return
         if reader.over:
             self._end(head.keeps)
             response.end(DONE)
-            exchange.head.callback(response)
+            exchange.answer(response)
             return
         self._response = response
         self._keeps = head.keeps
-        exchange.head.callback(response)
+        exchange.answer(response)
         if self._response is response:
             self.read(response.wanted)
 

@@ -27,8 +27,6 @@ class Exchange:
     :param keep: whether the connection may be used again.
     :param on_written: called when the request was written whole (or will not be written further).
 
-    :ivar head: fires with the :class:`~twisted.web.iweb.IResponse` when the response head is there, else
-        fails as Twisted's client does. Cancelling it leaves the connection as it is: :meth:`abort`.
     :ivar reused: whether its connection had carried a request before.
     :ivar connected: whether there is a connection; before that the owner cannot have seen anything.
     :ivar ended_well: whether its connection, if it is gone, was closed in good order: not reset, not cut.
@@ -39,11 +37,15 @@ class Exchange:
         "_aborted",
         "_connecting",
         "_connection",
+        "_failed",
+        "_got",
+        "_head",
+        "_known",
         "_on_written",
+        "_result",
         "body",
         "ended_well",
         "has_surplus",
-        "head",
         "keep",
         "request_head",
         "reused",
@@ -59,7 +61,12 @@ class Exchange:
         to_head: bool,
         keep: bool,
     ) -> None:
-        self.head: Deferred[IResponse] = Deferred()
+        #: Whether it is known what came of the request; and that, until somebody was told.
+        self._known = False
+        self._result: IResponse | Failure | None = None
+        self._got: Callable[[IResponse], object] | None = None
+        self._failed: Callable[[Failure], object] | None = None
+        self._head: Deferred[IResponse] | None = None
         self.reused = False
         self.ended_well = True
         self.has_surplus = False
@@ -71,6 +78,40 @@ class Exchange:
         self._aborted = False
         self._connecting: Deferred[Any] | None = None
         self._connection: OwnerConnection | None = None
+
+    def listen(self, got: Callable[[IResponse], object], failed: Callable[[Failure], object]) -> None:
+        """Tell one of the two, once, when the response head is there, or that there will be none; maybe now.
+
+        A call of an owner has no other use for a Deferred. There is one listener, or those of :attr:`head`.
+        """
+        if self._head is not None:
+            self._head.addCallbacks(got, failed)
+            return
+        self._got, self._failed = got, failed
+        if self._known:
+            self._tell()
+
+    @property
+    def head(self) -> Deferred[IResponse]:
+        """Fires with the :class:`~twisted.web.iweb.IResponse` when the response head is there, else fails as
+        Twisted's client does. Cancelling it leaves the connection as it is: :meth:`abort`.
+        """
+        if self._head is None:
+            head: Deferred[IResponse] = Deferred()
+            self.listen(head.callback, head.errback)
+            self._head = head
+        return self._head
+
+    def _tell(self) -> None:
+        got, failed, result = self._got, self._failed, self._result
+        if got is None or failed is None:
+            return
+        # Once, and what they refer to may refer to this.
+        self._got = self._failed = self._result = None
+        if isinstance(result, Failure):
+            failed(result)
+        elif result is not None:
+            got(result)
 
     @property
     def connected(self) -> bool:
@@ -109,8 +150,14 @@ class Exchange:
 
     def fail(self, failure: Failure) -> None:
         """There will be no head. Without effect where there is one."""
-        if not self.head.called:
-            self.head.errback(failure)
+        if not self._known:
+            self._known, self._result = True, failure
+            self._tell()
+
+    def answer(self, response: IResponse) -> None:
+        """The response head is there."""
+        self._known, self._result = True, response
+        self._tell()
 
     def lost(self, reason: Failure) -> None:
         """The connection is gone while the exchange lasted."""

@@ -5,8 +5,9 @@ Numbers are left as they are: reading a long one would take time that grows with
 
 from __future__ import annotations
 
-import json
 from typing import Final
+
+from micronode.oap.wire.jsontext import make_decoder
 
 
 def _refuse(name: str) -> None:
@@ -14,12 +15,12 @@ def _refuse(name: str) -> None:
     raise ValueError(name)
 
 
-_DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse)
+_decode: Final = make_decoder(parse_int=str, parse_float=str, parse_constant=_refuse)
 
 
 def is_json_object(data: bytes) -> bool:
     """Tell whether *data* is one JSON object in UTF-8, not nested deeper than Python's stack allows."""
     try:
-        return isinstance(_DECODER.decode(data.decode("utf-8")), dict)
+        return isinstance(_decode(data.decode("utf-8")), dict)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         return False

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-
 from micronode.adapters.agent import Exchange
+from micronode.concurrency.alarms import Alarm, Alarms
 from micronode.errors import ErrorCode, NodeError
 
 #: What ``owner_requests_total`` calls the end of a call that failed.
@@ -19,10 +18,6 @@ _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT
 
 def _nothing(outcome: str) -> None:
     """What is called when nobody is to hear of it."""
-
-
-def _never() -> None:
-    """What a timer calls that does not run."""
 
 
 class Lease:
@@ -37,7 +32,7 @@ class Lease:
     def __init__(
         self,
         owner: str,
-        clock: IReactorTime,
+        alarms: Alarms,
         *,
         idle_s: float,
         max_body: int | None,
@@ -50,44 +45,33 @@ class Lease:
         #: Outcome when the body was read to its end.
         self.outcome = "ok"
         self.ended = False
-        self._clock = clock
-        self._timer: IDelayedCall | None = None
-        self._expired: Callable[[], None] = _never
+        self._alarms = alarms
+        self._alarm: Alarm | None = None
         self._released = released
 
     @property
     def timed(self) -> bool:
         """Whether the timer runs: something is waited for that the owner owes."""
-        return self._timer is not None
+        return self._alarm is not None and self._alarm.is_set
 
     def watch(self, seconds: float, expired: Callable[[], None]) -> None:
         """Start the timer, instead of the one that runs."""
-        timer = self._timer
-        # Moving one is cheap, but to move it forward the reactor goes through all that it has.
-        if timer is not None and timer.getTime() <= self._clock.seconds() + seconds:
-            timer.reset(seconds)
+        alarm = self._alarm
+        if alarm is not None and alarm.is_set:
+            alarm.move(seconds, expired)
         else:
-            self.rest()
-            self._timer = self._clock.callLater(seconds, self._expire)
-        self._expired = expired
-
-    def _expire(self) -> None:
-        self._timer = None
-        expired, self._expired = self._expired, _never
-        expired()
+            self._alarm = self._alarms.set(seconds, expired)
 
     def touch(self, seconds: float) -> None:
         """Let the running timer run for *seconds* from now."""
-        if self._timer is not None:
-            self._timer.reset(seconds)
+        if self._alarm is not None:
+            self._alarm.move(seconds)
 
     def rest(self) -> None:
         """Stop the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            # It may refer to this.
-            self._expired = _never
+        if self._alarm is not None:
+            self._alarm.stop()
+            self._alarm = None
 
     def end(self, outcome: str) -> None:
         """Give the slot back. Idempotent: the first outcome counts."""

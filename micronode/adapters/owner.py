@@ -30,6 +30,7 @@ from micronode.adapters.pool import TooManyConnectionsError
 from micronode.adapters.settings import OwnerSettings
 from micronode.adapters.small import ask
 from micronode.adapters.timeleft import TimeLeft
+from micronode.concurrency.alarms import Alarms
 from micronode.interfaces import IOwnerClient, IOwnerReply
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class OwnerClient:
         self.clock: IReactorTime = reactor
         self.metrics = metrics
         self.random = random or Random()  # noqa: S311  # nothing secret depends on it
+        self.alarms = Alarms(self.clock)
         self.permits = Permits(self.clock, settings.concurrency, settings.queue)
         self.budget = RetryBudget(self.clock.seconds)
         self._settings = settings

@@ -7,6 +7,7 @@ attempt has ended. What is tried again, and what never: ``docs/architecture.rst`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -103,7 +104,7 @@ class OwnerCall:
             self._released(attempt, outcome)
 
         idle_s, max_body = self._settings.idle_s, client.max_body
-        lease = Lease(client.name, client.clock, idle_s=idle_s, max_body=max_body, released=released)
+        lease = Lease(client.name, client.alarms, idle_s=idle_s, max_body=max_body, released=released)
         limit = self._time_left.of_attempt
         attempt = Attempt(endpoint, endpoint.enter(), lease, client.clock.seconds())
         self._attempt = attempt
@@ -122,9 +123,7 @@ class OwnerCall:
             lease.abort()
             self._tell(error)
             return
-        exchange.head.addCallbacks(
-            self._got_head, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,)
-        )
+        exchange.listen(partial(self._got_head, attempt), partial(self._failed, attempt))
 
     def _watch(self, attempt: Attempt, limit: Limit) -> None:
         def expired() -> None:
@@ -163,7 +162,7 @@ class OwnerCall:
 
     # What becomes of an attempt
 
-    def _got_head(self, response: IResponse, attempt: Attempt) -> None:
+    def _got_head(self, attempt: Attempt, response: IResponse) -> None:
         lease, client, status = attempt.lease, self._client, response.code
         if lease.ended:
             return
@@ -191,7 +190,7 @@ class OwnerCall:
         else:
             self._tell(reply)
 
-    def _failed(self, failure: Failure, attempt: Attempt) -> None:
+    def _failed(self, attempt: Attempt, failure: Failure) -> None:
         if attempt.lease.ended:
             return
         loss, error = attempt.loss(failure)

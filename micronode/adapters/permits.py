@@ -46,6 +46,16 @@ class Permits:
         return self._gate.in_use
 
     @property
+    def limit(self) -> int:
+        """How many there are."""
+        return self._gate.limit
+
+    @property
+    def room(self) -> int:
+        """How many may wait."""
+        return self._queue
+
+    @property
     def waiting(self) -> int:
         """How many wait."""
         return len(self._waiters)

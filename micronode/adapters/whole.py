@@ -32,9 +32,6 @@ def relay_whole(
         return fail(lease.bad_answer("answered with what is no JSON object"))
     lease.end(lease.outcome)
     try:
-        sink.start(head if head.length == len(data) else attrs.evolve(head, length=len(data)))
-        if data:
-            sink.write(data)
-        return sink.finish()
+        return sink.answer(head if head.length == len(data) else attrs.evolve(head, length=len(data)), data)
     except Exception:
         return fail(defect(lease.owner))

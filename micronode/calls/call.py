@@ -57,6 +57,8 @@ class Call:
     corr_id: int | None = None
     #: For the access log.
     peer: str = ""
+    #: Where its connection comes from, as the kernel says it: what callers without a token are told apart by.
+    origin: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -5,9 +5,10 @@ Used by :mod:`micronode.calls.dispatcher`, which knows what the call and its sin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from micronode.calls.call import Call
@@ -34,24 +35,36 @@ class Deadline:
         #: The caller's.
         self._timer: IDelayedCall | None = None
         self._whole = True
-        self._work: Deferred[None] | None = None
+        self._queued = False
+        self._cancel: Callable[[], None] | None = None
 
-    def guard(self, work: Deferred[None]) -> None:
-        """Begin; *work*, the call that is being answered, is cancelled when the time is over."""
-        self._work = work
+    def guard(self, cancel: Callable[[], None], *, queued: bool = False) -> None:
+        """Begin; *cancel* is called when the time is over, and ends the call that is being answered.
+
+        :param queued: it waits for its turn, which it has until :meth:`admitted` no longer than the facet's
+            time from now on.
+        """
+        self._cancel = cancel
+        self._queued = queued
         body_done = self._call.body_done
         if self._call.deadline_s is not None:
             self._timer = self._clock.callLater(max(0.0, self._call.deadline_s), self._expire)
-        if body_done is None:
+        if body_done is None or queued:
             self._timeouts.add(self._time_out)
-        else:
+        if body_done is not None:
             # The body has deadlines of its own (stall, stream_idle); the facet's starts after it.
             self._whole = False
             body_done.addBoth(self._body_done)
 
+    def admitted(self) -> None:
+        """Note that a call has waited for its turn. What it has waited is taken from the facet's time."""
+        self._queued = False
+        if not self._whole:
+            self._timeouts.remove(self._time_out)
+
     def stop(self) -> None:
         """The call is over."""
-        self._work = None
+        self._cancel = None
         self._timeouts.remove(self._time_out)
         timer, self._timer = self._timer, None
         if timer is not None:
@@ -69,7 +82,7 @@ class Deadline:
 
     def _body_done(self, result: Any) -> Any:
         self._whole = True
-        if self._work is not None:
+        if self._cancel is not None and not self._queued:
             self._timeouts.add(self._time_out)
         return result
 
@@ -81,7 +94,7 @@ class Deadline:
         self._end("the caller's deadline")
 
     def _end(self, name: str) -> None:
-        work = self._work
+        cancel = self._cancel
         # Once: a second timer must not interrupt a handler that is letting its owner go.
         self.stop()
         if self._sink.started:
@@ -92,5 +105,5 @@ class Deadline:
             )
         else:
             self.error = NodeError(ErrorCode.TIMEOUT, "the request was not whole within its deadline")
-        if work is not None:
-            work.cancel()
+        if cancel is not None:
+            cancel()

@@ -1,7 +1,8 @@
 """The dispatcher: what happens to a call between the door it came through and its facet.
 
 The order is fixed (``docs/architecture.rst``, "life of a call"): the ingress has routed the call and
-applied the cheap caps; here the gate admits it (429), a node that is going away refuses it (503), the
+applied the cheap caps; here its caller's rate is looked at and the gates admit it (429), at once or when
+its turn comes, a node that is going away refuses it (503), the
 policy judges it (403), the facet asks its owner, and the answer is relayed to the sink. One deadline runs
 until the sink has got the head: up to there an answer may still be held back, and the caller has heard
 nothing. Whatever goes wrong reaches the sink as exactly one :class:`~micronode.errors.NodeError`.
@@ -9,18 +10,24 @@ nothing. Whatever goes wrong reaches the sink as exactly one :class:`~micronode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextvars import copy_context
+from random import Random
+from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
 from micronode.calls.operations import OperationTable
+from micronode.calls.refusals import buckets_of, busy, rate_limited
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.rates import Rates
+from micronode.concurrency.shedlog import ShedLog
 from micronode.concurrency.timeouts import Timeouts
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IPolicy, IResponseSink
@@ -28,8 +35,6 @@ from micronode.observability.metrics import Metrics
 
 _log = Logger()
 
-#: What a refused caller is told to wait. A facet's gate turns over within about a call's time.
-BUSY_RETRY_S: Final = 1.0
 DRAINING_RETRY_S: Final = 5.0
 
 
@@ -49,11 +54,15 @@ class Dispatcher:
         metrics: Metrics,
         slots: Mapping[str, Gate] | None = None,
         policy: IPolicy | None = None,
+        shed: ShedLog | None = None,
+        random: Random | None = None,
     ) -> None:
         """:param gates: facet name -> its gate.
         :param slots: facet name -> the gate of its subscriptions, which take no permit of the other one.
         :param timeouts: facet name -> seconds from dispatch to the head that the caller gets.
         :param policy: asked about every call; None: nobody is.
+        :param shed: tells of refusals in the log; None: nothing does.
+        :param random: spreads when refused callers come back.
         :raises ValueError: a facet of the table has no gate or no timeout, or subscribes without slots.
         """
         self._clock = clock
@@ -63,7 +72,12 @@ class Dispatcher:
         self.active = 0
         #: The subscriptions that run, with what is needed to tell their callers of the end.
         self._subscriptions: dict[_Running, tuple[Call, IResponseSink]] = {}
+        #: The calls that wait for a permit.
+        self._queued: dict[_Running, None] = {}
+        self._rates = Rates(clock.seconds)
         self._metrics = metrics
+        self._shed = shed
+        self._random = random or Random()  # noqa: S311  # nothing secret depends on it
         self._draining = False
         self._idle_waiters: list[Deferred[None]] = []
 
@@ -77,10 +91,18 @@ class Dispatcher:
         """What is served now, and within which bounds."""
         return self._serving
 
+    @property
+    def timeouts(self) -> Collection[Timeouts]:
+        """Those of the calls, one of each length."""
+        return self._timeouts.values()
+
     def serve(self, serving: Serving) -> None:
         """Serve *serving* from now on. Calls that were admitted keep what they began with."""
-        serving.set_limits()
         self._adopt(serving)
+        if not serving.rps:
+            self._rates.clear()
+        # Last, because it may let in those that wait.
+        serving.set_limits()
 
     def _adopt(self, serving: Serving) -> None:
         self._serving = serving
@@ -98,31 +120,39 @@ class Dispatcher:
             and leaves the sink untouched; it fires when that is done, and the slot is free then.
         """
         operation, serving = call.operation, self._serving
+        if serving.rps:
+            wait_s = self._rates.take(*buckets_of(call, serving.rps))
+            if wait_s:
+                return self._refuse(call, sink, rate_limited(serving.rps, wait_s))
         bound = serving.bounds[operation.facet]
         gate = bound.slots if operation.subscribes else bound.gate
+        queued = False
         if not gate.try_acquire():
-            what = "subscriptions" if operation.subscribes else "calls"
-            message = f"facet {operation.facet} is serving {gate.limit} {what}, its limit"
-            return self._refuse(call, sink, NodeError(ErrorCode.BUSY, message, retry_after_s=BUSY_RETRY_S))
-        if self._draining:
+            queued = gate.has_place and not self._draining
+            if not queued:
+                return self._refuse(call, sink, *busy(operation, gate, self._random))
+        elif self._draining:
             gate.release()
             return self._refuse(call, sink, _draining())
         running = _Running()
         if operation.subscribes:
             self._subscriptions[running] = call, sink
         deadline = Deadline(self._clock, self._timeouts[bound.timeout_s], call, sink)
-        work = Deferred.fromCoroutine(self._admitted(call, sink, gate, running, deadline, serving.policy))
-        if not work.called:
-            deadline.guard(work)
-        running.follow(work)
+        admitted = self._wait if queued else self._admitted
+        running.run(admitted(call, sink, gate, running, deadline))
+        if not running.called:
+            deadline.guard(running.interrupt, queued=queued)
         return running
 
     def drain(self) -> None:
         """Refuse every call from now on; those admitted go on.
 
-        Subscriptions would go on for ever, so they are ended, with ``draining``.
+        Subscriptions would go on for ever, so they are ended, with ``draining``; and nothing was done yet for
+        those that wait, so that these can be asked of another node.
         """
         self._draining = True
+        for running in list(self._queued):
+            running.end(_draining())
         self.end_subscriptions(lambda call: _draining())
 
     def end_withdrawn(self) -> None:
@@ -151,6 +181,11 @@ class Dispatcher:
                 running.end(error)
                 _fail(call, sink, error)
 
+    def abandon(self) -> None:
+        """Let ended subscriptions hand nothing back any more: what they hold comes again by itself."""
+        for running in list(self._subscriptions):
+            running.cancel()
+
     def when_idle(self) -> Deferred[None]:
         """Return a Deferred that fires (None) when no call is being worked on. Cancelling it is harmless."""
         if not self.active:
@@ -159,25 +194,50 @@ class Dispatcher:
         self._idle_waiters.append(waiter)
         return waiter
 
-    def _refuse(self, call: Call, sink: IResponseSink, error: NodeError) -> Deferred[None]:
-        self._metrics.rejected(error.code.value).inc()
-        self._metrics.facet_requests(call.operation.facet, "refused").inc()
+    def _refuse(
+        self, call: Call, sink: IResponseSink, error: NodeError, reason: str | None = None
+    ) -> Deferred[None]:
+        """Answer *call* with *error*; nothing was done for it.
+
+        :param reason: what metrics and the log call it: the error's name where it is None.
+        """
+        facet, reason = call.operation.facet, reason or error.code.value
+        self._metrics.rejected(reason).inc()
+        self._metrics.facet_requests(facet, "refused").inc()
+        if self._shed is not None:
+            self._shed.refused(reason, facet)
         _fail(call, sink, error)
         return succeed(None)
 
+    async def _wait(
+        self, call: Call, sink: IResponseSink, gate: Gate, running: _Running, deadline: Deadline
+    ) -> None:
+        """Wait for a permit, then answer the call: within its deadline, and in the order of arrival."""
+        self._queued[running] = None
+        try:
+            await gate.wait()
+        except CancelledError:
+            deadline.stop()
+            if running.caller_gone:
+                self._metrics.facet_requests(call.operation.facet, "cancelled").inc()
+            elif running.ended is not None:
+                self._refuse(call, sink, running.ended)
+            else:
+                self._refuse(call, sink, *busy(call.operation, gate, self._random))
+            return
+        finally:
+            del self._queued[running]
+        deadline.admitted()
+        await self._admitted(call, sink, gate, running, deadline)
+
     async def _admitted(
-        self,
-        call: Call,
-        sink: IResponseSink,
-        gate: Gate,
-        running: _Running,
-        deadline: Deadline,
-        policy: IPolicy | None,
+        self, call: Call, sink: IResponseSink, gate: Gate, running: _Running, deadline: Deadline
     ) -> None:
         operation = call.operation
         inflight = self._metrics.inflight(operation.name)
         inflight.inc()
         self.active += 1
+        began_s, policy = self._clock.seconds(), self._serving.policy
         result = "failed"
         try:
             if policy is not None:
@@ -193,15 +253,18 @@ class Dispatcher:
             deadline.stop()
             self._metrics.facet_requests(operation.facet, result).inc()
             inflight.dec()
-            gate.release()
             self._subscriptions.pop(running, None)
             self.active -= 1
+            # It may let in others, which run before it returns.
+            gate.release(self._clock.seconds() - began_s)
             while self._idle_waiters and not self.active:
                 self._idle_waiters.pop(0).callback(None)
 
 
 class _Running(Deferred[None]):
     """What :meth:`Dispatcher.dispatch` returns: it tells a caller that has gone from a stray CancelledError.
+
+    It drives the work itself: with ``Deferred.fromCoroutine`` there would be three Deferreds a call for one.
 
     :ivar caller_gone: it was cancelled.
     :ivar ended: what the node itself ended it for.
@@ -211,12 +274,35 @@ class _Running(Deferred[None]):
         super().__init__()
         self.caller_gone = False
         self.ended: NodeError | None = None
-        self._work: Deferred[None] | None = None
+        self._work: Coroutine[Deferred[Any], Any, None] | None = None
+        self._context = copy_context()
+        #: What the work waits for; None while it runs.
+        self._awaited: Deferred[Any] | None = None
 
-    def follow(self, work: Deferred[None]) -> None:
-        """Fire when *work* does."""
+    def run(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        """Do *work*, which awaits Deferreds, and fire when it is over."""
         self._work = work
-        work.chainDeferred(self)
+        self._go_on(None)
+
+    def _go_on(self, result: object) -> None:
+        """Go on with the *result* of what the work waited for."""
+        self._awaited = None
+        work = self._work
+        assert work is not None
+        try:
+            if isinstance(result, Failure):
+                awaited = self._context.run(result.throwExceptionIntoGenerator, work)
+            else:
+                awaited = self._context.run(work.send, result)
+        except StopIteration:
+            self.callback(None)
+        except BaseException:
+            self.errback()
+        else:
+            if not isinstance(awaited, Deferred):
+                awaited = fail(TypeError("a handler may await nothing but Deferreds"))
+            self._awaited = awaited
+            awaited.addBoth(self._go_on)
 
     def cancel(self) -> None:
         """Abort the work. Unlike any Deferred's, it is over when the work is, not at once."""
@@ -224,7 +310,12 @@ class _Running(Deferred[None]):
             super().cancel()
             return
         self.caller_gone = True
-        self._work.cancel()
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Cancel what the work waits for, if it does."""
+        if self._awaited is not None:
+            self._awaited.cancel()
 
     @property
     def given_up(self) -> bool:
@@ -234,8 +325,7 @@ class _Running(Deferred[None]):
     def end(self, error: NodeError) -> None:
         """Abort the work on the node's behalf; the caller is to be told *error*."""
         self.ended = error
-        if self._work is not None:
-            self._work.cancel()
+        self.interrupt()
 
 
 def _draining() -> NodeError:

@@ -9,7 +9,7 @@ there are few.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -17,6 +17,9 @@ from micronode.calls.operations import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.facets.hosted import Served
 from micronode.interfaces import IPolicy
+
+#: Calls at a time, of all facets, where nothing says another number.
+MAX_CALLS: Final = 512
 
 
 @attrs.frozen(kw_only=True)
@@ -40,31 +43,50 @@ class Serving:
 
     table: OperationTable
     bounds: Mapping[str, Bound]
-    #: What the gates are set to when this snapshot is in force.
-    limits: tuple[tuple[Gate, int], ...] = ()
+    #: The node's own gate, of which each call takes a permit beside that of its facet's.
+    calls: Gate = attrs.field(factory=lambda: Gate(MAX_CALLS))
+    #: What the gates are set to when this snapshot is in force: their permits, and how many may wait.
+    limits: tuple[tuple[Gate, int, int], ...] = ()
+    #: Calls a second that one caller may make; 0: as many as it likes.
+    rps: int = 0
     #: Who is asked about every call; None: nobody.
     policy: IPolicy | None = None
 
     @classmethod
-    def of(cls, served: Mapping[str, Served], before: Serving, policy: IPolicy | None = None) -> Serving:
+    def of(
+        cls,
+        served: Mapping[str, Served],
+        before: Serving,
+        policy: IPolicy | None = None,
+        *,
+        max_calls: int = MAX_CALLS,
+        rps: int = 0,
+    ) -> Serving:
         """Build what serves *served*; nothing changes until its limits are set.
 
         :param before: whose gates are taken over.
+        :param max_calls: calls at a time, of all facets.
+        :param rps: calls a second of one caller; 0: as many as it likes.
         :raises ValueError: two operations are the same.
         """
         table = OperationTable(operation for each in served.values() for operation in each.operations)
         bounds = dict(before.bounds)
-        limits: list[tuple[Gate, int]] = []
+        limits: list[tuple[Gate, int, int]] = [(before.calls, max_calls, 0)]
         for name, each in served.items():
             settings, known = each.settings, before.bounds.get(name)
             bound = Bound(
-                gate=known.gate if known else Gate(settings.limit),
+                gate=known.gate if known else Gate(settings.limit, within=before.calls),
                 slots=known.slots if known else Gate(settings.subscriptions),
                 timeout_s=settings.timeout,
             )
             bounds[name] = bound
-            limits += [(bound.gate, settings.limit), (bound.slots, settings.subscriptions)]
-        return cls(table=table, bounds=bounds, limits=tuple(limits), policy=policy)
+            limits += [
+                (bound.gate, settings.limit, settings.queue),
+                (bound.slots, settings.subscriptions, 0),
+            ]
+        return cls(
+            table=table, bounds=bounds, calls=before.calls, limits=tuple(limits), rps=rps, policy=policy
+        )
 
     @classmethod
     def within(
@@ -92,6 +114,10 @@ class Serving:
         return cls(table=table, bounds=bounds, policy=policy)
 
     def set_limits(self) -> None:
-        """Resize the gates. One that has more permits out than its new limit refuses until it has fewer."""
-        for gate, limit in self.limits:
+        """Resize the gates, and let in those that wait where there is room now.
+
+        One that has more permits out than its new limit refuses until it has fewer.
+        """
+        for gate, limit, queue in self.limits:
+            gate.queue = queue
             gate.limit = limit

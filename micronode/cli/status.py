@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from micronode.cli.adminclient import AdminClient, show_json, text_of
 from micronode.cli.adminoptions import AdminOptions
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.streams import show
+
+#: Parts of the topology that have a line of their own.
+_ELSEWHERE: Final = ("calls", "subscriptions", "owners.permits", "oap.streams")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -99,9 +102,25 @@ def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
         )
     if answer.get("policy") is not None:
         yield "policy", _policy(answer["policy"])
+    for kind in ("gate", "queue"):
+        shown = [text for part in answer["topology"] if part["kind"] == kind for text in _part(part)]
+        if shown:
+            yield f"{kind}s", ", ".join(shown)
     streams = f" ({answer['oap_streams']} streams)" if answer["oap_streams"] else ""
     yield "connections", _list(answer["connections"].items()) + streams
     yield "reactor lag", f"{answer['reactor_lag_s'] * 1000:.1f} ms"
+
+
+def _part(part: dict[str, Any]) -> Iterator[str]:
+    """Yield how *part* of the topology is, where there is any of it and no other line says so."""
+    if part["name"] in _ELSEWHERE:
+        return
+    for figure in part["figures"]:
+        bound = figure["bound"]
+        if bound == 0 and figure["now"] == 0:
+            continue
+        of = f" {figure['of']}" if figure["of"] else ""
+        yield f"{part['name']}{of} {figure['now']:g}" + ("" if bound is None else f"/{bound:g}")
 
 
 def _endpoints(owner: dict[str, Any]) -> str:

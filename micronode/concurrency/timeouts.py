@@ -30,6 +30,11 @@ class Timeouts:
         self._last_s = 0.0
         self._call: IDelayedCall | None = None
 
+    @property
+    def running(self) -> int:
+        """How many have been added and are not over."""
+        return len(self._ends)
+
     def add(self, late: Callable[[], None]) -> None:
         """Call *late*, which is not in it, when the time has passed; once."""
         end_s = self._clock.seconds() + self.seconds

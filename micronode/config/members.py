@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from micronode.config.fields import OTHERS, choice, duration, file, integer, key, not_built, size
+from micronode.config.fields import OTHERS, choice, duration, file, integer, key, size
 from micronode.config.kinds import Kind, Route
 
 OWNER_NAMES: Final = ("index", "mailbox", "storage", "overlay", "policy")
@@ -73,7 +73,12 @@ class Facet:
         {"graph": 128, "search": 96, "feed": 64, "media": 32, OTHERS: 64},
         built=_FACETS,
     )
-    queue: int = not_built(integer, "Calls that may wait for their turn beyond its limit.", 0, minimum=0)
+    queue: int = integer(
+        "Calls that may wait for their turn beyond its limit, in order and within their timeout.",
+        0,
+        minimum=0,
+        built=_FACETS,
+    )
     timeout: float = duration(
         "From dispatch to the response head; begins anew when an upload has been passed on.",
         5.0,

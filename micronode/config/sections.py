@@ -111,7 +111,9 @@ class Limits:
         maximum=wire.DECOMPRESS_RATIO,
     )
     max_inflight: int = integer("Open streams an OAP connection may have.", wire.MAX_INFLIGHT, maximum=4096)
-    max_calls: int = not_built(integer, "Calls the node serves at a time, of all facets.", 512)
+    max_calls: int = integer(
+        "Calls the node serves at a time, of all facets; one more is refused with 429.", 512
+    )
     max_connections: int = not_built(integer, "Connections of a listener.", 1024, maximum=1_048_576)
     per_address: int = not_built(
         integer, "Connections from one address; 0 for no bound.", 0, minimum=0, maximum=1_048_576
@@ -121,8 +123,12 @@ class Limits:
     buffers: int = not_built(
         size, "Memory for the bodies of HTTP requests, all together.", 256 * 1024**2, minimum=1024**2
     )
-    rps: int = not_built(
-        integer, "Calls a second from one caller; 0 for no bound.", 0, minimum=0, maximum=1_000_000
+    rps: int = integer(
+        "Calls a second from one caller, so many of them at once; one more is refused with 429. A caller is"
+        " an address (IPv6: a /64), or a user of a Unix socket. 0 for no bound.",
+        0,
+        minimum=0,
+        maximum=1_000_000,
     )
     min_rate: int = not_built(
         size,

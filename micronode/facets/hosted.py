@@ -45,6 +45,8 @@ class FacetSettings:
 
     #: Calls it serves at a time; one more is refused with 429.
     limit: int = attrs.field(default=64, validator=_is_count)
+    #: Calls that may wait for their turn beyond that, within their timeout.
+    queue: int = attrs.field(default=0, validator=_is_count_or_none)
     #: Seconds from dispatch to the head of the answer.
     timeout: float = attrs.field(default=5.0, validator=_is_duration)
     #: Subscriptions it holds at a time, beside the calls.

@@ -91,6 +91,26 @@ class Polls:
         # Where there are so few, none is to be idle.
         self._patient = permits >= _SHARE
 
+    @property
+    def running(self) -> int:
+        """How many polls there are now."""
+        return self._running
+
+    @property
+    def limit(self) -> int:
+        """How many there may be."""
+        return self._limit
+
+    @property
+    def due(self) -> int:
+        """How many topics wait for their turn."""
+        return len(self._queue)
+
+    @property
+    def topics(self) -> int:
+        """How many topics there are."""
+        return len(self._topics)
+
     def next(self, seeker: Seeker) -> Deferred[Sequence[Received]]:
         """Wait for messages, at least one.
 

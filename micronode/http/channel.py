@@ -14,7 +14,7 @@ the reactor.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import Protocol
@@ -22,7 +22,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake
+from micronode.concurrency.hangup import Intake, Pending
+from micronode.concurrency.origin import origin_of
+from micronode.concurrency.shutdown import LAST_CALL_S
 from micronode.concurrency.stall import StallWatch, unacknowledged
 from micronode.concurrency.timer import EPSILON_S, LazyTimer
 from micronode.errors import ErrorCode, NodeError
@@ -36,6 +38,10 @@ from micronode.http.sink import GONE, ResponseSink
 
 if TYPE_CHECKING:
     from micronode.http.site import HttpSite
+
+
+#: Seconds within which the reactor reads what its socket has.
+_NEXT_READ_S: Final = 0.02
 
 
 class State(Enum):
@@ -90,6 +96,7 @@ class HttpChannel(Protocol):
         if ITCPTransport.providedBy(transport := self.transport):
             transport.setTcpNoDelay(True)
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
+        self._origin = origin_of(transport)
         self._watch = StallWatch(self._clock, transport, self._stalled)
         self._farewell = Farewell(transport, self._clock, stall_s=self._settings.deadlines.write_stall_s)
         self._intake = Intake(self._clock, transport, lost=self.abort)
@@ -191,7 +198,7 @@ class HttpChannel(Protocol):
 
     def _own(self, head: RequestHead) -> Request:
         self._settings = self._site.settings
-        request = make_request(head, peer=self.peer, began_s=self._clock.seconds())
+        request = make_request(head, peer=self.peer, origin=self._origin, began_s=self._clock.seconds())
         request.sink = ResponseSink(self, self._site, request)
         self._request = request
         self._state = State.CALL
@@ -252,7 +259,7 @@ class HttpChannel(Protocol):
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
         self._request = self._body = None
-        if close or self._site.draining:
+        if close:
             self._end(linger=refused or bool(self._buffer))
         else:
             self._state = State.HEAD
@@ -295,6 +302,8 @@ class HttpChannel(Protocol):
         if self._state is not State.HEAD or self.flow.full or self._rest is not None:
             return None
         deadlines = self._site.settings.deadlines
+        if self._site.draining and not self._unfinished():
+            return self._since_s + min(LAST_CALL_S, deadlines.idle_s)
         return self._since_s + (deadlines.read_s if self._head_begun else deadlines.idle_s)
 
     def _expired(self) -> None:
@@ -307,6 +316,8 @@ class HttpChannel(Protocol):
             self._request.sink.fail(self._settings.deadlines.late_body())
         elif self._unfinished():
             self._refuse_unreadable(self._site.settings.deadlines.late_head())
+        elif self._site.draining:
+            self._leave()
         else:
             # Nobody asked anything: a browser's spare connection, a port scan, an idle keep-alive.
             self._end()
@@ -321,8 +332,33 @@ class HttpChannel(Protocol):
     # Ending
 
     def drain(self) -> None:
-        """Close if nothing is going on; otherwise the answer in progress will be the last."""
+        """Close in a moment if nothing is going on; otherwise a next answer will be the last."""
         if self._state is State.HEAD and not self._unfinished():
+            self._since_s = self._clock.seconds()
+            self._timer.expect(self._deadline())
+
+    def _leave(self) -> None:
+        """Close an idle connection, unless a request is there that the reactor has not told of yet.
+
+        One that comes now is not answered. It is read all the same: its caller sees an end, and no reset.
+        """
+        if Pending(self.transport).is_there():
+            self._timer.expect(self._clock.seconds() + _NEXT_READ_S)
+        else:
+            self._end(linger=True)
+
+    def give_up(self, error: NodeError) -> None:
+        """Answer with *error* what is not answered yet, and end; an answer that has begun is cut."""
+        request = self._request
+        if request is not None:
+            running = request.running
+            # The answer first: a call that was cancelled would make none, and a caller be told nothing.
+            request.sink.fail(error)
+            if running is not None:
+                running.cancel()
+        elif self._state is State.HEAD and self._unfinished():
+            self._refuse_unreadable(error)
+        elif self._state is State.HEAD:
             self._end()
 
     def _abandon(self, error: NodeError) -> None:

@@ -183,17 +183,19 @@ class EventSink:
     def fail(self, error: NodeError) -> None:
         """End the answer with *error*; a stream that has begun tells it as its last event, and ends whole.
 
-        A node that drains says only when to come back: another one is asked then, and nothing is wrong.
+        A node that drains says only when to come back: another one is asked then, and nothing is wrong. It
+        ends the connection, too, or that would be taken for the next request.
         """
         sink = self._sink
         if self._streams and sink.started and not sink.ended:
             if error.retry_after_ms is not None:
                 # All of them were told at the same moment, and must not come back at the same.
                 sink.write(retry_text(round(error.retry_after_ms * (0.5 + self._chance()))))
-            if error.code is not ErrorCode.DRAINING:
+            drains = error.code is ErrorCode.DRAINING
+            if not drains:
                 _, body = error_parts(error, request_id=sink.request_id)
                 sink.write(event_text(body.rstrip(), name="error"))
-            sink.end(error)
+            sink.end(error, close=drains)
         else:
             sink.fail(error)
         self._over()

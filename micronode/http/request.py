@@ -39,6 +39,8 @@ class Request:
     head: RequestHead
     request_id: str
     peer: str
+    #: See :attr:`micronode.calls.call.Call.origin`.
+    origin: str = ""
     #: When the head was whole, by the reactor's clock.
     began_s: float
     #: None: no route matched (or the head could not be read).
@@ -76,12 +78,12 @@ class Request:
         return not self.head.keep_alive or (self.head.has_body and not self.whole)
 
 
-def make_request(head: RequestHead, *, peer: str, began_s: float) -> Request:
+def make_request(head: RequestHead, *, peer: str, began_s: float, origin: str = "") -> Request:
     """Return the request of *head*, under the caller's id if it has an acceptable one."""
     request_id = head.fields.get("x-request-id", "")
     if not _REQUEST_ID.fullmatch(request_id):
         request_id = fresh_request_id()
-    return Request(head=head, request_id=request_id, peer=peer, began_s=began_s)
+    return Request(head=head, request_id=request_id, peer=peer, origin=origin, began_s=began_s)
 
 
 def call_fields(head: RequestHead) -> dict[str, Any]:
@@ -111,6 +113,7 @@ def make_call(operation: Operation, request: Request, **prepared: Any) -> Call:
         ingress=Ingress.HTTP,
         request_id=request.request_id,
         peer=request.peer,
+        origin=request.origin,
         **prepared,
     )
 

@@ -206,8 +206,11 @@ class ResponseSink:
         self.end(None)
         return succeed(None)
 
-    def end(self, error: NodeError | None) -> None:
-        """End the answer whole; where *error* is why it ends, its body has said so."""
+    def end(self, error: NodeError | None, *, close: bool = False) -> None:
+        """End the answer whole; where *error* is why it ends, its body has said so.
+
+        :param close: end the connection with it, whatever the head said.
+        """
         line = self._line
         if line is None:
             return
@@ -222,7 +225,7 @@ class ResponseSink:
             line.send((b"0\r\n\r\n",))
         status = self._status if error is None else http_status(error.code)
         self._ledger.record(self._request, status, error)
-        line.answered(refused=False, close=self._close)
+        line.answered(refused=False, close=self._close or close)
 
     def fail(self, error: NodeError) -> None:
         """Answer with *error*.

@@ -70,7 +70,7 @@ class HttpSite(ServerFactory):
         self.date = DateField(wall)
         #: True from last_answers() on: every answer that begins is its connection's last.
         self.ending = False
-        #: True from close_idle() on: so are those that began before.
+        #: True from close_idle() on: whoever is asked nothing is waited for a moment only.
         self.draining = False
         self._metrics = metrics
         self._access = access
@@ -101,10 +101,20 @@ class HttpSite(ServerFactory):
         self.ending = True
 
     def close_idle(self) -> None:
-        """Drain: close idle connections now, each other one after the answer it is working on."""
+        """Drain: close connections on which nothing comes for a moment, each other one after its last answer.
+
+        What still comes in that moment is served. An answer that began before :meth:`last_answers` has not
+        said that it is the last, so its caller is waited for as long behind it.
+        """
         self.ending = self.draining = True
         for channel in list(self._channels):
             channel.drain()
+
+    def give_up(self, error: NodeError) -> None:
+        """Cancel what runs for a caller, and tell it *error*; where its answer has begun, that is cut."""
+        self.ending = self.draining = True
+        for channel in list(self._channels):
+            channel.give_up(error)
 
     def abort_all(self) -> None:
         """Drop every connection; what runs for one is cancelled."""

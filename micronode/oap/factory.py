@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -22,6 +25,7 @@ class OAPFactory(Factory):
     """Serves OAP/1 on TCP, TLS and Unix sockets: hand it to any stream server endpoint.
 
     :ivar services: what its next connections share.
+    :ivar last_call_ms: when callers may come back that are accepted now, if they are to go away at once.
     """
 
     noisy = False
@@ -35,11 +39,14 @@ class OAPFactory(Factory):
         access: Access,
         limits: Limits,
         timeouts: Timeouts,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """:param clock: times every deadline.
         :param access: the access log, called once a call.
         :param limits: the configuration's ``limits``; all but max_object count here.
         :param timeouts: the configuration's ``timeouts``; all but body count here.
+        :param chance: 0 to 1: where between half and one and a half of its time a caller of a node that
+            goes away is told to come back.
         """
         self.services = Services(
             dispatcher=dispatcher,
@@ -50,7 +57,11 @@ class OAPFactory(Factory):
             timeouts=timeouts,
         )
         self._protocols: set[OAPProtocol] = set()
+        #: Those that were not told yet that the node goes away, the oldest first; None while it does not.
+        self._staying: dict[OAPProtocol, None] | None = None
+        self.last_call_ms: int | None = None
         self._leaving = False
+        self._chance = chance
 
     def buildProtocol(self, addr: IAddress | None) -> OAPProtocol | None:
         """Return the protocol of a new connection; None once the node goes away."""
@@ -74,6 +85,42 @@ class OAPFactory(Factory):
         """How many connections are open, closing ones included."""
         return len(self._protocols)
 
+    def begin_leaving(self) -> None:
+        """Drain: connections, also those that come, are :attr:`staying` until :meth:`leave` takes them."""
+        if self._staying is None:
+            self._staying = dict.fromkeys(self._protocols)
+
+    @property
+    def staying(self) -> int:
+        """How many connections were not told yet that the node goes away."""
+        return len(self._staying or ())
+
+    def leave(self, count: int, retry_after_ms: int) -> None:
+        """Let *count* of those go away that are staying; see :meth:`OAPProtocol.leave`.
+
+        :param retry_after_ms: about when their callers may come back; each is told another time.
+        """
+        staying = self._staying or {}
+        for protocol in list(islice(staying, count)):
+            del staying[protocol]
+            protocol.leave(self._jittered(retry_after_ms))
+
+    def last_call(self, retry_after_ms: int) -> None:
+        """Let all go away, and those who are accepted from now on with their first call."""
+        self.last_call_ms = retry_after_ms
+        self._staying = {}
+        for protocol in list(self._protocols):
+            protocol.leave(self._jittered(retry_after_ms))
+
+    def _jittered(self, milliseconds: int) -> int:
+        return round(milliseconds * (0.5 + self._chance()))
+
+    def give_up(self, retry_after_ms: int) -> None:
+        """Cancel every call, tell its caller that the node drains, and close each connection behind that."""
+        self._leaving = True
+        for protocol in list(self._protocols):
+            protocol.give_up(self._jittered(retry_after_ms))
+
     def goaway(self, retry_after_ms: int) -> None:
         """Drain: tell every caller to go away, and close each connection after its last stream.
 
@@ -93,7 +140,11 @@ class OAPFactory(Factory):
     def opened(self, protocol: OAPProtocol) -> None:
         """Note a new connection."""
         self._protocols.add(protocol)
+        if self._staying is not None and self.last_call_ms is None:
+            self._staying[protocol] = None
 
     def closed(self, protocol: OAPProtocol) -> None:
         """Note a connection's end."""
         self._protocols.discard(protocol)
+        if self._staying:
+            self._staying.pop(protocol, None)

@@ -67,6 +67,11 @@ class Liveness:
         self._echo = Deadline(clock, timeouts.read, self._no_echo)
         self._handshake.start()
 
+    @property
+    def quiet_s(self) -> float:
+        """For how many seconds the caller has said nothing; 0 before its HELLO."""
+        return self._idle.elapsed_s
+
     def greeted(self) -> None:
         """HELLO came."""
         self._handshake.stop()

@@ -70,6 +70,13 @@ class Meter:
             counter = self._end_in
         counter.inc()
 
+    def answered(self, size: int, chunks: int) -> None:
+        """Count a whole answer: the frames of its head, its body and its end, and its body's bytes."""
+        self.start_out.value += 1
+        self.data_out.value += chunks
+        self.end_out.value += 1
+        self.bytes_out.value += size
+
     def refused(self, code: ErrorCode) -> None:
         """Count a frame, a stream or a connection that was refused before any work."""
         self._metrics.reject_oap(code)

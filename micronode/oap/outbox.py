@@ -28,7 +28,7 @@ from zope.interface import implementer
 
 from micronode.concurrency.nodelay import send_at_once
 from micronode.concurrency.stall import StallWatch
-from micronode.oap.fairness import Rounds, Sender, Source, Stock
+from micronode.oap.fairness import Rounds, Sender, Stock
 
 #: Errors and echoes that may wait for a full transport; beyond it, nothing more is done for the caller.
 MAX_CONTROL_BYTES: Final = 65_536
@@ -173,13 +173,8 @@ class Outbox:
         """Whether a stream that has something to send must wait for its turn."""
         return self.full or self._rounds.running
 
-    def attach(self, corr_id: int, source: Source) -> None:
-        """Pause and resume *source*, what waits of a stream, with what all of them hold."""
-        self.stock.add(corr_id, source)
-
-    def detach(self, corr_id: int) -> None:
-        """Forget a stream; harmless where it was not attached."""
-        self.stock.remove(corr_id)
+    def withdraw(self, corr_id: int) -> None:
+        """Give a stream no more turns; harmless where it waits for none."""
         self._rounds.withdraw(corr_id)
 
     def offer(self, corr_id: int, stream: Sender) -> None:

@@ -6,6 +6,7 @@ Whatever a peer does ends here as an error frame, a close, or a count, never as 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -15,7 +16,8 @@ from zope.interface import implementer
 
 from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake
+from micronode.concurrency.hangup import Intake, Pending
+from micronode.concurrency.origin import origin_of
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.compression import deflate, make_inflate
 from micronode.oap.hello import hello_reply
@@ -42,9 +44,16 @@ from micronode.oap.wire.states import ConnectionState
 if TYPE_CHECKING:
     from micronode.oap.factory import OAPFactory
 
+#: Seconds after which a caller without a call in flight is taken for one that will not ask at once.
+QUIET_S: Final = 1.0
 #: When a caller that cancelled more than that may come back.
 _CHURN_RETRY_MS: Final = 1_000
 _UNREAD: Final = NodeError(ErrorCode.TIMEOUT, "the caller took no byte of what was sent")
+
+
+def draining(retry_after_ms: int) -> NodeError:
+    """Return what ends a call, or a subscription, of a node that goes away."""
+    return NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=retry_after_ms / 1000)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -86,9 +95,12 @@ class OAPProtocol(Protocol):
         self._intake = Intake(clock, transport, lost=self.abort, ask=self._ask)
         self._farewell = Farewell(transport, clock, stall_s=timeouts.write_stall)
         peer = getattr(transport.getPeer(), "host", None) or "unix"
-        self._session = Session(self._services, self._wire, self._outbox, self, peer=peer)
+        origin = origin_of(transport)
+        self._session = Session(self._services, self._wire, self._outbox, self, peer=peer, origin=origin)
         self._liveness = Liveness(self._services, self._wire, self._outbox, self._session, self)
         self._handlers = self._make_handlers()
+        if self._listener.last_call_ms is not None:
+            self.leave(self._listener.last_call_ms)
 
     @property
     def _transport(self) -> Any:
@@ -222,11 +234,43 @@ class OAPProtocol(Protocol):
         """
         if self._closing:
             return
+        self._say_goaway(retry_after_ms)
+        if not self._session.streams:
+            self._close()
+
+    def _say_goaway(self, retry_after_ms: int) -> None:
         if self._wire.state is ConnectionState.OPEN:
             self._meter.event_out.inc()
             self._outbox.write_control(self._wire.send_goaway(retry_after_ms))
-        if not self._session.streams:
-            self._close()
+
+    def leave(self, retry_after_ms: int) -> None:
+        """Go away, when no call can be on its way here that would be refused for it; end subscriptions.
+
+        A caller whose call is open waits for the answer, and one that has been quiet for a while does not
+        ask just now. Who has got an answer a moment ago may have asked again: that call is served, too, and
+        GOAWAY is said before its answer. (Of several calls at a time the others may cross it.)
+        """
+        if self._closing:
+            return
+        state, session = self._wire.state, self._session
+        waits = session.streams and not Pending(self._transport).is_there()
+        quiet = waits or self._liveness.quiet_s >= QUIET_S
+        if state is ConnectionState.LEAVING or (state is ConnectionState.OPEN and quiet):
+            self.goaway(retry_after_ms)
+            session.end_subscriptions(draining(retry_after_ms))
+        else:
+            self._handlers[StreamOpened] = partial(self._opened_last, retry_after_ms)
+
+    def _opened_last(self, retry_after_ms: int, event: StreamOpened) -> None:
+        """Say GOAWAY before the answer to a call: the next one then comes on another connection."""
+        self._handlers[StreamOpened] = self._session.opened
+        self._say_goaway(retry_after_ms)
+        self._session.opened(event)
+
+    def give_up(self, retry_after_ms: int) -> None:
+        """Go away now: calls that are open are cancelled, and their callers told that the node drains."""
+        self.goaway(retry_after_ms)
+        self._session.give_up(draining(retry_after_ms))
 
     def abort(self) -> None:
         """Drop the connection now; its calls are cancelled when the transport says that it is gone."""

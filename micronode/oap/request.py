@@ -46,7 +46,9 @@ def read_start(table: OperationTable, opened: StreamOpened) -> Asked:
     return Asked(operation, operation.bind(head.args), head)
 
 
-def make_call(asked: Asked, opened: StreamOpened, *, request_id: str, peer: str, body: Upload | None) -> Call:
+def make_call(
+    asked: Asked, opened: StreamOpened, *, request_id: str, peer: str, body: Upload | None, origin: str = ""
+) -> Call:
     """Build the call of a stream.
 
     :param body: the request's body, None where the operation takes none.
@@ -67,4 +69,5 @@ def make_call(asked: Asked, opened: StreamOpened, *, request_id: str, peer: str,
         deadline_s=head.deadline_ms / 1000 if head.deadline_ms is not None else None,
         corr_id=opened.corr_id,
         peer=peer,
+        origin=origin,
     )

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import fail
 from twisted.internet.interfaces import IDelayedCall
 
 from micronode.calls.call import Call
 from micronode.calls.context import fresh_request_id
 from micronode.calls.operations import BodyRule
 from micronode.errors import ErrorCode, NodeError, error_object
+from micronode.interfaces import IResponseSink
 from micronode.oap.outbox import Outbox
 from micronode.oap.request import make_call, read_start
 from micronode.oap.services import Reading, Services
@@ -43,7 +44,14 @@ class Session:
     """
 
     def __init__(
-        self, services: Services, wire: NodeConnection, outbox: Outbox, reading: Reading, *, peer: str
+        self,
+        services: Services,
+        wire: NodeConnection,
+        outbox: Outbox,
+        reading: Reading,
+        *,
+        peer: str,
+        origin: str = "",
     ) -> None:
         self.streams: dict[int, Stream] = {}
         self.outbox = outbox
@@ -53,6 +61,7 @@ class Session:
         self._wire = wire
         self._reading = reading
         self._peer = peer
+        self._origin = origin
         self.uploads = Uploads(services, self.streams, reading, taken=self._taken, refuse=self._refuse)
         #: Streams whose head waits for the first of the body, and the turn of the reactor that ends it.
         self._headed: list[Stream] = []
@@ -80,13 +89,26 @@ class Session:
         stream.operation = asked.operation
         if asked.operation.body is BodyRule.STREAMED:
             stream.upload = self.uploads.begin(stream, event)
-        self.outbox.attach(corr_id, stream.waiting)
-        call = make_call(asked, event, request_id=stream.request_id, peer=self._peer, body=stream.upload)
+        call = make_call(
+            asked,
+            event,
+            request_id=stream.request_id,
+            peer=self._peer,
+            body=stream.upload,
+            origin=self._origin,
+        )
         if stream.upload is not None and not event.ended:
             self._begun.append((stream, call))
             return
         sink = Subscription(stream, self, whole=event.ended) if asked.operation.subscribes else stream
-        stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, sink))
+        self._run(stream, call, sink)
+
+    def _run(self, stream: Stream, call: Call, sink: IResponseSink) -> None:
+        try:
+            running = self._services.dispatcher.dispatch(call, sink)
+        except Exception:
+            running = fail()
+        stream.run(running)
 
     def handled(self) -> None:
         """Run the calls that came with a body, when all that was read with them was handled.
@@ -97,7 +119,7 @@ class Session:
         for stream, call in begun:
             if not stream.ended and stream.upload is not None:
                 stream.upload.settle()
-                stream.run(maybeDeferred(self._services.dispatcher.dispatch, call, stream))
+                self._run(stream, call, stream)
 
     def body(self, event: BodyReceived) -> None:
         """Pass a chunk of a request's body on."""
@@ -154,6 +176,17 @@ class Session:
                 # Nothing else would ever end it: there will be neither CREDIT nor a cancel.
                 stream.abort(_CANCELLED)
 
+    def end_subscriptions(self, error: NodeError) -> None:
+        """End each subscription with *error*; what else is open goes on."""
+        for stream in list(self.streams.values()):
+            if stream.subscription is not None:
+                stream.abort(error)
+
+    def give_up(self, error: NodeError) -> None:
+        """Cancel every call, and tell its caller *error*."""
+        for stream in list(self.streams.values()):
+            stream.abort(error)
+
     def close(self, error: NodeError = GONE) -> None:
         """The connection is gone, or is dropped for *error*: cancel every call and send nothing."""
         for stream in list(self.streams.values()):
@@ -206,13 +239,10 @@ class Session:
 
     def write_answer(self, stream: Stream, head: Mapping[str, Any], body: bytes) -> None:
         """Write a whole answer."""
-        wire, corr_id, meter = self._wire, stream.corr_id, self._meter
-        meter.bytes_out.inc(len(body))
-        meter.data_out.inc(-(-len(body) // wire.max_chunk))
-        meter.end_out.inc()
-        self._began(stream)
-        frames = wire.send_head(corr_id, head), wire.send_body(corr_id, body, compress=stream.compressible)
-        self._write(b"".join((*frames, wire.send_end(corr_id))))
+        wire = self._wire
+        self._meter.answered(len(body), -(-len(body) // wire.max_chunk))
+        self._took(stream)
+        self.outbox.write(wire.send_answer(stream.corr_id, head, body, compress=stream.compressible))
 
     @property
     def max_event(self) -> int:
@@ -244,12 +274,18 @@ class Session:
 
     def release_request(self, stream: Stream) -> None:
         """Take no more of the request: the answer is whole. What still comes of it is dropped."""
-        self.uploads.release(stream)
+        if stream.upload is not None:
+            self.uploads.release(stream)
         self.send_credits()
-        self.uploads.unblock()
+        if stream.upload is not None:
+            self.uploads.unblock()
 
     def _began(self, stream: Stream) -> None:
         self._meter.start_out.inc()
+        self._took(stream)
+
+    def _took(self, stream: Stream) -> None:
+        """Measure how long the head of an answer took."""
         if stream.subscription is None:
             route = stream.operation.name if stream.operation is not None else None
             self._meter.began(route, self.clock.seconds() - stream.began_s)
@@ -277,7 +313,7 @@ class Session:
         if stream.error is not None:
             fields["reason"] = stream.error.code.value
         self._services.access(fields)
-        self.outbox.detach(stream.corr_id)
+        self.outbox.withdraw(stream.corr_id)
         if stream.starving is not None:
             stream.starving.close()
             stream.starving = None

@@ -31,6 +31,15 @@ class Deadline:
         """Whether it was started and neither stopped nor expired (it may be held)."""
         return self._timer.at_s is not None or self._left_s is not None
 
+    @property
+    def elapsed_s(self) -> float:
+        """How many seconds of it are over; 0 where it does not run."""
+        if self._left_s is not None:
+            return self._seconds - self._left_s
+        if self._timer.at_s is None:
+            return 0.0
+        return self._seconds - (self._timer.at_s - self._clock.seconds())
+
     def start(self) -> None:
         """Start, or start anew, with all of its seconds."""
         self._left_s = None

@@ -19,6 +19,10 @@ from micronode.oap.fairness import QUANTUM_BYTES, Backlog, Stock
 ENOUGH_BYTES: Final = 2 * QUANTUM_BYTES
 
 
+#: What an answer that never waits has of it; nothing is ever added.
+_NOTHING: Final = Backlog()
+
+
 class Waiting:
     """What waits of the answer of the stream *corr_id*.
 
@@ -41,7 +45,7 @@ class Waiting:
         self.starved = False
         self._corr_id = corr_id
         self._stock = stock
-        self._backlog = Backlog()
+        self._backlog = _NOTHING
         self._producer: IPushProducer | None = None
         self._paused = False
         self._choked = False
@@ -55,6 +59,8 @@ class Waiting:
 
     def hold(self, data: bytes) -> None:
         """Add body bytes."""
+        if self._backlog is _NOTHING:
+            self._backlog = Backlog()
         self._backlog.append(data)
         self._count()
         self.regulate()
@@ -74,8 +80,10 @@ class Waiting:
     def close(self) -> None:
         """The stream is over: forget everything. Nobody is told."""
         self._producer = None
-        self._backlog.clear()
-        self._count()
+        self._backlog = _NOTHING
+        if self._paced:
+            self._stock.remove(self._corr_id)
+            self._count()
 
     def _count(self) -> None:
         counted = len(self._backlog) if self._paced and not self.starved else 0
@@ -93,10 +101,12 @@ class Waiting:
         return self._producer is not None
 
     def register(self, producer: IPushProducer) -> None:
-        """Pause and resume *producer* from now on."""
+        """Pause and resume *producer* from now on, also with what all streams hold."""
         self._producer = producer
         self._paused = False
-        self._paced = True
+        if not self._paced:
+            self._paced = True
+            self._stock.add(self._corr_id, self)
         self._count()
         self.regulate()
 

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogBeginner
 from zope.interface import implementer
 
+from micronode.oap.wire.jsontext import make_encoder
 from micronode.observability.version import SERVICE
 from micronode.observability.writer import open_writer
 
@@ -40,8 +41,11 @@ _NAMES: Final = {
 #: ASCII only: whatever a reader takes for the end of a line (U+2028 too) is escaped, and so is a lone
 #: surrogate, which no stream would take.
 _text: Final[Callable[[str], str]] = encode_basestring_ascii
+_json: Final = make_encoder(ascii_only=True)
+#: Types of values that keep a line flat.
+_FLAT: Final = frozenset((str, int, float, bool, type(None)))
 #: What every line begins with, and of that what is the same in all lines of a level.
-_EVERY: Final = ("ts", "level", "service", "event")
+_EVERY: Final = frozenset(("ts", "level", "service", "event"))
 _SAME: Final = {level: f'"level":"{name}","service":"{SERVICE}"' for level, name in _NAMES.items()}
 _QUIET: Final = frozenset((LogLevel.debug, LogLevel.info))
 #: Stock Twisted tells of every factory and connection at info; of those only what went wrong matters.
@@ -59,6 +63,8 @@ def log_fields(log: Logger, level: Any, name: str, fields: Mapping[str, object])
     log.observer(
         {
             **fields,
+            # Together, too: who writes a line of each need not look for them among the rest.
+            "log_fields": fields,
             "log_logger": log,
             "log_level": level,
             "log_namespace": log.namespace,
@@ -190,32 +196,26 @@ def on_one_line(text: str) -> str:
 
 
 def _json_line(event: LogEvent, level: Any) -> str:
-    # Text by text: a busy node writes little else, and an encoder for anything would be half of what a line
-    # takes.
     second, rest = divmod(round(event.get("log_time", 0.0) * 1_000_000), 1_000_000)
-    moment = f"{_spelled(second)}.{rest // 1000:03d}Z"
-    line = f'{{"ts":"{moment}",{_SAME[level]},"event":{_text(name_of(event))}'
-    for key, value in fields_of(event).items():
-        # What every line has comes first, and no field can take its place.
-        if key not in _EVERY:
-            line += f",{_text(key)}:{_text(value) if type(value) is str else _json(_plain(value))}"
-    return line + "}"
+    begun = f'{{"ts":"{_spelled(second)}.{rest // 1000:03d}Z",{_SAME[level]},"event":{_text(name_of(event))}'
+    fields = event.get("log_fields") or fields_of(event)
+    # What every line has comes first, and no field can take its place.
+    if not _EVERY.isdisjoint(fields):
+        fields = {key: value for key, value in fields.items() if key not in _EVERY}
+    if not _FLAT.issuperset(map(type, fields.values())):
+        fields = {key: _plain(value) for key, value in fields.items()}
+    try:
+        text = _json(fields)
+    except ValueError:
+        # A number that is none.
+        text = _json({key: _plain(value) for key, value in fields.items()})
+    return f"{begun},{text[1:]}" if fields else begun + "}"
 
 
 @lru_cache(maxsize=1)
 def _spelled(second: int) -> str:
     """Return the second of that Unix time; a busy node asks for the same one thousands of times."""
     return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
-
-
-def _json(value: str | int | float | None) -> str:
-    if isinstance(value, str):
-        return _text(value)
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
 
 
 def _plain(value: Any) -> str | int | float | None:

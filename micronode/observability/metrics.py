@@ -26,7 +26,10 @@ MAX_SERIES: Final = 400
 #: Of these are kept for what happens: what may happen, and is shown at zero, gets no more than the others.
 KEPT_SERIES: Final = 150
 #: What ``rejected_total`` counts: refusals before any work was done.
-REJECT_REASONS: Final = ("busy", "draining", "not_ready", "body_too_large", "head_too_large", "timeout")
+REJECT_REASONS: Final = (
+    *("busy", "busy_node", "busy_subscriptions", "rate_limited"),
+    *("draining", "not_ready", "body_too_large", "head_too_large", "timeout"),
+)
 #: Frame kinds by direction flag and role.
 FRAME_KINDS: Final = ("hello", "start", "data", "end", "event", "error")
 #: How a reload ends that was worked on.

@@ -101,6 +101,8 @@ class Sources:
     lag_s: Callable[[], float]
     #: None: nothing does.
     policy: Callable[[], PolicyStatus | None] = lambda: None
+    #: The parts that bound work, hold it or wait (:mod:`micronode.concurrency.registry`).
+    topology: Callable[[], list[dict[str, Any]]] = list
 
 
 class Status:
@@ -151,6 +153,7 @@ class Status:
             "connections": dict(sources.connections()),
             "oap_streams": int(self._metrics.oap_streams.value),
             "reactor_lag_s": round(sources.lag_s(), 6),
+            "topology": sources.topology(),
         }
 
     def _sha_of(self, config: Config) -> str:

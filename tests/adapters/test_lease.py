@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.adapters.lease import Lease
+from micronode.concurrency.alarms import Alarms
 from micronode.errors import ErrorCode
 
 
@@ -24,7 +25,9 @@ class LeaseTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.outcomes: list[str] = []
-        self.lease = Lease("index", self.clock, idle_s=60.0, max_body=None, released=self.outcomes.append)
+        self.lease = Lease(
+            "index", Alarms(self.clock), idle_s=60.0, max_body=None, released=self.outcomes.append
+        )
         self.exchange = SpyExchange(self.lease)
         self.lease.exchange = self.exchange  # type: ignore[assignment]
 

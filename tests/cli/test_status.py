@@ -45,12 +45,26 @@ STATUS: dict[str, Any] = {
     "connections": {"http": 1, "admin": 2, "oap": 3},
     "oap_streams": 4,
     "reactor_lag_s": 0.00123,
+    "topology": [
+        {"name": "calls", "kind": "gate", "figures": [{"of": "graph", "now": 1, "bound": 128}]},
+        {"name": "feed.polls", "kind": "gate", "figures": [{"of": "", "now": 2, "bound": 16}]},
+        {"name": "feed.topics", "kind": "queue", "figures": [{"of": "", "now": 0, "bound": 0}]},
+        {
+            "name": "owners.waiting",
+            "kind": "queue",
+            "figures": [{"of": "index", "now": 0, "bound": 0}, {"of": "policy", "now": 3, "bound": 1024}],
+        },
+        {"name": "oap.input", "kind": "queue", "figures": []},
+        {"name": "backlog", "kind": "queue", "figures": [{"of": "", "now": 5, "bound": None}]},
+        {"name": "drain", "kind": "timer", "figures": [{"of": "", "now": 1, "bound": 1}]},
+    ],
 }
 FRESH = STATUS | {
     "config": STATUS["config"] | {"last_reload": None, "restart_required": []},
     "oap_streams": 0,
     "owners": [],
     "policy": None,
+    "topology": [],
     "uptime_s": 5.0,
 }
 NOT_READY = STATUS | {"state": "draining", "ready": False, "degraded": ["index", "listeners"]}
@@ -76,6 +90,8 @@ class StatusTests(CommandTestCase):
                 "  owners        index down 3/64 (0 of 2 endpoints)",
                 "  policy        fail closed, 12 decisions known;"
                 " no answer 1 min 1 s ago: owner policy did not answer in time",
+                "  gates         feed.polls 2/16",
+                "  queues        owners.waiting policy 3/1024, backlog 5",
                 "  connections   http 1, admin 2, oap 3 (4 streams)",
                 "  reactor lag   1.2 ms",
             ],

@@ -333,6 +333,7 @@ class EndTests(SinkCase):
     def test_drain_only_says_when_to_come_back(self) -> None:
         sink = self.begin()
         sink.fail(NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=5.0))
+        self.assertTrue(self.connection.closing, "who comes back is to ask another node")
         stream = self.stream()
         self.assertTrue(stream.whole)
         self.assertEqual(stream.events.events, [])

@@ -40,12 +40,42 @@ class FactoryTests(SynchronousTestCase):
 class DrainTests(SynchronousTestCase):
     """close_idle() and abort_all()."""
 
-    def test_idle_connections_close_at_once(self) -> None:
+    def test_idle_connections_close_in_a_moment(self) -> None:
         plane = Plane()
         fresh, kept = plane.connect(), plane.connect().send(get())
         plane.site.close_idle()
-        self.assertTrue(fresh.closing)
-        self.assertTrue(kept.closing)
+        late = plane.connect()
+        plane.clock.advance(0.9)
+        self.assertEqual([each.closing for each in (fresh, kept, late)], [False] * 3)
+        plane.clock.advance(0.1)
+        self.assertEqual([each.closing for each in (fresh, kept, late)], [True] * 3)
+        self.assertEqual(fresh.answers(), [], "nobody asked anything")
+
+    def test_what_comes_in_that_moment_is_served_and_the_last(self) -> None:
+        plane = Plane(StubDispatcher(say(b"ok")))
+        connection = plane.connect().send(get())
+        connection.answer()
+        plane.site.last_answers()
+        plane.site.close_idle()
+        plane.clock.advance(0.9)
+        connection.send(get())
+        answer = connection.answer()
+        self.assertEqual((answer.body, answer.fields["connection"]), (b"ok", "close"))
+        self.assertTrue(connection.closing)
+
+    def test_what_comes_after_it_is_read_and_not_answered(self) -> None:
+        """Its caller sees the connection's end; a reset could be of any request."""
+        plane = Plane(StubDispatcher(say(b"ok")))
+        connection = plane.connect().send(get())
+        connection.answer()
+        plane.site.close_idle()
+        plane.clock.advance(1)
+        self.assertTrue(connection.transport.half_closed)
+        self.assertFalse(connection.transport.disconnecting)
+        connection.send(get())
+        self.assertEqual(connection.answers(), [])
+        plane.clock.advance(1)
+        self.assertTrue(connection.transport.disconnecting)
 
     def test_answers_are_the_last_while_connections_are_still_waited_for(self) -> None:
         dispatcher = StubDispatcher()
@@ -98,7 +128,9 @@ class DrainTests(SynchronousTestCase):
         self.assertFalse(connection.closing)
         sink.finish()
         self.assertEqual(connection.answer().body, b"ok")
-        # Its head said nothing about closing; the next look at the connection does it.
+        # Its head said nothing about closing, so another request may be on its way.
+        self.assertFalse(connection.closing)
+        plane.clock.advance(1)
         self.assertTrue(connection.closing)
 
     def test_request_in_arrival_is_still_served(self) -> None:
@@ -113,6 +145,25 @@ class DrainTests(SynchronousTestCase):
         answer = connection.answer()
         self.assertEqual((answer.body, answer.fields["connection"]), (b"stored", "close"))
         self.assertTrue(connection.closing)
+
+    def test_given_up_calls_are_told_before_they_are_cancelled(self) -> None:
+        dispatcher = StubDispatcher()
+        plane = Plane(dispatcher)
+        waiting, begun = plane.connect().send(get()), plane.connect().send(get())
+        dispatcher.sinks[1].start(ResponseHead(length=2))
+        body, head, idle = plane.connect(), plane.connect(), plane.connect()
+        body.send(post("/app/media", b"x" * 100)[:-1])
+        head.send(b"GET /app/")
+        plane.site.give_up(NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=5))
+        self.assertEqual(dispatcher.cancelled, dispatcher.calls)
+        for connection in (waiting, body, head):
+            answer = connection.answer()
+            self.assertEqual((answer.status, answer.fields["connection"]), (503, "close"))
+            self.assertEqual((answer.json["code"], answer.fields["retry-after"]), ("draining", "5"))
+            self.assertTrue(connection.closing)
+        self.assertTrue(begun.aborted, "a part must not look like the whole")
+        self.assertTrue(idle.closing)
+        self.assertEqual(idle.answers(), [])
 
     def test_abort_drops_and_cancels(self) -> None:
         dispatcher = StubDispatcher()

@@ -11,9 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 from zope.interface.verify import verifyObject
 
-from micronode.oap.fairness import HELD_BYTES, QUANTUM_BYTES
+from micronode.oap.fairness import QUANTUM_BYTES
 from micronode.oap.outbox import MAX_CONTROL_BYTES, Outbox, keep_unsent_small
-from tests.contracts.sink import SpyProducer
 from tests.support.oap import MemoryTransport
 from tests.support.tcp import TCPTransport
 
@@ -133,20 +132,10 @@ class OutboxTests(SynchronousTestCase):
         self.transport.fill()
         _Talker(self.outbox, 1, 100)
         _Talker(self.outbox, 2, 100)
-        self.outbox.detach(1)
-        self.outbox.detach(7)
+        self.outbox.withdraw(1)
+        self.outbox.withdraw(7)
         self.transport.drain()
         self.assertEqual(self.counts(), [0, 100, 0])
-
-    def test_source_begins_paused_where_too_much_is_held(self) -> None:
-        first, second = SpyProducer(), SpyProducer()
-        self.outbox.attach(1, first)
-        self.outbox.stock.hold(1, HELD_BYTES)
-        self.outbox.attach(2, second)
-        self.assertEqual((first.told, second.told), (["pause"], ["pause"]))
-        self.outbox.detach(1)
-        self.outbox.stock.give_back(HELD_BYTES)
-        self.assertEqual((first.told, second.told), (["pause"], ["pause", "resume"]))
 
     def test_crowded_by_control_output_while_full(self) -> None:
         self.outbox.write_control(bytes(MAX_CONTROL_BYTES * 2))

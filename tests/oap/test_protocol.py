@@ -10,6 +10,7 @@ from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
 from micronode.concurrency.hangup import LOOK_S
+from micronode.oap.protocol import QUIET_S
 from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, Control, encode_frame
 from micronode.oap.wire.limits import LINGER_BYTES, LINGER_S
 from tests.support.oap import CallerEnd, Dispatched, StubNode, body, cancel, hello, put, start
@@ -334,6 +335,73 @@ class Drain(SynchronousTestCase):
         node.calls[0].answer(b"done")
         self.assertEqual(len(end.heard()), 3)
         self.assertTrue(end.transport.half_closed)
+
+    def test_each_leaves_in_its_turn(self) -> None:
+        node = StubNode()
+        ends = [node.connect() for _ in range(3)]
+        node.clock.advance(QUIET_S)
+        self.assertEqual(node.factory.staying, 0)
+        node.factory.begin_leaving()
+        ends.append(node.connect())
+        ends[3].send(start(1))
+        self.assertEqual(node.factory.staying, 4)
+        node.factory.leave(2, 5000)
+        told = [len(end.heard()) for end in ends]
+        self.assertEqual((sum(told), told[3]), (2, 0), "the latest is not among them")
+        ends[told.index(0)].hang_up()
+        self.assertEqual(node.factory.staying, 1)
+        node.factory.leave(5, 5000)
+        self.assertEqual([frame.code for frame in ends[3].heard()], [Control.GOAWAY])
+        self.assertEqual(node.factory.staying, 0)
+
+    def test_callers_are_told_different_times_to_come_back(self) -> None:
+        node = StubNode()
+        ends = [node.connect() for _ in range(8)]
+        node.clock.advance(QUIET_S)
+        node.factory.begin_leaving()
+        node.factory.leave(8, 1000)
+        waits = {end.heard()[0].json["retry_after_ms"] for end in ends}
+        self.assertGreater(len(waits), 1)
+        self.assertTrue(all(500 <= wait <= 1500 for wait in waits), waits)
+
+    def test_a_caller_that_has_just_been_answered_is_told_with_its_next_call(self) -> None:
+        """It may have asked again already, and that call is served."""
+        node = StubNode(echo)
+        end = node.connect()
+        end.send(start(1))
+        end.heard()
+        node.factory.begin_leaving()
+        node.factory.leave(1, 5000)
+        self.assertEqual(end.heard(), [])
+        end.send(start(2))
+        [goaway, *answer] = end.heard()
+        self.assertEqual((goaway.code, goaway.json["last_corr_id"]), (Control.GOAWAY, "2"))
+        self.assertEqual([frame.code for frame in answer], [200, 206, 200])
+        self.assertTrue(end.transport.half_closed)
+
+    def test_who_comes_at_the_last_moment_has_one_call(self) -> None:
+        node = StubNode(echo)
+        node.factory.last_call(5000)
+        end = node.connect()
+        end.send(start(1))
+        self.assertEqual([frame.code for frame in end.heard()], [Control.GOAWAY, 200, 206, 200])
+        self.assertTrue(end.transport.half_closed)
+
+    def test_given_up_calls_are_cancelled_and_their_callers_told(self) -> None:
+        node = StubNode()
+        end, fresh = node.connect(), node.connect(greet=False)
+        end.send(start(1), start(2))
+        node.factory.give_up(1000)
+        [goaway, *errors] = end.heard()
+        self.assertEqual(goaway.code, Control.GOAWAY)
+        self.assertEqual(
+            [(each.corr_id, each.json["code"]) for each in errors], [(1, "draining"), (2, "draining")]
+        )
+        self.assertTrue(all(500 <= each.json["retry_after_ms"] <= 1500 for each in errors))
+        self.assertEqual([call.cancelled for call in node.calls], [True, True])
+        self.assertTrue(end.transport.half_closed)
+        self.assertTrue(fresh.transport.half_closed)
+        self.assertIsNone(node.factory.buildProtocol(None))
 
     def test_new_connections_are_not_taken(self) -> None:
         node = StubNode()

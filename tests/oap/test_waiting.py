@@ -13,7 +13,6 @@ class WaitingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.stock = Stock()
         self.waiting = Waiting(1, self.stock)
-        self.stock.add(1, self.waiting)
         self.producer = SpyProducer()
 
     def test_producer_is_paused_while_enough_is_at_hand(self) -> None:
@@ -46,6 +45,15 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual(self.producer.told, ["pause"])
         self.stock.give_back(HELD_BYTES)
         self.assertEqual(self.producer.told, ["pause", "resume"])
+
+    def test_producer_begins_paused_where_too_much_is_held(self) -> None:
+        first, other = SpyProducer(), Waiting(2, self.stock)
+        other.register(first)
+        other.hold(bytes(HELD_BYTES))
+        self.waiting.register(self.producer)
+        self.assertEqual((first.told, self.producer.told), (["pause"], ["pause"]))
+        other.close()
+        self.assertEqual((first.told, self.producer.told), (["pause"], ["pause", "resume"]))
 
     def test_empty_window_pauses_it_and_counts_with_nobody(self) -> None:
         self.waiting.register(self.producer)

@@ -32,6 +32,7 @@ SHAPE = {
     "connections": dict,
     "oap_streams": int,
     "reactor_lag_s": float,
+    "topology": list,
 }
 
 
@@ -74,6 +75,7 @@ class StatusTests(SynchronousTestCase):
             last_reload=lambda: self.last,
             restart_required=lambda: self.restart,
             policy=lambda: self.policy,
+            topology=lambda: [{"name": "calls"}],
         )
         self.metrics = make_metrics()
         self.metrics.oap_streams.set(4)
@@ -132,6 +134,7 @@ class StatusTests(SynchronousTestCase):
                 "connections": {"http": 1, "admin": 2, "oap": 3},
                 "oap_streams": 4,
                 "reactor_lag_s": 0.012346,
+                "topology": [{"name": "calls"}],
             },
         )
 

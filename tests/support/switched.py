@@ -106,7 +106,7 @@ class SwitchedNode:
         for name, values in (nowhere | dict(sections)).items():
             if name.startswith("owners."):
                 values = {"url": _NOWHERE, **values}
-            text += f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
+            text += f"[{name}]\n" + "".join(f"{key} = {to_toml(value)}\n" for key, value in values.items())
         new = self._file.with_suffix(".new")
         new.write_text(text)
         new.rename(self._file)
@@ -153,10 +153,10 @@ class SwitchedNode:
         self.check_log()
 
 
-def _toml(value: object) -> str:
+def to_toml(value: object) -> str:
     """Write *value* as TOML does: as JSON, but for tables."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {to_toml(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(to_toml, value)) + "]"
     return json.dumps(value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from micronode.oap.wire.answers import body_frames, error_frame, event_frame
+from micronode.oap.wire.answers import answer_frames, body_frames, error_frame, event_frame
 from micronode.oap.wire.compression import ZSTD, Deflate, Inflate
 from micronode.oap.wire.control import receive_control, receive_hello
 from micronode.oap.wire.decoder import FrameDecoder, FrameError
@@ -61,6 +61,7 @@ class NodeConnection:
 
     :ivar state: where the connection is; only read it.
     :ivar max_frame: bytes; after HELLO the smaller of both sides' wishes.
+    :ivar max_head: how many bytes the head of an answer may have, as JSON.
     :ivar max_chunk: bytes of body a frame may carry, in both directions.
     """
 
@@ -79,6 +80,7 @@ class NodeConnection:
         :param deflate: what compresses chunks for a caller that accepts it; None: nothing is.
         """
         self.max_frame = max_frame
+        self.max_head = min(MAX_HEAD_BYTES, max_frame - HEADER_BYTES)
         self.max_chunk = min(max_chunk, max_frame - HEADER_BYTES)
         self.state = ConnectionState.FRESH
         self._streams = Streams(
@@ -102,11 +104,6 @@ class NodeConnection:
     def highest(self) -> int:
         """The highest corr_id that a START used."""
         return self._streams.highest
-
-    @property
-    def max_head(self) -> int:
-        """How many bytes the head of an answer may have, as JSON."""
-        return min(MAX_HEAD_BYTES, self.max_frame - HEADER_BYTES)
 
     @property
     def max_event(self) -> int:
@@ -166,6 +163,7 @@ class NodeConnection:
         wish = received.hello.get("max_frame")
         if wish is not None:
             self.max_frame = min(self.max_frame, wish)
+            self.max_head = min(self.max_head, self.max_frame - HEADER_BYTES)
             self.max_chunk = min(self.max_chunk, self.max_frame - HEADER_BYTES)
         self._decoder.max_frame = self.max_frame
         self._decoder.max_chunk = self._streams.max_chunk = self.max_chunk
@@ -234,9 +232,7 @@ class NodeConnection:
 
         :raises IllegalSendError: also where the head, as JSON, is longer than :attr:`max_head`.
         """
-        payload = dump_object(dict(head))
-        if len(payload) > self.max_head:
-            raise IllegalSendError(f"a head of {len(payload)} bytes, where {self.max_head} may be")
+        payload = self._head(head)
         stream = self._sending(corr_id, _SEND_WHOLE if ended else _SEND_HEAD)
         flags = RESP | START | END if ended else RESP | START
         return encode_frame(flags, _OK, stream.app, corr_id, payload, tenant=stream.tenant)
@@ -252,10 +248,19 @@ class NodeConnection:
         stream = self._sending(corr_id, StreamInput.SEND_BODY)
         if stream.outflow is not None:
             stream.outflow.sent += len(data)
-        deflate = self._deflates(stream, compress)
-        if deflate is None and 0 < len(data) <= self.max_chunk:
-            return encode_frame(RESP, _PARTIAL, stream.app, corr_id, data, tenant=stream.tenant)
-        return body_frames(stream, corr_id, data, self.max_chunk, deflate)
+        return body_frames(stream, corr_id, data, self.max_chunk, self._deflates(stream, compress))
+
+    def send_answer(
+        self, corr_id: int, head: Mapping[str, Any], body: bytes, *, compress: bool = False
+    ) -> bytes:
+        """Send a whole answer: what :meth:`send_head`, :meth:`send_body` and :meth:`send_end` do.
+
+        :raises IllegalSendError: as they do.
+        """
+        payload = self._head(head)
+        self._fits(corr_id, body)
+        stream = self._sending(corr_id, _SEND_WHOLE)
+        return answer_frames(stream, corr_id, payload, body, self.max_chunk, self._deflates(stream, compress))
 
     def send_event(self, corr_id: int, message: bytes, *, compress: bool = False) -> bytes:
         """Send one message of a subscription, as one frame: after the head, where the request is whole.
@@ -272,6 +277,12 @@ class NodeConnection:
             raise IllegalSendError(f"a message on stream {corr_id}, which has no windows")
         stream.outflow.sent += len(message)
         return event_frame(stream, corr_id, message, self._deflates(stream, compress))
+
+    def _head(self, head: Mapping[str, Any]) -> bytes:
+        payload = dump_object(head)
+        if len(payload) > self.max_head:
+            raise IllegalSendError(f"a head of {len(payload)} bytes, where {self.max_head} may be")
+        return payload
 
     def _fits(self, corr_id: int, data: bytes) -> None:
         """Refuse to send more than a stream's window has room for."""
@@ -337,5 +348,4 @@ _SEND_STREAM: Final = ConnectionInput.SEND_STREAM
 _SEND_WHOLE: Final = StreamInput.SEND_WHOLE
 _SEND_HEAD: Final = StreamInput.SEND_HEAD
 _OK: Final = int(Code.OK)
-_PARTIAL: Final = int(Code.PARTIAL)
 _PONG: Final = int(Control.PONG)

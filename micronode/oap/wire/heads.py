@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from micronode.oap.wire.errors import ErrorCode
+from micronode.oap.wire.jsontext import make_decoder, make_encoder
 from micronode.oap.wire.limits import MAX_HEAD_BYTES, MAX_JSON_DEPTH, MAX_JSON_INTEGER
 
 
@@ -48,7 +50,7 @@ def parse_object(data: bytes, *, max_bytes: int = MAX_HEAD_BYTES) -> dict[str, A
         raise _bad_json(f"longer than {max_bytes} bytes")
     try:
         text = data.decode("utf-8")
-        value = _DECODER.decode(text)
+        value = _decode(text)
         if "\\u" in text:  # an escape may have made half a surrogate pair
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
@@ -74,6 +76,8 @@ def parse_call_head(data: bytes) -> CallHead:
     value = parse_object(data)
     op = _typed(value, "op", str, required=True)
     args = _typed(value, "args", dict, required=True)
+    if len(value) == 2:
+        return CallHead(op, args, None, None, None)
     deadline_ms = _typed(value, "deadline_ms", int)
     if deadline_ms is not None and deadline_ms < 0:
         raise HeadError(ErrorCode.BAD_REQUEST, "'deadline_ms' must not be negative")
@@ -101,9 +105,9 @@ def parse_answer_head(data: bytes) -> dict[str, Any]:
     return value
 
 
-def dump_object(value: dict[str, Any]) -> bytes:
+def dump_object(value: Mapping[str, Any]) -> bytes:
     """Write *value* as compact UTF-8 JSON."""
-    return _ENCODER.encode(value).encode("utf-8")
+    return _encode(value).encode("utf-8")
 
 
 def _typed(value: dict[str, Any], key: str, kind: type, *, required: bool = False) -> Any:
@@ -158,7 +162,7 @@ def _deeper_than(value: Any, levels: int) -> bool:
 
 
 _NAMES = {str: "a string", dict: "an object", int: "an integer"}
-_DECODER = json.JSONDecoder(
+_decode = make_decoder(
     object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_constant
 )
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_encode = make_encoder(ascii_only=False)

@@ -1,4 +1,4 @@
-"""Messages of subscriptions as frames; chunks and errors are in ``test_connection``, ``test_compression``."""
+"""Whole answers, and messages of subscriptions, as frames; the rest of it is in ``test_connection``."""
 
 from __future__ import annotations
 
@@ -88,3 +88,42 @@ class EventTests(SynchronousTestCase):
         node = self.node(flags=ACK_REQ | APP_E2E)
         [frame] = read_frames(node.send_event(1, LONG, compress=True))
         self.assertEqual((frame.flags, frame.payload), (EVENT, LONG))
+
+
+class WholeTests(SynchronousTestCase):
+    """A whole answer is what its head, its body and its end are one after the other."""
+
+    def node(self, flags: int = 0, **limits: int) -> NodeConnection:
+        """Return a node with two streams that were asked something."""
+        node = NodeConnection(**limits, deflate=deflate)  # type: ignore[arg-type]
+        opened = b"".join(
+            encode_frame(REQ | START | END | flags, 0, APP, corr_id, b"{}", tenant=TENANT)
+            for corr_id in (1, 2)
+        )
+        for event in node.receive(HELLO + opened):
+            if isinstance(event, HelloReceived):
+                node.send_hello(event, {})
+        return node
+
+    def test_the_same_frames(self) -> None:
+        head = {"status": 200, "content_type": "text/plain", "verified": True}
+        for body in (b"", b"x", LONG, LONG * 50):
+            for flags in (0, ACK_REQ, APP_E2E):
+                for compress in (False, True):
+                    node, other = self.node(flags, ack_window=1 << 20), self.node(flags, ack_window=1 << 20)
+                    whole = node.send_answer(1, head, body, compress=compress)
+                    pieces = other.send_head(1, head), other.send_body(1, body, compress=compress)
+                    self.assertEqual(whole, b"".join(pieces) + other.send_end(1))
+                    self.assertEqual((node.open_streams, node.is_open(1)), (1, False))
+
+    def test_refused_as_they_are(self) -> None:
+        node = self.node(ACK_REQ, ack_window=10)
+        self.assertRaises(IllegalSendError, node.send_answer, 1, {}, bytes(11))
+        self.assertRaises(IllegalSendError, node.send_answer, 1, {"etag": "x" * 20_000}, b"x")
+        self.assertRaises(IllegalSendError, node.send_answer, 3, {}, b"x")
+        self.assertEqual(node.open_streams, 2)
+        node.send_answer(1, {}, bytes(10))
+        self.assertRaises(IllegalSendError, node.send_answer, 1, {}, b"x")
+        node.send_head(2, {})
+        self.assertRaises(IllegalSendError, node.send_answer, 2, {}, b"x")
+        self.assertTrue(node.is_open(2))

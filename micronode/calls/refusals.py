@@ -1,0 +1,47 @@
+"""How a call is refused that there is no room for: which bound it was, in words, and when to come back."""
+
+from __future__ import annotations
+
+from random import Random
+
+from micronode.calls.call import Call
+from micronode.calls.operations import Operation
+from micronode.concurrency.backpressure import Gate, retry_after_s
+from micronode.errors import ErrorCode, NodeError
+
+
+def busy(operation: Operation, gate: Gate, random: Random) -> tuple[NodeError, str]:
+    """Return the error of a call to *operation* for which *gate* has no permit, and the bound's name.
+
+    The name is what ``rejected_total`` counts it as.
+    """
+    full = gate.full
+    if full is not gate:
+        message, reason = f"the node is serving {full.limit} calls, its limit", "busy_node"
+    elif operation.subscribes:
+        message = f"facet {operation.facet} is serving {gate.limit} subscriptions, its limit"
+        reason = "busy_subscriptions"
+    else:
+        message, reason = f"facet {operation.facet} is serving {gate.limit} calls, its limit", "busy"
+    return NodeError(ErrorCode.BUSY, message, retry_after_s=retry_after_s(full, random)), reason
+
+
+def buckets_of(call: Call, rps: int) -> tuple[tuple[str, float], ...]:
+    """Return whose calls *call* is one of: keys, each with how many calls a second it may make.
+
+    The token's, where one was verified, else where the connection comes from: never what a caller says of
+    itself. What a token says of its own rate belongs here, too.
+
+    :param rps: what every caller may do.
+    """
+    return ((call.token_id or call.origin or "unknown", rps),)
+
+
+def rate_limited(rps: int, wait_s: float) -> NodeError:
+    """Return the error of a call that is one too many for *rps*.
+
+    :param wait_s: when there will be a token for it.
+    """
+    return NodeError(
+        ErrorCode.RATE_LIMITED, f"more than {rps} calls a second, the limit of a caller", retry_after_s=wait_s
+    )

@@ -1,0 +1,171 @@
+"""What a node has for each of its callers' connections, for :mod:`micronode.topology`.
+
+These parts come and go by the thousand, so that they are not counted one by one: their figures are those of
+the connections, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from micronode.assembly import Assembly
+from micronode.concurrency.registry import Figure, Kind, Part
+
+
+def connection_parts(parts: Assembly) -> Iterator[Part]:
+    """Yield what the node that is made of *parts* has for its connections."""
+    yield from _pools(parts)
+    yield from _oap(parts)
+    yield from _http(parts)
+
+
+def _http_connections(parts: Assembly) -> Iterable[Figure]:
+    return [Figure(parts.http.connections, of="http"), Figure(parts.admin.connections, of="admin")]
+
+
+def _oap_connections(parts: Assembly) -> Iterable[Figure]:
+    return [Figure(parts.oap.connections, of="oap")]
+
+
+def _pools(parts: Assembly) -> Iterator[Part]:
+    yield Part(
+        name="connections",
+        kind=Kind.POOL,
+        owner="http.site",
+        also=("oap.factory",),
+        unit="connections",
+        bound_by="the descriptors that the process may have",
+        then="The kernel keeps what is not accepted, 1024 a listener, and refuses more.",
+        figures=lambda: [*_http_connections(parts), *_oap_connections(parts)],
+    )
+    yield Part(
+        name="connections.hangup",
+        kind=Kind.TIMER,
+        owner="concurrency.hangup",
+        also=("http.channel", "oap.protocol"),
+        unit="connections",
+        bound_by="one a connection that is not read, every 100 ms",
+        then="A caller that has gone is noticed, and what runs for it is cancelled.",
+    )
+    yield Part(
+        name="connections.stall",
+        kind=Kind.TIMER,
+        owner="concurrency.stall",
+        also=("http.channel", "oap.outbox", "concurrency.farewell"),
+        unit="connections",
+        keys=("timeouts.write_stall",),
+        bound_by="one a connection while something waits for its caller",
+        then="A caller that took no byte for so long is cut off, and what runs for it is cancelled.",
+    )
+    yield Part(
+        name="connections.farewell",
+        kind=Kind.TIMER,
+        owner="concurrency.farewell",
+        also=("concurrency.timer",),
+        unit="connections",
+        bound_by="one a connection that is being closed, for 1 s or 1 MiB of what still comes",
+        then="The connection is closed, whether its caller has closed it or not.",
+    )
+
+
+def _http(parts: Assembly) -> Iterator[Part]:
+    yield Part(
+        name="http.deadlines",
+        kind=Kind.TIMER,
+        owner="http.channel",
+        also=("concurrency.timer",),
+        unit="connections",
+        keys=("timeouts.read", "timeouts.body", "http.idle"),
+        bound_by="one a connection: for a head, for a body, or for the next request",
+        then="408 ``timeout`` and a close; between requests it is closed without a word.",
+        figures=lambda: _http_connections(parts),
+    )
+    yield Part(
+        name="http.answers",
+        kind=Kind.PRODUCER,
+        owner="http.flow",
+        also=("http.sink",),
+        unit="bytes",
+        bound_by="the transport's buffer, 64 KiB, and what its producer had under way when that was full",
+        then="The answer's producer is paused until the caller has taken all of it.",
+    )
+    yield Part(
+        name="http.events",
+        kind=Kind.PRODUCER,
+        owner="http.events",
+        also=("concurrency.timer",),
+        unit="bytes",
+        bound_by="64 KiB of a subscription; a comment every 15 s tells its caller that it lives",
+        then="No further message is asked for until there is room for it.",
+    )
+
+
+def _oap(parts: Assembly) -> Iterator[Part]:
+    yield Part(
+        name="oap.streams",
+        kind=Kind.GATE,
+        owner="oap.session",
+        also=("oap.stream",),
+        unit="streams",
+        keys=("limits.max_inflight",),
+        bound_by="so many a connection, as HELLO tells; shown are those of all",
+        then="A START beyond it is refused: 429 ``busy``. Heads, and cancels of broken answers, wait for a"
+        " turn of the reactor at most.",
+        figures=lambda: [Figure(int(parts.metrics.oap_streams.value))],
+    )
+    yield Part(
+        name="oap.input",
+        kind=Kind.QUEUE,
+        owner="oap.pump",
+        unit="bytes",
+        bound_by="one read of the transport, while a body without a window is full or errors wait to be read",
+        then="The connection is not read.",
+    )
+    yield Part(
+        name="oap.control",
+        kind=Kind.QUEUE,
+        owner="oap.outbox",
+        unit="bytes",
+        bound_by="64 KiB of errors and echoes that the caller has not read, and an error of each open stream",
+        then="Nothing more is done for the caller until it has read them.",
+    )
+    yield Part(
+        name="oap.answers",
+        kind=Kind.PRODUCER,
+        owner="oap.waiting",
+        also=("oap.outbox", "oap.fairness", "oap.stream"),
+        unit="bytes",
+        bound_by="32 KiB of a stream and 96 KiB of all streams of a connection, and one read beyond a pause",
+        then="The answers' producers are paused; streams have their turns, 16 KiB each.",
+    )
+    yield Part(
+        name="oap.bodies",
+        kind=Kind.BUFFER,
+        owner="oap.uploads",
+        unit="bytes",
+        keys=("timeouts.stall", "timeouts.stream_idle"),
+        bound_by="128 KiB of a stream and 1 MiB of a connection that its owners have not taken",
+        then="With windows the caller gets no CREDIT. Without, the connection is not read, for"
+        " ``timeouts.stall`` at most.",
+    )
+    yield Part(
+        name="oap.starving",
+        kind=Kind.TIMER,
+        owner="oap.session",
+        also=("oap.timers",),
+        unit="streams",
+        keys=("timeouts.write_stall",),
+        bound_by="one a stream whose window is empty",
+        then="The stream ends with ``timeout``.",
+    )
+    yield Part(
+        name="oap.liveness",
+        kind=Kind.TIMER,
+        owner="oap.liveness",
+        also=("oap.timers", "oap.rate"),
+        unit="connections",
+        keys=("timeouts.handshake", "timeouts.read", "timeouts.idle"),
+        bound_by="one a connection and question: HELLO, the rest of a frame, silence, the echo of a PING",
+        then="GOAWAY with what was waited for, and a close.",
+        figures=lambda: _oap_connections(parts),
+    )

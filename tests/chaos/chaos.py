@@ -1,0 +1,129 @@
+"""A node under chaos: what is done to all stages, and looked at in all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.load import Load, both
+from tests.chaos.node import Node
+from tests.chaos.owners import SERVICE_S, Owners
+from tests.chaos.stage import Stage
+from tests.chaos.watch import Watch
+
+GRACE_S: Final = 1.0
+DEADLINE_S: Final = 2.0
+
+
+class Chaos:
+    """Does the stages to one node.
+
+    :ivar stages: those that are over.
+    """
+
+    def __init__(
+        self, owners: Owners, folder: Path, *, unit_s: float, gate: int, module: str = "micronode"
+    ) -> None:
+        """:param unit_s: how long a stage's load lasts.
+        :param gate: calls of search that are served at a time.
+        """
+        self.stages: list[Stage] = []
+        self.owners = owners
+        self.node = Node(folder, self._sections(gate), module)
+        self.unit_s = unit_s
+        self.gate = gate
+        self.calm_load = both(search=gate / SERVICE_S / 16, get_small=gate / 2, send=gate / 4, put=gate / 4)
+        self.peak_per_s = 0.0
+        self.unloaded_p99_ms = 0.0
+        self.descriptors = 0
+        self.watch: Watch
+        self.load: Load
+
+    @staticmethod
+    def _sections(gate: int) -> dict[str, dict[str, object]]:
+        return {
+            "facets.search": {"limit": gate, "timeout": "5s"},
+            "facets.graph": {"limit": gate},
+            "facets.media": {"enabled": True, "limit": 2 * gate, "timeout": "1s"},
+            "facets.feed": {"limit": 2 * gate},
+            "drain": {"grace": f"{GRACE_S}s", "deadline": f"{DEADLINE_S}s"},
+        }
+
+    async def start(self) -> None:
+        """Start the node and the watch."""
+        await self.node.start(**self.owners.sections())
+        self.load = Load(self.node.addresses)
+        self.watch = Watch(self.node)
+        self._watching = asyncio.ensure_future(self.watch.run())
+        await asyncio.sleep(0.5)
+        # Health checks keep a connection to each owner, once there is one.
+        self.descriptors = self.node.descriptors() + len(self.owners.sections())
+
+    async def close(self) -> None:
+        """End what is left."""
+        self.watch.stop()
+        await self._watching
+        self.load.close()
+        await self.node.kill()
+
+    async def do(self, stage: Callable[[Chaos, Stage], Awaitable[None]]) -> Stage:
+        """Do a stage, and hold it to what holds of all of them."""
+        done = Stage(stage.__name__, from_s=self.watch.seconds)
+        before = self.node.cpu_s()
+        await stage(self, done)
+        await self.load.settle()
+        done.until_s = self.watch.seconds
+        with contextlib.suppress(OSError):  # the last stage ends it
+            done.cpu = (self.node.cpu_s() - before) / (done.until_s - done.from_s)
+            done.rss_bytes = self.node.rss_bytes()
+        tally = done.tally
+        done.must(not tally.lost, f"every call is answered: {tally.lost or 'none was lost'}")
+        silent = dict(tally.silent)
+        done.must(not silent, f"every 429 and 503 says when to come back, in 1 s at least: {silent or 'all'}")
+        done.must(not tally.count("500"), "no call finds a defect")
+        self.owners.check()
+        self.stages.append(done)
+        return done
+
+    async def switch(self, **changes: Mapping[str, object]) -> None:
+        """Reload with other owners, or other settings."""
+        self.node.write(**(self.owners.sections() | changes))
+        await self.node.reload()
+
+    async def quiet(self) -> None:
+        """Hang up, and wait until what calls have left behind is gone, or for some seconds."""
+        self.load.close()
+        for _ in range(80):
+            await asyncio.sleep(0.1)
+            if self.node.descriptors() <= self.descriptors:
+                break
+        await self.watch.once()
+
+    # What is looked at
+
+    def all_is_well(self, stage: Stage) -> None:
+        """Calls go well; on a machine that stands still for a while some are refused, or late."""
+        ends = {how: times for (_, _, how), times in stage.tally.ends.items() if how[0] != "2"}
+        stage.must(not ends, f"all calls go well: {ends or 'they do'}", timed=True)
+        stage.must(stage.tally.count("2") > 0, "calls go well")
+
+    def stays_ready(self, stage: Stage, what: str) -> None:
+        """Nobody has seen the node unready since *stage* began."""
+        changes = self.watch.between(stage.from_s, self.watch.seconds, "ready")
+        stage.must(self.watch.ready and not changes, what)
+
+    def one_is_ill(self, stage: Stage, ill: tuple[str, ...], *ways: str) -> None:
+        """*ill* calls end in one of *ways*, all others go well, and the node is ready."""
+        tally = stage.tally
+        ended = sum(tally.count(*ways, call=call) for call in ill)
+        stage.must(
+            ended == sum(tally.count(call=call) for call in ill) > 0, f"{', '.join(ill)} end as documented"
+        )
+        others = {each.call for each in self.calm_load} - set(ill)
+        good = all(tally.share("2", call=call) == 1 for call in others)
+        stage.must(good, f"{', '.join(sorted(others))} do not suffer", timed=True)
+        stage.must(all(tally.count("2", call=call) for call in others), "the others go on")
+        self.stays_ready(stage, "an owner that is ill leaves readiness be")

@@ -1,0 +1,68 @@
+"""What chaos prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tests.chaos.chaos import Chaos
+from tests.chaos.stage import Stage
+from tests.chaos.tally import percentile_ms
+
+HEAD = (
+    f"{'stage':<15}{'calls/s':>8}{'good/s':>8}{'429':>6}{'503':>6}{'504':>6}{'lost':>6}"
+    f"{'admitted p50, p99 ms':>22}{'refused p50, p99 ms':>21}{'CPU':>6}{'RSS MiB':>9}"
+)
+
+
+def line(stage: Stage) -> str:
+    """Return the row of *stage*."""
+    tally = stage.tally
+    seconds = tally.seconds or 1.0
+    good, refused = tally.good(), tally.refused_s
+    return (
+        f"{stage.name:<15}{tally.count() / seconds:>8.0f}{tally.count('2') / seconds:>8.0f}"
+        f"{tally.share('429'):>6.0%}{tally.share('503'):>6.0%}{tally.share('504'):>6.0%}"
+        f"{sum(tally.lost.values()):>6}{_pair(good):>22}{_pair(refused):>21}{stage.cpu:>6.0%}"
+        f"{stage.rss_bytes / 2**20:>9.1f}"
+    )
+
+
+def _pair(seconds: list[float]) -> str:
+    if len(seconds) < 2:
+        return "-"
+    return f"{percentile_ms(seconds, 50):.1f}, {percentile_ms(seconds, 99):.1f}"
+
+
+def table(stages: Iterable[Stage]) -> str:
+    """Return a row for each of *stages*, below a head."""
+    return "\n".join((HEAD, *map(line, stages)))
+
+
+def seen(chaos: Chaos) -> str:
+    """Return what was seen beside the calls."""
+    watch, node = chaos.watch, chaos.node
+    lines = [
+        f"  {each.at_s:6.1f} s  {each.what}: {each.before or '-'} -> {each.after or '-'}"
+        for each in watch.changes
+    ]
+    waits = sorted(
+        wait for stage in chaos.stages for each in stage.tally.retry_after_s.values() for wait in each
+    )
+    notes = [f"  {stage.name}: {note}" for stage in chaos.stages for note in stage.notes]
+    refusals = f"Retry-After of {len(waits)} refusals: " + (
+        f"{waits[0]:.1f} to {waits[-1]:.1f} s" if waits else "none"
+    )
+    dropped = sum(stage.tally.dropped for stage in chaos.stages)
+    events = ", ".join(f"{times} {name}" for name, times in sorted(node.log.events.items()))
+    return "\n".join(
+        (
+            "changes, by /readyz and /metrics:",
+            *(lines or ["  none"]),
+            *notes,
+            refusals,
+            f"the admin plane's slowest page took {watch.slowest_s * 1000:.0f} ms;"
+            f" {watch.unanswered} did not come",
+            f"calls that were due and not made, for want of time here: {dropped}",
+            f"log: {events}; tracebacks and the like: {len(node.log.bad)}",
+        )
+    )

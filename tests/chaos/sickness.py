@@ -1,0 +1,75 @@
+"""The stages of chaos in which the node itself is sick: it has no time, or is too large."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from tests.chaos.chaos import Chaos
+from tests.chaos.stage import Stage
+
+#: What its reactor may be late by: little, so that few callers are enough.
+_LAG: Final = "5ms"
+_UNREADY_AFTER_S: Final = 1.0
+_THRESHOLDS: Final = {"unready_after": f"{_UNREADY_AFTER_S}s"}
+#: Callers of each door that search, and that write.
+_READERS: Final = 96
+_WRITERS: Final = 16
+#: How long a load goes on until the node is unready, and what is waited until it is ready again.
+_LONGEST_S: Final = 12.0
+_READY_AGAIN_S: Final = 2.0
+#: Only writes are refused for so long at least.
+_WRITES_ALONE_S: Final = 2.0
+#: What the node needs to be sure.
+_SETTLE_S: Final = 0.5
+
+
+async def node_bound(chaos: Chaos, stage: Stage) -> None:
+    """More callers than the node has time for, each again after its answer."""
+    await chaos.switch(overload=_THRESHOLDS | {"lag": _LAG})
+    callers = {
+        (door, call): count
+        for door in ("http", "oap")
+        for call, count in (("search", _READERS), ("send", _WRITERS))
+    }
+    began = time.monotonic()
+    while chaos.watch.ready and time.monotonic() - began < _LONGEST_S:
+        await chaos.load.keep(callers, 0.5, stage.tally)
+    ended_s, tally = chaos.watch.seconds, stage.tally
+    ways = tally.count("2", "429", "503 not_ready", "503 owner_unavailable")
+    stage.must(ways == tally.count(), "calls are answered, or refused", timed=True)
+    await _gets_well(chaos, stage, ended_s)
+    stage.must(tally.count("503 not_ready", call="send") > 0, "writes are shed")
+    reads, writes = (tally.share("503 not_ready", call=call) for call in ("search", "send"))
+    stage.must(writes >= reads, f"writes before reads: {writes:.0%}, {reads:.0%}", timed=True)
+    await chaos.switch()
+
+
+async def too_large(chaos: Chaos, stage: Stage) -> None:
+    """The process has a little more memory than it may."""
+    await chaos.switch(overload=_THRESHOLDS | {"rss": int(chaos.node.rss_bytes() / 1.03)})
+    await asyncio.sleep(_SETTLE_S)
+    await chaos.load.offer(chaos.calm_load, min(chaos.unit_s, _WRITES_ALONE_S), stage.tally)
+    await chaos.load.settle()
+    tally = stage.tally
+    stage.must(tally.count("503 not_ready", call="send") == tally.count(call="send"), "all writes are shed")
+    reads = tally.share("2", call="search")
+    stage.must(reads == 1, f"reads go on: {reads:.0%}", timed=True)
+    await chaos.watch.until(lambda: not chaos.watch.ready, _LONGEST_S)
+    ended_s = chaos.watch.seconds
+    await chaos.switch()
+    await _gets_well(chaos, stage, ended_s)
+
+
+async def _gets_well(chaos: Chaos, stage: Stage, ended_s: float) -> None:
+    """The cause is gone since *ended_s*: the node was unready before, and is ready soon."""
+    await chaos.watch.until(lambda: chaos.watch.ready, _LONGEST_S)
+    changes = chaos.watch.between(stage.from_s, chaos.watch.seconds, "ready")
+    stage.must(any(each.after.startswith("no") for each in changes), "overload that lasts makes it unready")
+    stage.must(chaos.watch.ready, "it is ready again")
+    again_s = chaos.watch.ready_after(ended_s) or 0.0
+    stage.notes.append(f"ready again {again_s:.1f} s after its cause is gone")
+    stage.must(again_s <= _READY_AGAIN_S, f"that takes {again_s:.1f} s, {_READY_AGAIN_S:.0f}", timed=True)
+    shed = chaos.watch.between(stage.from_s, chaos.watch.seconds, "shedding")
+    stage.must(any(each.after == "true" for each in shed), "/readyz says that it sheds")

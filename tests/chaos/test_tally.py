@@ -1,0 +1,44 @@
+"""What chaos counts: a bound that broke is seen."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.chaos.lines import Ended
+from tests.chaos.tally import Tally, percentile_ms
+
+
+class TallyTests(SynchronousTestCase):
+    def test_shares(self) -> None:
+        """They are of all calls, or of those of one kind."""
+        tally = Tally()
+        for ended in (Ended(200), Ended(201), Ended(429, "busy", 1), Ended(504, "owner_timeout")):
+            tally.add("http", "search", ended, 0.5)
+        tally.add("oap", "put", Ended(429, "busy", 1.5), 0.25)
+        self.assertEqual(tally.count("2"), 2)
+        self.assertEqual(tally.share("429 busy"), 2 / 5)
+        self.assertEqual(tally.share("429", call="put"), 1.0)
+        self.assertEqual(tally.count("2", "504", door="oap"), 0)
+        self.assertEqual(tally.good(), [0.5, 0.5])
+        self.assertEqual(sorted(tally.refused_s), [0.25, 0.5])
+        self.assertEqual(tally.retry_after_s, {429: [1, 1.5]})
+
+    def test_a_refusal_without_a_time(self) -> None:
+        """None, or less than a second: it is told."""
+        tally = Tally()
+        for ended in (Ended(429, "busy"), Ended(503, "draining", 0.5), Ended(503, "draining", 1), Ended(404)):
+            tally.add("oap", "search", ended, 0.1)
+        expected = {"oap search 429 busy: None": 1, "oap search 503 draining: 0.5": 1}
+        self.assertEqual(tally.silent, expected)
+
+    def test_lost(self) -> None:
+        """A listener that is gone loses no call; a connection that ends does."""
+        tally = Tally()
+        for why in ("no listener", "closed", "cut", "closed"):
+            tally.add("http", "search", Ended(lost=why), 0.1)
+        self.assertEqual(tally.lost, {"http search lost: closed": 2, "http search lost: cut": 1})
+        self.assertEqual(tally.count(), 4)
+
+    def test_percentiles(self) -> None:
+        """They are in milliseconds."""
+        self.assertApproximates(percentile_ms([each / 1000 for each in range(101)], 99), 99, 1)

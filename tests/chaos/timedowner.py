@@ -1,0 +1,53 @@
+"""An index owner whose every answer takes the same time, and nearly none of a processor.
+
+    python -m tests.chaos.timedowner MILLISECONDS
+
+What bounds its callers is then the gate they pass: so many at a time, each for so long. Health is answered at
+once. Prints one line when it listens: ``{"url"}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any, Final
+
+_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_NOTHING: Final = b'{"query":"x","hits":[],"total":0}'
+_ANSWER: Final = _HEAD % len(_NOTHING) + _NOTHING
+
+
+class TimedOwner(asyncio.Protocol):
+    """A connection; requests have no body, and come one at a time."""
+
+    transport: Any
+
+    def __init__(self, takes_s: float) -> None:
+        self._takes_s = takes_s
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while b"\r\n\r\n" in self._buffer:
+            head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+            if head.split(b" ", 2)[1] in (b"/healthz", b"/readyz"):
+                self.transport.write(_ANSWER)
+            else:
+                asyncio.get_running_loop().call_later(self._takes_s, self.transport.write, _ANSWER)
+
+
+async def main(takes_s: float) -> None:
+    """Serve until the process is ended."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: TimedOwner(takes_s), "127.0.0.1", 0, backlog=1024)
+    host, port = server.sockets[0].getsockname()
+    print(json.dumps({"url": f"http://{host}:{port}"}), flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(float(sys.argv[1]) / 1000))

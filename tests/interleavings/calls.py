@@ -1,0 +1,334 @@
+"""A world of calls: the dispatcher with its gates and timeouts, reloads, and the drain, on one clock.
+
+The owners' side is a handler whose answers the world gives; the callers' side a sink that notes what it is
+told, and complains of being told twice. What a drain does to connections is told in :class:`Calls`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import Clock
+
+from micronode.calls.call import Call, Ingress, Reply, ResponseHead
+from micronode.calls.dispatcher import Dispatcher
+from micronode.calls.operations import Access, Operation, OperationTable
+from micronode.calls.serving import Serving
+from micronode.concurrency.shutdown import Drain, Phase
+from micronode.errors import ErrorCode, NodeError
+from micronode.facets.hosted import FacetSettings, Served
+from micronode.lifecycle import State, make_lifecycle
+from micronode.observability.metrics import Metrics
+
+TIMEOUT_S: Final = 1.5
+GRACE_S: Final = 1.0
+DEADLINE_S: Final = 2.0
+#: More than any schedule has; a world that goes on beyond never ends.
+MAX_STEPS: Final = 60
+HEAD: Final = ResponseHead(status=200, content_type="application/json", length=0)
+_REPLY: Final = Reply(head=HEAD)
+#: Shared by all worlds, since it takes a hundred times as long to make as one; each leaves it as it was.
+METRICS: Final = Metrics(facets=("echo",), owners=(), states=(), build={"version": "0"})
+
+
+async def _handle(call: Call) -> Reply:
+    caller: Caller = call.args["caller"]
+    return await caller.handle()
+
+
+OPERATION: Final = Operation(
+    name="echo.say",
+    facet="echo",
+    method="GET",
+    path="/app/echo",
+    profile=0x0402,
+    op="say",
+    access=Access.READ,
+    handler=_handle,
+)
+_INFLIGHT: Final = METRICS.inflight(OPERATION.name)
+
+
+class Caller:
+    """One call: what its caller is told, and what its owner does. It is its own sink.
+
+    :ivar outcome: what the caller was told in the end; empty before.
+    :ivar admitted: whether its handler was begun.
+    :ivar over: whether the dispatcher says that it is over.
+    :param slow: whether its owner is let go of only when the world says so, however often it is cancelled.
+    """
+
+    def __init__(self, name: str, world: Calls, *, slow: bool = False) -> None:
+        self.name = name
+        self.asked = self.left = self.started = self.admitted = self.over = self.freed = False
+        self.outcome = ""
+        self.error: NodeError | None = None
+        self.running: Deferred[None] | None = None
+        #: The owner's answer, while it is owed; and what a cancelled call waits for.
+        self.owed: Deferred[Reply] | None = None
+        self.holding: Deferred[None] | None = None
+        self._world = world
+        self._slow = slow
+
+    def ask(self) -> None:
+        self.asked = True
+        call = Call(operation=OPERATION, args={"caller": self}, ingress=Ingress.HTTP, request_id=self.name)
+        self.running = self._world.dispatcher.dispatch(call, self)
+        self.running.addBoth(self._ended)
+
+    def leave(self) -> None:
+        assert self.running is not None
+        self.left = True
+        self.running.cancel()
+
+    def _ended(self, result: object) -> None:
+        assert result is None, f"{self.name}: the dispatcher's Deferred failed with {result}"
+        assert not self.over, f"{self.name} ended twice"
+        assert self.outcome or self.left, f"{self.name} ended, and its caller was told nothing"
+        self.over = True
+
+    # IResponseSink, as far as a call without a body needs it
+
+    def start(self, head: ResponseHead) -> None:
+        assert not self.started, f"{self.name} was started twice"
+        self.started = True
+
+    def finish(self) -> Deferred[None]:
+        self._tell("finished")
+        return succeed(None)
+
+    def fail(self, error: NodeError) -> None:
+        if not self.left:
+            self.error = error
+            self._tell(error.code.value)
+
+    def _tell(self, outcome: str) -> None:
+        assert not self.left, f"{self.name} has gone, and is told {outcome}"
+        assert not self.outcome, f"{self.name} is told {outcome} after {self.outcome}"
+        self.outcome = outcome
+
+    # The owner
+
+    async def handle(self) -> Reply:
+        assert not self.admitted, f"{self.name} was admitted twice"
+        assert not self._world.refusing, f"{self.name} was admitted although the node drains"
+        self.admitted = True
+        self.owed = Deferred()
+        try:
+            return await self.owed
+        except CancelledError:
+            while self._slow and not self.freed:
+                self.holding = Deferred()
+                try:
+                    await self.holding
+                except CancelledError:
+                    continue
+            raise
+        finally:
+            self.owed = None
+
+    def free(self) -> None:
+        self.freed = True
+        if self.holding is not None:
+            self.holding.callback(None)
+
+
+class Calls:
+    """A node without sockets: see :class:`tests.interleavings.explorer.World`, and the module.
+
+    Connections are what a drain does to calls: those in flight are cancelled, and their callers told, when
+    its deadline is over. A caller has its connection already, so that it may ask until the very end.
+
+    :param callers: how many; those that are alike ask in the order of their numbers, since any other order
+        is the same with other names.
+    :param slow: how many of them, the last, are let go of by their owner only when the world says so.
+    :param limit: permits at first.
+    :param limits: what reloads set, one after the other.
+    :param ends: how a call may end from outside: ``answer``, ``fail``, ``leave``.
+    :param drains: whether the node is told to drain at any time; else at the end.
+    :param hurries: whether it is told so twice, the second time to make haste.
+    """
+
+    def __init__(
+        self,
+        *,
+        callers: int,
+        slow: int = 0,
+        limit: int = 1,
+        limits: tuple[int, ...] = (),
+        ends: tuple[str, ...] = ("answer", "fail", "leave"),
+        drains: bool = True,
+        hurries: bool = False,
+        dispatcher: Callable[..., Dispatcher] = Dispatcher,
+    ) -> None:
+        self.clock = Clock()
+        self.refusing = False
+        self.state = State.STARTING
+        self.dispatcher = dispatcher(
+            OperationTable(()), gates={}, timeouts={}, clock=self.clock, metrics=METRICS
+        )
+        self._serve(limit)
+        self.drain = Drain(self.clock, self)
+        self._lifecycle = make_lifecycle(self._entered)
+        self._lifecycle.started()
+        self.callers = [
+            Caller(f"c{number}", self, slow=number > callers - slow) for number in range(1, callers + 1)
+        ]
+        self._alike = callers - slow
+        self._limits = list(limits)
+        self._ends = ends
+        self._drains = drains
+        self._hurries = hurries
+        self._begun = self._hurried = False
+        self._steps = 0
+
+    # World
+
+    def enabled(self) -> Sequence[str]:
+        """See :class:`~tests.interleavings.explorer.World`."""
+        events: list[str] = []
+        first = True
+        for number, caller in enumerate(self.callers):
+            if not caller.asked:
+                if self.drain.phase is not Phase.STOPPED and (first or number >= self._alike):
+                    events.append(f"{caller.name} asks")
+                    first = False
+            elif not caller.over:
+                owed = caller.owed is not None and not caller.owed.called
+                events += [f"{caller.name} {end}s" for end in self._ends if end != "leave" and owed]
+                if "leave" in self._ends and not caller.left and not caller.outcome:
+                    events.append(f"{caller.name} leaves")
+                if caller.holding is not None and not caller.freed:
+                    events.append(f"{caller.name} is let go")
+        if self._limits and self.drain.phase is not Phase.STOPPED:
+            events.append(f"reload to {self._limits[0]}")
+        if not self._begun and (self._drains or not events):
+            events.append("drain")
+        elif self._begun and self._hurries and not self._hurried and self.drain.phase is not Phase.STOPPED:
+            events.append("hurry")
+        if self._next_time() is not None:
+            events.append("time passes")
+        return events
+
+    def do(self, event: str) -> None:
+        """See :class:`~tests.interleavings.explorer.World`."""
+        self._steps += 1
+        assert self._steps < MAX_STEPS, "it goes on and on"
+        subject, _, what = event.partition(" ")
+        if event == "time passes":
+            seconds = self._next_time()
+            assert seconds is not None
+            self.clock.advance(seconds)
+        elif event == "drain":
+            self._begun = True
+            self._lifecycle.drain()
+            self.drain.begin(GRACE_S, DEADLINE_S)
+        elif event == "hurry":
+            self._hurried = True
+            self.drain.hurry()
+        elif subject == "reload":
+            self._serve(self._limits.pop(0))
+        else:
+            self._to(self.callers[int(subject[1:]) - 1], what)
+        self._check()
+
+    def _to(self, caller: Caller, what: str) -> None:
+        if what == "asks":
+            caller.ask()
+        elif what == "answers":
+            assert caller.owed is not None
+            caller.owed.callback(_REPLY)
+        elif what == "fails":
+            assert caller.owed is not None
+            caller.owed.errback(NodeError(ErrorCode.OWNER_UNAVAILABLE, "the owner failed"))
+        elif what == "leaves":
+            caller.leave()
+        else:
+            caller.free()
+
+    def _check(self) -> None:
+        """Check what holds at any time: a permit is out for each call that is worked on, and no other."""
+        at_work = sum(each.admitted and not each.over for each in self.callers)
+        gate = self.dispatcher.serving.bounds["echo"].gate
+        assert gate.in_use == at_work, f"{gate.in_use} permits are out for {at_work} calls"
+        assert self.dispatcher.active == at_work, f"{self.dispatcher.active} calls active, {at_work} at work"
+
+    def end(self) -> None:
+        """See :class:`~tests.interleavings.explorer.World`."""
+        for caller in self.callers:
+            assert caller.over or not caller.asked, f"{caller.name} never ends"
+        assert self.drain.phase is Phase.STOPPED, f"the drain is stuck in {self.drain.phase}"
+        assert self.state is State.STOPPED, f"the node is {self.state}"
+        left = self.clock.getDelayedCalls()
+        assert not left, f"left in the reactor: {left}"
+        self._check()
+        assert _INFLIGHT.value == 0, f"inflight is {_INFLIGHT.value}"
+
+    def _next_time(self) -> float | None:
+        """Return the seconds until something is due; None: nothing is.
+
+        A look of the drain that would find something left changes nothing, so that it is not waited for.
+        """
+        now = self.clock.seconds()
+        drain = self.drain
+        due = [each.getTime() - now for each in self.clock.calls if each.func != drain.look]
+        if drain.phase not in (Phase.SERVING, Phase.STOPPED):
+            timer = drain._timer
+            assert timer is not None, "the drain waits for nothing"
+            due.append(drain.left_s if self.left(drain.phase) else timer.getTime() - now)
+        return min(due) if due else None
+
+    # A reload
+
+    def _serve(self, limit: int) -> None:
+        served = Served(FacetSettings(limit=limit, timeout=TIMEOUT_S), (OPERATION,))
+        self.dispatcher.serve(Serving.of({"echo": served}, self.dispatcher.serving))
+
+    # micronode.concurrency.shutdown.Effects
+
+    def _entered(self, state: State) -> None:
+        self.state = state
+
+    def grace(self, seconds: float) -> None:
+        """See :class:`micronode.concurrency.shutdown.Effects`; as the others below."""
+
+    def closing(self, seconds: float) -> None:
+        """No connection comes any more."""
+
+    def finishing(self) -> None:
+        """No call is taken any more."""
+        self.refusing = True
+        self.dispatcher.drain()
+
+    def aborting(self) -> Deferred[None]:
+        """Connections are dropped, with a last word."""
+        for caller in self.callers:
+            if caller.asked and not caller.over and not caller.left:
+                if not caller.outcome:
+                    caller.fail(NodeError(ErrorCode.DRAINING, "the node is stopping"))
+                caller.leave()
+        return self.dispatcher.when_idle()
+
+    def releasing(self) -> None:
+        """There is no owner."""
+
+    def leaving(self) -> None:
+        """There is no admin plane."""
+
+    def stopped(self) -> None:
+        """All is over."""
+        self._lifecycle.stopped()
+
+    def left(self, phase: Phase) -> int:
+        """Return how many calls there are, and while idle connections may still ask, of these too."""
+        if phase is Phase.LEAVING:
+            return 0
+        idle = sum(not each.asked for each in self.callers) if phase is Phase.CLOSING else 0
+        return self.dispatcher.active + idle
+
+
+def make(**settings: Any) -> Callable[[], Calls]:
+    """Return what makes a world of calls with *settings*."""
+    return lambda: Calls(**settings)
