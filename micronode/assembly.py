@@ -137,7 +137,7 @@ class Assembly(MultiService):
         first = self._prepare(config, read_identities(config, self._identities))
         shared: dict[str, Any] = {"metrics": self.metrics, "clock": reactor}
         self.http = HttpSite(
-            routes=first.http.routes, deadlines=first.http.deadlines, access=_access, **shared
+            routes=first.http.routes, deadlines=first.http.deadlines, access=_access, shed=self.shed, **shared
         )
         self.admin = make_admin_site(
             probes=self.probes,
@@ -152,6 +152,7 @@ class Assembly(MultiService):
             limits=config.limits,
             timeouts=config.timeouts,
             access=_access,
+            shed=self.shed,
             **shared,
         )
         self.metrics.add_routes((*ADMIN_ROUTES, *ABOUT_ROUTES))
@@ -220,6 +221,7 @@ class Assembly(MultiService):
                 idle_s=config.http.idle,
                 about=about_routes(served, config.limits),
                 decompress_ratio=config.limits.decompress_ratio,
+                min_rate=config.limits.min_rate,
             ),
             facets=tuple(served),
         )

@@ -13,6 +13,7 @@ little could make the kernel hold any number of answers. The node waits for them
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.interfaces import INegotiated, IReactorTime
@@ -30,15 +31,26 @@ class Farewell:
     """Closes *transport* once everything was written to it; its producer is unregistered by then.
 
     :param stall_s: a caller that takes no byte of what is still unsent for so many seconds is cut.
+    :param min_rate: so is one that takes fewer bytes a second; 0: any number will do.
+    :param cut: called without arguments to abort the connection of such a caller.
     """
 
-    def __init__(self, transport: Any, clock: IReactorTime, *, stall_s: float) -> None:
+    def __init__(
+        self,
+        transport: Any,
+        clock: IReactorTime,
+        *,
+        stall_s: float,
+        min_rate: int = 0,
+        cut: Callable[[], None] | None = None,
+    ) -> None:
         self._transport = transport
         self._clock = clock
         self._stall_s = stall_s
+        self._min_rate = min_rate
         self._is_tls = INegotiated.providedBy(transport)
         self._linger = LazyTimer(clock, self._lingered)
-        self._watch = StallWatch(clock, transport, transport.abortConnection)
+        self._watch = StallWatch(clock, transport, cut or transport.abortConnection)
         self._left = LazyTimer(clock, self._look)
         self._discarded = 0
         self._much = False
@@ -110,7 +122,7 @@ class Farewell:
         self._losing = True
         self._linger.close()
         # Before loseConnection(), which may end the connection at once.
-        self._watch.start(self._stall_s)
+        self._watch.start(self._stall_s, self._min_rate)
         if self._is_tls or not (self._much or unacknowledged(self._transport)):
             self._transport.loseConnection()
         elif self._shut:

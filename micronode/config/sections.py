@@ -130,8 +130,7 @@ class Limits:
         minimum=0,
         maximum=1_000_000,
     )
-    min_rate: int = not_built(
-        size,
+    min_rate: int = size(
         "Bytes a second below which an answer that is read so slowly for 30 s is given up; 0 for none.",
         1024,
         minimum=0,

@@ -98,7 +98,14 @@ class HttpChannel(Protocol):
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._origin = origin_of(transport)
         self._watch = StallWatch(self._clock, transport, self._stalled)
-        self._farewell = Farewell(transport, self._clock, stall_s=self._settings.deadlines.write_stall_s)
+        deadlines = self._settings.deadlines
+        self._farewell = Farewell(
+            transport,
+            self._clock,
+            stall_s=deadlines.write_stall_s,
+            min_rate=deadlines.min_rate,
+            cut=self._stalled,
+        )
         self._intake = Intake(self._clock, transport, lost=self.abort)
         self.flow = Flow(transport, filled=self._filled, emptied=self._emptied)
         # The first head has its deadline from here on: a connection costs as much as a request.
@@ -137,6 +144,7 @@ class HttpChannel(Protocol):
         self._watch.close()
         self._intake.close()
         self._farewell.over()
+        self.flow.lost()
         self._drop()
         self._body = None
         self._site.closed(self)
@@ -243,9 +251,11 @@ class HttpChannel(Protocol):
 
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand *pieces* to the transport."""
+        self._watch.written += (size := sum(map(len, pieces)))
         self.transport.writeSequence(pieces)
         if self._following:
-            self._watch.sent(sum(map(len, pieces)), self._settings.deadlines.write_stall_s)
+            deadlines = self._settings.deadlines
+            self._watch.sent(size, deadlines.write_stall_s, deadlines.min_rate)
 
     def follow(self) -> None:
         """Watch whether what this answer sends is taken, also while the transport's buffer is not full."""
@@ -270,7 +280,8 @@ class HttpChannel(Protocol):
 
     def _filled(self) -> None:
         self._much = True
-        self._watch.start(self._settings.deadlines.write_stall_s)
+        deadlines = self._settings.deadlines
+        self._watch.start(deadlines.write_stall_s, deadlines.min_rate)
 
     def _emptied(self) -> None:
         self._watch.stop()
@@ -326,7 +337,8 @@ class HttpChannel(Protocol):
         return bool(self._buffer) or self._reader.begun
 
     def _stalled(self) -> None:
-        self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte"))
+        self._site.slow_reader()
+        self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte, or too few"))
         self.abort()
 
     # Ending

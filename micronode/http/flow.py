@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -22,7 +23,7 @@ class Flow:
     :ivar full: whether the transport's buffer is full.
     """
 
-    __slots__ = ("_emptied", "_filled", "_producer", "_transport", "full")
+    __slots__ = ("_emptied", "_filled", "_leaving", "_producer", "_transport", "full")
 
     def __init__(self, transport: Any, *, filled: Callable[[], None], emptied: Callable[[], None]) -> None:
         self.full = False
@@ -30,6 +31,8 @@ class Flow:
         self._filled = filled
         self._emptied = emptied
         self._producer: IPushProducer | None = None
+        #: Those who wait until the buffer is empty.
+        self._leaving: list[Deferred[None]] = []
         transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
@@ -43,6 +46,8 @@ class Flow:
         """Let the producer go on."""
         self.full = False
         producer = self._producer
+        # First, because what is asked next may need what they give back.
+        self._left()
         self._emptied()
         # Last, because it may fill the buffer again before it returns.
         if producer is not None and producer is self._producer and not self.full:
@@ -60,6 +65,29 @@ class Flow:
     def detach(self) -> None:
         """Forget the producer."""
         self._producer = None
+
+    def left(self) -> Deferred[None]:
+        """Wait until what was written has left a buffer that is full.
+
+        What is in one that is not, less than the transport's 64 KiB, counts as having left: the transport
+        does not tell, and a connection cannot have more of it than that.
+
+        :return: fires (None) then, at once if it is not full, or when the connection is gone. Never fails by
+            itself; it may be cancelled.
+        """
+        if not self.full:
+            return succeed(None)
+        leaving: Deferred[None] = Deferred(self._leaving.remove)
+        self._leaving.append(leaving)
+        return leaving
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._left()
+
+    def _left(self) -> None:
+        while self._leaving:
+            self._leaving.pop(0).callback(None)
 
     def close(self) -> None:
         """Let go of the transport: one with a paused producer waits for it instead of closing."""

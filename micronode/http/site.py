@@ -14,7 +14,9 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory, IProtocolNeg
 from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
+from micronode.calls.call import Ingress
 from micronode.calls.operations import OperationTable
+from micronode.concurrency.shedlog import ShedLog
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
@@ -51,6 +53,7 @@ class HttpSite(ServerFactory):
     :ivar settings: routes and deadlines; assigning others is all there is to a reload.
     :param clock: times every deadline and latency.
     :param wall: unix time in seconds, for ``Date``.
+    :param shed: tells of callers that are cut off in the log.
     """
 
     noisy = False
@@ -64,6 +67,7 @@ class HttpSite(ServerFactory):
         clock: IReactorTime,
         access: Access,
         wall: Callable[[], float] = time.time,
+        shed: ShedLog | None = None,
     ) -> None:
         self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
@@ -74,6 +78,7 @@ class HttpSite(ServerFactory):
         self.draining = False
         self._metrics = metrics
         self._access = access
+        self._shed = shed
         self._channels: set[HttpChannel] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> HttpChannel:
@@ -135,6 +140,12 @@ class HttpSite(ServerFactory):
     def closed(self, channel: HttpChannel) -> None:
         """Note a connection's end."""
         self._channels.discard(channel)
+
+    def slow_reader(self) -> None:
+        """Count a caller that is cut off because it takes its answer too slowly."""
+        self._metrics.rejected("slow_reader").inc()
+        if self._shed is not None:
+            self._shed.cut_off("slow_reader", Ingress.HTTP.value)
 
     def first_byte(self, request: Request) -> None:
         """Measure how long the head of an answer took, but that of a subscription."""
@@ -214,10 +225,12 @@ def app_settings(
     idle_s: float,
     about: Sequence[Route] = (),
     decompress_ratio: int = DECOMPRESS_RATIO,
+    min_rate: int = 0,
 ) -> SiteSettings:
     """Return the settings of an application plane that serves *table*; parameters as for the site.
 
     :param about: the routes by which it tells of itself; see :mod:`micronode.http.about`.
+    :param min_rate: ``limits.min_rate``, bytes a second that callers take of their answers at least.
     :raises ValueError: two operations would be one route.
     """
     return SiteSettings(
@@ -227,5 +240,5 @@ def app_settings(
             about=(*about, *mount_routes(table, dispatcher)),
             decompress_ratio=decompress_ratio,
         ),
-        deadlines=Deadlines.of(timeouts, idle_s),
+        deadlines=Deadlines.of(timeouts, idle_s, min_rate),
     )

@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
+from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Limits, Timeouts
 from micronode.oap.meter import Meter
 from micronode.oap.protocol import OAPProtocol
@@ -39,12 +40,14 @@ class OAPFactory(Factory):
         access: Access,
         limits: Limits,
         timeouts: Timeouts,
+        shed: ShedLog | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """:param clock: times every deadline.
         :param access: the access log, called once a call.
         :param limits: the configuration's ``limits``; all but max_object count here.
         :param timeouts: the configuration's ``timeouts``; all but body count here.
+        :param shed: tells of callers that are cut off in the log.
         :param chance: 0 to 1: where between half and one and a half of its time a caller of a node that
             goes away is told to come back.
         """
@@ -55,6 +58,7 @@ class OAPFactory(Factory):
             clock=clock,
             limits=limits,
             timeouts=timeouts,
+            shed=shed,
         )
         self._protocols: set[OAPProtocol] = set()
         #: Those that were not told yet that the node goes away, the oldest first; None while it does not.

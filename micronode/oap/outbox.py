@@ -57,7 +57,8 @@ class Outbox:
     """Writes to *transport*, and is the producer registered there.
 
     :param stall_s: seconds the transport may take no byte while it is full.
-    :param broken: called without arguments when the caller took no byte for *stall_s*.
+    :param min_rate: bytes a second that it has to take then; 0: any number will do.
+    :param broken: called without arguments when the caller took no byte for *stall_s*, or too few.
     :param crowded: called without arguments when it becomes :attr:`crowded`.
     :param relieved: called without arguments when it is no longer :attr:`crowded`.
     :ivar full: whether the transport has asked for a pause.
@@ -70,6 +71,7 @@ class Outbox:
         clock: IReactorTime,
         *,
         stall_s: float,
+        min_rate: int = 0,
         broken: Callable[[], None],
         crowded: Callable[[], None],
         relieved: Callable[[], None],
@@ -81,6 +83,7 @@ class Outbox:
         self._relieved = relieved
         self._transport = transport
         self._stall_s = stall_s
+        self._min_rate = min_rate
         self._watch = StallWatch(clock, transport, broken)
         self._pieces: list[bytes] = []
         self._size = 0
@@ -160,6 +163,7 @@ class Outbox:
         if pieces:
             self._pieces = []
             self._size = 0
+            self._watch.written += size
             if size < _BATCH_BYTES or len(pieces) == 1:
                 # A transport looks at every piece that it is given; to copy small ones costs less.
                 self._transport.write(b"".join(pieces))
@@ -203,7 +207,7 @@ class Outbox:
         """The transport is full: everyone waits."""
         if not self.full and self._open:
             self.full = True
-            self._watch.start(self._stall_s)
+            self._watch.start(self._stall_s, self._min_rate)
 
     def resumeProducing(self) -> None:
         """The transport is empty: control, then turns, until it is full again."""

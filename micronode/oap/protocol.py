@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 QUIET_S: Final = 1.0
 #: When a caller that cancelled more than that may come back.
 _CHURN_RETRY_MS: Final = 1_000
-_UNREAD: Final = NodeError(ErrorCode.TIMEOUT, "the caller took no byte of what was sent")
+_UNREAD: Final = NodeError(ErrorCode.TIMEOUT, "the caller took nothing of what was sent, or too little")
 
 
 def draining(retry_after_ms: int) -> NodeError:
@@ -87,13 +87,20 @@ class OAPProtocol(Protocol):
             transport,
             clock,
             stall_s=timeouts.write_stall,
+            min_rate=self._services.limits.min_rate,
             broken=self._unread,
             crowded=lambda: self.stop_reading(OUTPUT),
             relieved=lambda: self.go_on_reading(OUTPUT),
         )
         # A caller that sends no more may still read: its answers are owed, and so is what it asked unread.
         self._intake = Intake(clock, transport, lost=self.abort, ask=self._ask)
-        self._farewell = Farewell(transport, clock, stall_s=timeouts.write_stall)
+        self._farewell = Farewell(
+            transport,
+            clock,
+            stall_s=timeouts.write_stall,
+            min_rate=self._services.limits.min_rate,
+            cut=self._unread,
+        )
         peer = getattr(transport.getPeer(), "host", None) or "unix"
         origin = origin_of(transport)
         self._session = Session(self._services, self._wire, self._outbox, self, peer=peer, origin=origin)
@@ -348,6 +355,7 @@ class OAPProtocol(Protocol):
         self._listener.closed(self)
 
     def _unread(self) -> None:
+        self._services.slow_reader()
         self._session.close(_UNREAD)
         self.abort()
 
