@@ -6,9 +6,10 @@ writing side is shut down first, and input is thrown away for a moment (``specs/
 TLS has no half-close, and the one of the socket beneath would cut off what is not encrypted yet: its
 own shutdown has to do.
 
-Nor is a socket closed while its kernel has still much to pass on: that goes on without the node, for as long as
-the caller likes to read, and counts as nobody's connection, so that callers who ask for much and read
-little could make the kernel hold any number of answers. The node waits for them as for all that read slowly.
+Nor is a socket closed while its kernel has still much to pass on: that goes on without the node, for as
+long as the caller likes to read, and counts as nobody's connection, so that callers who ask for much and
+read little could make the kernel hold any number of answers. The node waits for them as for all that read
+slowly.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from twisted.internet.interfaces import INegotiated, IReactorTime
 from micronode.concurrency.stall import StallWatch, unacknowledged
 from micronode.concurrency.timer import LazyTimer
 from micronode.oap.wire.limits import LINGER_BYTES, LINGER_S
-
 
 #: Seconds between two looks at what is left.
 _LOOK_S: Final = 0.1

@@ -385,10 +385,13 @@ class HttpChannel(Protocol):
         self._request = None
         self.abort()
 
+    def end(self) -> None:
+        """End with the node: what the kernel alone has still to pass on is left to it, all else cut."""
+        if not self._farewell.leave():
+            self.abort()
+
     def abort(self) -> None:
         """Reset the connection: a clean end would make a part of an answer look whole."""
-        if self._farewell.leave():
-            return
         if self._request is not None and self._request.sink.ended:
             # It is over, and parts with its sink before the connection is lost.
             self._request = None

@@ -124,7 +124,7 @@ class HttpSite(ServerFactory):
     def abort_all(self) -> None:
         """Drop every connection; what runs for one is cancelled."""
         for channel in list(self._channels):
-            channel.abort()
+            channel.end()
 
     @property
     def routes(self) -> Routes:

@@ -137,7 +137,7 @@ class OAPFactory(Factory):
     def abort_all(self) -> None:
         """Drop every connection; its calls are cancelled."""
         for protocol in list(self._protocols):
-            protocol.abort()
+            protocol.end()
 
     # The protocols' side
 

@@ -279,9 +279,14 @@ class OAPProtocol(Protocol):
         self.goaway(retry_after_ms)
         self._session.give_up(draining(retry_after_ms))
 
+    def end(self) -> None:
+        """End with the node: what the kernel alone has still to pass on is left to it, all else cut."""
+        if not self._farewell.leave():
+            self.abort()
+
     def abort(self) -> None:
         """Drop the connection now; its calls are cancelled when the transport says that it is gone."""
-        if self._gone or self._farewell.leave():
+        if self._gone:
             return
         self._gone = True
         self._stop()
