@@ -353,7 +353,7 @@ class TCPTests(IngressTestCase):
         self.assertTrue(spring.stopped)
 
     async def unread_last_answer(self, **timeouts: float) -> tuple[Caller, Any]:
-        """Return a caller that got the last answer of its connection and does not read it, and its transport."""
+        """Return a caller that got its connection's last answer and does not read it, and its transport."""
         self.serve(StubDispatcher(say(b"x" * (256 << 10))), **timeouts)
         caller = await self.connect()
         transport: Any = caller.transport

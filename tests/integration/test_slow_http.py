@@ -57,7 +57,9 @@ class SlowHttpTests(SynchronousTestCase):
     def plague(self, way: str, path: str, outcome: set[str]) -> None:
         """Be plagued in that *way*: each connection gets a status of *outcome*, and its end."""
         before = len(self.node.program.complained)
-        process = start_slow(way, f"http://{self.node.http}{path}", connections=CONNECTIONS, seconds=_SECONDS)
+        process = start_slow(
+            way, f"http://{self.node.http}{path}", connections=CONNECTIONS, rate=CONNECTIONS, seconds=_SECONDS
+        )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
 
