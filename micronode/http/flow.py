@@ -13,6 +13,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from micronode.concurrency.memory import UNDERWAY_BYTES, Buffers
+
 
 @implementer(IPushProducer)
 class Flow:
@@ -20,13 +22,22 @@ class Flow:
 
     :param filled: called when the transport's buffer is full.
     :param emptied: called when it is empty again, before the producer is resumed.
+    :param buffers: what an answer that is passed on is charged to while it lasts.
     :ivar full: whether the transport's buffer is full.
     """
 
-    __slots__ = ("_emptied", "_filled", "_leaving", "_producer", "_transport", "full")
+    __slots__ = ("_buffers", "_emptied", "_filled", "_leaving", "_producer", "_transport", "full")
 
-    def __init__(self, transport: Any, *, filled: Callable[[], None], emptied: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        transport: Any,
+        *,
+        filled: Callable[[], None],
+        emptied: Callable[[], None],
+        buffers: Buffers | None = None,
+    ) -> None:
         self.full = False
+        self._buffers = buffers or Buffers()
         self._transport = transport
         self._filled = filled
         self._emptied = emptied
@@ -58,12 +69,16 @@ class Flow:
 
     def attach(self, producer: IPushProducer) -> None:
         """Pause and resume *producer* with the transport, from now on."""
+        if self._producer is None:
+            self._buffers.add(UNDERWAY_BYTES)
         self._producer = producer
         if self.full:
             producer.pauseProducing()
 
     def detach(self) -> None:
         """Forget the producer."""
+        if self._producer is not None:
+            self._buffers.add(-UNDERWAY_BYTES)
         self._producer = None
 
     def left(self) -> Deferred[None]:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import OperationTable
+from micronode.concurrency.memory import Buffers
 from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Limits, Timeouts
 from micronode.interfaces import IResponseSink
@@ -54,6 +55,8 @@ class Services:
     clock: IReactorTime
     limits: Limits
     timeouts: Timeouts
+    #: What the connections hold is charged to it.
+    buffers: Buffers = attrs.field(factory=Buffers)
     #: Tells of callers that are cut off in the log; None: nothing does.
     shed: ShedLog | None = None
 

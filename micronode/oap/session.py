@@ -87,6 +87,9 @@ class Session:
             stream.fail(error)
             return
         stream.operation = asked.operation
+        if self._services.buffers.tight:
+            stream.fail(self._services.buffers.refusal())
+            return
         if asked.operation.body is BodyRule.STREAMED:
             stream.upload = self.uploads.begin(stream, event)
         call = make_call(

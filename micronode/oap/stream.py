@@ -70,7 +70,7 @@ class Stream:
         self.error: NodeError | None = None
         self._session = session
         self._running = Running(self)
-        self.waiting = Waiting(corr_id, session.outbox.stock)
+        self.waiting = Waiting(corr_id, session.outbox.stock, session.outbox.buffers)
         #: What finish() returned while the end waited for the turn.
         self._finishing: Deferred[None] | None = None
         #: The head, until it is sent: together with the first bytes of the body, or with the end, or alone

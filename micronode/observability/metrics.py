@@ -27,8 +27,9 @@ MAX_SERIES: Final = 400
 KEPT_SERIES: Final = 150
 #: What ``rejected_total`` counts: refusals before any work was done, and answers that are not taken.
 REJECT_REASONS: Final = (
-    *("busy", "busy_node", "busy_subscriptions", "rate_limited"),
-    *("draining", "not_ready", "slow_reader", "body_too_large", "head_too_large", "timeout"),
+    *("busy", "busy_node", "busy_subscriptions", "busy_buffers", "busy_address", "rate_limited"),
+    *("draining", "not_ready", "slow_reader", "body_too_large", "head_too_large"),
+    *("timeout", "timeout_handshakes"),
 )
 #: Frame kinds by direction flag and role.
 FRAME_KINDS: Final = ("hello", "start", "data", "end", "event", "error")

@@ -399,6 +399,15 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual([answer.status for answer in connection.answers()], [200] * 100)
         self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
 
+    def test_who_waits_for_a_turn_does_not_idle(self) -> None:
+        plane = Plane()
+        connection = plane.connect().send(get() * 100)
+        self.assertIsNone(connection.channel.idle_since_s)
+        connection.channel.reap()
+        plane.clock.advance(0)
+        self.assertEqual(len(connection.answers()), 100)
+        self.assertIsNotNone(connection.channel.idle_since_s)
+
     def test_a_refusal_in_the_pipeline_ends_it(self) -> None:
         for number in (MAX_STEPS - 1, MAX_STEPS, MAX_STEPS + 1):
             plane = Plane()

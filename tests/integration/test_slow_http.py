@@ -23,7 +23,7 @@ CONNECTIONS: Final = 1_000
 #: Deadlines short enough to wait for, and bounds that let all of them in.
 SETTINGS: Final = (
     *("timeouts.read=2s", "timeouts.body=2s", "timeouts.write_stall=2s", "http.idle=2s"),
-    # *("limits.max_connections=2000", "limits.max_handshakes=2000"),
+    *("limits.max_connections=2000", "limits.max_handshakes=2000"),
 )
 #: As long as it goes on where nothing ends it.
 _SECONDS: Final = 25
