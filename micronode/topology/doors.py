@@ -89,8 +89,8 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         unit="connections",
         keys=("timeouts.write_stall", "limits.min_rate"),
         bound_by="one a connection while something waits for its caller",
-        then="A caller that took no byte for so long, or for 30 s fewer bytes than that rate, is cut off, and"
-        " what runs for it is cancelled.",
+        then="A caller that took no byte for so long, or less than ``limits.min_rate`` for 30 s, is cut off,"
+        " and what runs for it is cancelled.",
     )
     yield Part(
         name="connections.farewell",
@@ -190,7 +190,7 @@ def _oap(parts: Assembly) -> Iterator[Part]:
         also=("oap.session", "oap.timers"),
         unit="streams",
         keys=("timeouts.write_stall", "limits.min_rate"),
-        bound_by="one a stream whose window is empty",
+        bound_by="one a stream whose window is empty, or was for most of 30 s",
         then="The stream ends with ``timeout``.",
     )
     yield Part(
