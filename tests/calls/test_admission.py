@@ -366,7 +366,7 @@ class RateTests(AdmissionCase):
         sink, over = self.dispatch()
         self.successResultOf(over)
         self.assert_refused(sink, ErrorCode.RATE_LIMITED, "rate_limited")
-        self.assertEqual(sink.error.retry_after_ms, 333)  # type: ignore[union-attr]
+        self.assertEqual(sink.error.retry_after_ms, 334)  # type: ignore[union-attr]
         self.assertEqual(self.rejected(), {"rate_limited": 8})
         self.assertEqual(self.gate().in_use, 3)
 
