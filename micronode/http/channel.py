@@ -24,6 +24,7 @@ from zope.interface import implementer
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake, Pending
 from micronode.concurrency.origin import origin_of
+from micronode.concurrency.outgoing import Outlet
 from micronode.concurrency.shutdown import LAST_CALL_S
 from micronode.concurrency.stall import StallWatch, unacknowledged
 from micronode.concurrency.timer import EPSILON_S, LazyTimer
@@ -98,6 +99,7 @@ class HttpChannel(Protocol):
         self._watch = StallWatch(self._clock, transport, self._stalled)
         self._farewell = Farewell(transport, self._clock, stall_s=self._settings.deadlines.write_stall_s)
         self._intake = Intake(self._clock, transport, lost=self.abort)
+        self._outlet = Outlet(transport, self._site.outgoing)
         self.flow = Flow(transport, filled=self._filled, emptied=self._emptied)
         # The first head has its deadline from here on: a connection costs as much as a request.
         self._since_s = self._clock.seconds()
@@ -130,6 +132,7 @@ class HttpChannel(Protocol):
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Cancel what runs for the caller."""
         self._state = State.CLOSING
+        self._outlet.drop()
         self._timer.close()
         self._watch.close()
         self._intake.close()
@@ -240,13 +243,14 @@ class HttpChannel(Protocol):
 
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand *pieces* to the transport."""
-        self.transport.writeSequence(pieces)
+        self._outlet.write(pieces)
         if self._following:
             self._watch.sent(sum(map(len, pieces)), self._settings.deadlines.write_stall_s)
 
     def follow(self) -> None:
         """Watch whether what this answer sends is taken, also while the transport's buffer is not full."""
         self._following = True
+        self._outlet.buffered()
 
     @property
     def behind(self) -> bool:
@@ -378,6 +382,7 @@ class HttpChannel(Protocol):
         self._timer.expect(None)
         self._drop()
         self._intake.close()
+        self._outlet.drop()
         self.transport.abortConnection()
 
     def _end(self, *, linger: bool = False) -> None:
@@ -387,6 +392,7 @@ class HttpChannel(Protocol):
         self._drop()
         self._watch.close()
         self.flow.close()
+        self._outlet.buffered()
         # Input that waits in the kernel would turn the close into a reset.
         self._intake.resume()
         self._farewell.begin(discarded, linger=linger and not self._input_ended)

@@ -15,6 +15,7 @@ from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
 from micronode.calls.operations import OperationTable
+from micronode.concurrency.outgoing import Outgoing
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
@@ -68,6 +69,7 @@ class HttpSite(ServerFactory):
         self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
         self.date = DateField(wall)
+        self.outgoing = Outgoing(clock)
         #: True from last_answers() on: every answer that begins is its connection's last.
         self.ending = False
         #: True from close_idle() on: whoever is asked nothing is waited for a moment only.

@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
+from micronode.concurrency.outgoing import Outgoing
 from micronode.config.schema import Limits, Timeouts
 from micronode.oap.meter import Meter
 from micronode.oap.protocol import OAPProtocol
@@ -52,6 +53,7 @@ class OAPFactory(Factory):
             dispatcher=dispatcher,
             meter=Meter(metrics),
             access=access,
+            outgoing=Outgoing(clock),
             clock=clock,
             limits=limits,
             timeouts=timeouts,

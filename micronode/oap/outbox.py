@@ -27,6 +27,7 @@ from twisted.internet.interfaces import INegotiated, IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from micronode.concurrency.nodelay import send_at_once
+from micronode.concurrency.outgoing import Outgoing, Outlet
 from micronode.concurrency.stall import StallWatch
 from micronode.oap.fairness import Rounds, Sender, Stock
 
@@ -69,6 +70,7 @@ class Outbox:
         transport: Any,
         clock: IReactorTime,
         *,
+        outgoing: Outgoing,
         stall_s: float,
         broken: Callable[[], None],
         crowded: Callable[[], None],
@@ -80,6 +82,7 @@ class Outbox:
         self._crowded = crowded
         self._relieved = relieved
         self._transport = transport
+        self._outlet = Outlet(transport, outgoing)
         self._stall_s = stall_s
         self._watch = StallWatch(clock, transport, broken)
         self._pieces: list[bytes] = []
@@ -135,6 +138,7 @@ class Outbox:
         if self._open:
             self._take_control()
             self._flush()
+            self._outlet.buffered()
             self.discard()
             # A transport does not close while it has a producer that it paused.
             self._transport.unregisterProducer()
@@ -142,6 +146,7 @@ class Outbox:
     def discard(self) -> None:
         """The transport is gone."""
         self._open = False
+        self._outlet.drop()
         self._watch.close()
         self._pieces.clear()
         self._control.clear()
@@ -156,15 +161,11 @@ class Outbox:
         self._control_size = 0
 
     def _flush(self) -> None:
-        pieces, size = self._pieces, self._size
+        pieces = self._pieces
         if pieces:
             self._pieces = []
             self._size = 0
-            if size < _BATCH_BYTES or len(pieces) == 1:
-                # A transport looks at every piece that it is given; to copy small ones costs less.
-                self._transport.write(b"".join(pieces))
-            else:
-                self._transport.writeSequence(pieces)
+            self._outlet.write(pieces)
 
     # Streams
 

@@ -86,6 +86,7 @@ class OAPProtocol(Protocol):
         self._outbox = Outbox(
             transport,
             clock,
+            outgoing=self._services.outgoing,
             stall_s=timeouts.write_stall,
             broken=self._unread,
             crowded=lambda: self.stop_reading(OUTPUT),
@@ -279,6 +280,7 @@ class OAPProtocol(Protocol):
         self._gone = True
         self._stop()
         self._intake.close()
+        self._outbox.discard()
         self._transport.abortConnection()
 
     def _fail(self, failed: ConnectionFailed) -> None:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from micronode.calls.call import Call
 from micronode.calls.operations import OperationTable
+from micronode.concurrency.outgoing import Outgoing
 from micronode.config.schema import Limits, Timeouts
 from micronode.interfaces import IResponseSink
 from micronode.oap.meter import Meter
@@ -50,6 +51,7 @@ class Services:
     dispatcher: Dispatch
     meter: Meter
     access: Access
+    outgoing: Outgoing
     clock: IReactorTime
     limits: Limits
     timeouts: Timeouts
