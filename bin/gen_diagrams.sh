@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Draw the state tables of OAP/1 into docs/diagrams, or into the folder that is named. Needs graphviz.
+# Draw the state tables of OAP/1 and of the drain into docs/diagrams, or into the folder that is named. Needs graphviz.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 case "${1:-}" in -h | --help)
     echo "Usage: bin/gen_diagrams.sh [FOLDER]"
-    echo "Draw the state tables of OAP/1 into FOLDER (default: docs/diagrams). Needs graphviz."
+    echo "Draw the state tables of OAP/1 and of the drain into FOLDER (default: docs/diagrams). Needs graphviz."
     exit
     ;;
 -*) die "unknown option $1: the usage is bin/gen_diagrams.sh [FOLDER]" ;;

@@ -13,13 +13,13 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from micronode.assembly import Assembly
 from micronode.bus import StateChanged
 from micronode.concurrency.listening import ListenError, bind, bound_address
-from micronode.concurrency.shutdown import Drain
+from micronode.concurrency.shutdown import Drain, Phase
 from micronode.config.address import ListenAddress
 from micronode.config.hot_reload import Outcome
 from micronode.config.reloader import Read, Reloader
@@ -27,9 +27,11 @@ from micronode.config.schema import BUILT_FACETS, Config
 from micronode.draining import Draining
 from micronode.facets.hosted import Hosted, serve_hosted
 from micronode.http.control import Control, refuse_everybody
+from micronode.http.site import HttpSite
 from micronode.lifecycle import State, make_lifecycle
+from micronode.oap.factory import OAPFactory
 from micronode.overview import make_status
-from micronode.topology import make_topology
+from micronode.topology.whole import make_topology
 
 _log = Logger()
 
@@ -96,6 +98,7 @@ class NodeService(MultiService):
             self.topology,
             state=lambda: self.state.value,
             listeners=lambda: {name: self.addresses[name] for name in self._ports},
+            drain=self._drain_status,
             clock=reactor,
         )
         self._dispatcher, self._owners = parts.dispatcher, parts.owners
@@ -161,7 +164,7 @@ class NodeService(MultiService):
         if self.state is not State.STARTING:
             raise RuntimeError("a node that has stopped is not started again; make another one")
         config = self.config
-        listeners: tuple[tuple[str, str, IProtocolFactory], ...] = (
+        listeners: tuple[tuple[str, str, HttpSite | OAPFactory], ...] = (
             ("admin", config.admin.listen, self._admin),
             ("oap", config.oap.listen, self._oap),
             ("http", config.http.listen, self._http),
@@ -170,7 +173,7 @@ class NodeService(MultiService):
             for name, text, factory in listeners:
                 if text != "off":
                     key, address = f"{name}.listen", ListenAddress.parse_listener(text)
-                    self._ports[name] = bind(self._reactor, key, address, factory, self.sockets)
+                    self._ports[name] = bind(self._reactor, key, address, factory, self.sockets, factory.held)
                     if address.name:
                         self._inherited.add(name)
         except ListenError:
@@ -205,6 +208,10 @@ class NodeService(MultiService):
         # Before the state changes: who listens to the bus hears of the reload's end first.
         self.reloader.stop()
         self._lifecycle.drain()
+
+    def _drain_status(self) -> tuple[str, float] | None:
+        drain = self.drain
+        return None if drain.phase is Phase.SERVING else (drain.phase.value, drain.left_s)
 
     def _stopped(self) -> None:
         self._lifecycle.stopped()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -20,12 +21,14 @@ def make_status(
     *,
     state: Callable[[], str],
     listeners: Callable[[], Mapping[str, str]],
+    drain: Callable[[], tuple[str, float] | None],
     clock: IReactorTime,
 ) -> Status:
     """Return what answers ``/api/v1/status`` for the node that is made of *parts*.
 
     :param state: where in its life the node is.
     :param listeners: the addresses of those that are open, by name.
+    :param drain: its phase, and how many seconds that may last yet; None where there is none.
     """
     sources = Sources(
         state=state,
@@ -42,7 +45,10 @@ def make_status(
         lag_s=lambda: parts.heartbeat.lag_s,
         last_reload=lambda: last_reload(reloader),
         restart_required=lambda: reloader.restart_required,
+        buffers=lambda: buffers(parts),
+        overload=lambda: overload(parts),
         policy=lambda: policy(parts, clock),
+        drain=drain,
         topology=topology.as_list,
     )
     return Status(sources, probes=parts.probes, metrics=parts.metrics, clock=clock)
@@ -72,6 +78,24 @@ def owners(parts: Assembly) -> Iterator[OwnerStatus]:
             limit=client.settings.concurrency,
             endpoints={"count": len(client.settings.endpoints), "healthy": client.healthy},
         )
+
+
+def buffers(parts: Assembly) -> dict[str, Any]:
+    """Return what is held for callers."""
+    account = parts.buffers
+    return {"held": account.held, "limit": account.limit, "tight": account.tight}
+
+
+def overload(parts: Assembly) -> dict[str, Any]:
+    """Return what is refused because the node is sick, and what of: thresholds of 0 watch nothing."""
+    watch = parts.overload
+    return {
+        "shedding": watch.level.label,
+        "reason": watch.reason,
+        "fit": watch.fit,
+        "lag_s": round(watch.measures["lag"][0], 6),
+        "rss": int(watch.measures["rss"][0]),
+    }
 
 
 def policy(parts: Assembly, clock: IReactorTime) -> PolicyStatus | None:

@@ -79,6 +79,8 @@ def _state(answer: dict[str, Any]) -> str:
 
 def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "up", f"{_duration(answer['uptime_s'])}, since {answer['started_at']}"
+    if answer.get("drain") is not None:
+        yield "drain", f"{answer['drain']['phase']}, {answer['drain']['left_s']:.1f} s left at most"
     yield "listeners", _list(answer["listeners"].items())
     config = answer["config"]
     yield "config", f"sha {config['sha'][:12]}, profile {config['profile']}"

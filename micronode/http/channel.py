@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake, Pending
+from micronode.concurrency.memory import unsent
 from micronode.concurrency.origin import origin_of
 from micronode.concurrency.outgoing import Outlet
 from micronode.concurrency.shutdown import LAST_CALL_S
@@ -84,6 +85,13 @@ class HttpChannel(Protocol):
         #: Set while what is in the buffer waits for the next turn.
         self._rest: IDelayedCall | None = None
         self._input_ended = False
+        #: Whether there was ever more to write than the transport's buffer holds.
+        self._much = False
+        #: Bytes of the body of the request that runs; of an answer that a full transport has; and what of
+        #: all that is held is charged.
+        self._kept = self._unsent = self._charged = 0
+        #: Whether the head of a request was whole.
+        self._greeted = False
         #: Whether all that is sent is watched, not only a full buffer. It stays so: while something of the
         #: answer that asked for it waits to be taken, what is behind it counts, too.
         self._following = False
@@ -97,15 +105,22 @@ class HttpChannel(Protocol):
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._origin = origin_of(transport)
         self._watch = StallWatch(self._clock, transport, self._stalled)
-        self._farewell = Farewell(transport, self._clock, stall_s=self._settings.deadlines.write_stall_s)
+        deadlines = self._settings.deadlines
+        self._farewell = Farewell(
+            transport,
+            self._clock,
+            stall_s=deadlines.write_stall_s,
+            min_rate=deadlines.min_rate,
+            cut=self._stalled,
+        )
         self._intake = Intake(self._clock, transport, lost=self.abort)
         self._outlet = Outlet(transport, self._site.outgoing)
-        self.flow = Flow(transport, filled=self._filled, emptied=self._emptied)
+        self.flow = Flow(transport, filled=self._filled, emptied=self._emptied, buffers=self._site.buffers)
         # The first head has its deadline from here on: a connection costs as much as a request.
         self._since_s = self._clock.seconds()
         self._head_begun = True
         self._site.opened(self)
-        self._settle()
+        self.settle()
 
     def dataReceived(self, data: bytes) -> None:
         """Take what came, whichever request it belongs to."""
@@ -121,13 +136,14 @@ class HttpChannel(Protocol):
             self._farewell.input_ended()
         else:
             self._input_ended = True
-            self._settle()
+            self.settle()
             if self._request is not None and self._request.ask is not None:
                 self._request.ask()
                 self._intake.look_soon()
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: our side is shut down because we asked for it."""
+        """Take note that all is written, and our side shut down as we asked for it."""
+        self._farewell.shut()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Cancel what runs for the caller."""
@@ -137,10 +153,14 @@ class HttpChannel(Protocol):
         self._watch.close()
         self._intake.close()
         self._farewell.over()
+        self.flow.lost()
         self._drop()
         self._body = None
         self._site.closed(self)
         self._abandon(GONE)
+        self.flow.detach()
+        self._unsent = 0
+        self._charge()
 
     # Reading
 
@@ -158,7 +178,7 @@ class HttpChannel(Protocol):
                     break
         finally:
             self._pumping = False
-        self._settle()
+        self.settle()
 
     def _rested(self) -> None:
         self._rest = None
@@ -197,6 +217,9 @@ class HttpChannel(Protocol):
         return True
 
     def _own(self, head: RequestHead) -> Request:
+        if not self._greeted:
+            self._greeted = True
+            self._site.held.greeted(self)
         self._settings = self._site.settings
         request = make_request(head, peer=self.peer, origin=self._origin, began_s=self._clock.seconds())
         request.sink = ResponseSink(self, self._site, request)
@@ -211,6 +234,9 @@ class HttpChannel(Protocol):
         head = request.head
         if not head.has_body:
             run(self._settings.routes, request, b"")
+            return
+        if self._site.buffers.tight:
+            request.sink.fail(self._site.buffers.refusal())
             return
         self._state = State.BODY
         self._body = body_reader(head.body_length, request.max_encoded_bytes)
@@ -228,11 +254,25 @@ class HttpChannel(Protocol):
             request.sink.fail(error)
             return False
         request.bytes_in = len(body.data)
+        self._charge()
+        if self._site.buffers.full:
+            request.sink.fail(self._site.buffers.refusal())
+            return False
         if whole:
             self._body = None
+            self._kept = len(body.data)
             self._state = State.CALL
             run(self._settings.routes, request, bytes(body.data))
         return whole
+
+    def _charge(self) -> None:
+        """Bring the node's account in line with what is held here."""
+        held = len(self._buffer) + self._kept + self._unsent
+        if self._body is not None:
+            held += len(self._body.data)
+        if held != self._charged:
+            self._site.buffers.add(held - self._charged)
+            self._charged = held
 
     # Line, towards the sink
 
@@ -243,9 +283,11 @@ class HttpChannel(Protocol):
 
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand *pieces* to the transport."""
+        self._watch.written += (size := sum(map(len, pieces)))
         self._outlet.write(pieces)
         if self._following:
-            self._watch.sent(sum(map(len, pieces)), self._settings.deadlines.write_stall_s)
+            deadlines = self._settings.deadlines
+            self._watch.sent(size, deadlines.write_stall_s, deadlines.min_rate)
 
     def follow(self) -> None:
         """Watch whether what this answer sends is taken, also while the transport's buffer is not full."""
@@ -260,6 +302,7 @@ class HttpChannel(Protocol):
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
         self._request = self._body = None
+        self._kept = 0
         if close:
             self._end(linger=refused or bool(self._buffer))
         else:
@@ -270,16 +313,21 @@ class HttpChannel(Protocol):
     # Flow and deadlines
 
     def _filled(self) -> None:
-        self._watch.start(self._settings.deadlines.write_stall_s)
+        self._much = True
+        self._unsent = unsent(self.transport)
+        self._charge()
+        deadlines = self._settings.deadlines
+        self._watch.start(deadlines.write_stall_s, deadlines.min_rate)
 
     def _emptied(self) -> None:
         self._watch.stop()
+        self._unsent = 0
         if self._state is State.HEAD:
             # The time its reader took for an answer is not taken from the next request.
             self._since_s = self._clock.seconds()
         self._pump()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Bring reading and the timer in line with the state."""
         if self._state is State.CLOSING:
             return
@@ -289,8 +337,13 @@ class HttpChannel(Protocol):
             self._abandon(GONE)
             self._end()
             return
+        held = len(self._buffer) + self._kept
+        if held != self._charged or self._body is not None or self._unsent:
+            self._charge()
         if self._input_ended or (held_up and len(self._buffer) > MAX_PIPELINED_BYTES):
             self._intake.pause()  # It sees who goes; the transport does not, behind the end of input.
+        elif self._site.buffers.tight and self._state is not State.BODY:
+            self._intake.pause(look=held_up)
         else:
             self._intake.resume()
         self._timer.expect(self._deadline())
@@ -311,6 +364,10 @@ class HttpChannel(Protocol):
         if deadline is not None and deadline - self._clock.seconds() > EPSILON_S:
             # A reload has given it more time.
             self._timer.expect(deadline)
+        elif self._state is State.HEAD and self._site.buffers.tight:
+            # It is not read, so that it cannot be late.
+            self._since_s = self._clock.seconds()
+            self._timer.expect(self._deadline())
         elif self._state is State.BODY:
             assert self._request is not None
             self._request.sink.fail(self._settings.deadlines.late_body())
@@ -326,8 +383,31 @@ class HttpChannel(Protocol):
         return bool(self._buffer) or self._reader.begun
 
     def _stalled(self) -> None:
-        self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte"))
+        self._site.slow_reader()
+        self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte, or too few"))
         self.abort()
+
+    # Towards its listener
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Since when it has waited for a next request; None: it does not."""
+        used = self._head_begun or self._unfinished() or self._input_ended or self.flow.full
+        return self._since_s if self._state is State.HEAD and not used else None
+
+    def reap(self) -> None:
+        """Close it: it waits for a next request, and there are too many connections."""
+        if self.idle_since_s is not None:
+            self._end(linger=True)
+
+    def make_way(self) -> None:
+        """Close it: its first head is not whole, and others wait for its place."""
+        if self._state is not State.HEAD:
+            return
+        if self._unfinished():
+            self._refuse_unreadable(NodeError(ErrorCode.TIMEOUT, "the head was not whole, and others wait"))
+        else:
+            self._end(linger=True)
 
     # Ending
 
@@ -348,7 +428,10 @@ class HttpChannel(Protocol):
             self._end(linger=True)
 
     def give_up(self, error: NodeError) -> None:
-        """Answer with *error* what is not answered yet, and end; an answer that has begun is cut."""
+        """Answer with *error* what is not answered yet, and end; an answer that has begun is cut.
+
+        A request that the reactor has not told of yet is left to who refuses calls by now.
+        """
         request = self._request
         if request is not None:
             running = request.running
@@ -358,12 +441,13 @@ class HttpChannel(Protocol):
                 running.cancel()
         elif self._state is State.HEAD and self._unfinished():
             self._refuse_unreadable(error)
-        elif self._state is State.HEAD:
+        elif self._state is State.HEAD and not Pending(self.transport).is_there():
             self._end()
 
     def _abandon(self, error: NodeError) -> None:
         """Cancel what runs for the caller."""
         request, self._request = self._request, None
+        self._kept = 0
         if request is not None:
             request.sink.disconnected(error)
 
@@ -373,6 +457,11 @@ class HttpChannel(Protocol):
         self._request = None
         self.abort()
 
+    def end(self) -> None:
+        """End with the node: what the kernel alone has still to pass on is left to it, all else cut."""
+        if not self._farewell.leave():
+            self.abort()
+
     def abort(self) -> None:
         """Reset the connection: a clean end would make a part of an answer look whole."""
         if self._request is not None and self._request.sink.ended:
@@ -381,6 +470,8 @@ class HttpChannel(Protocol):
         self._state = State.CLOSING
         self._timer.expect(None)
         self._drop()
+        self._body = None
+        self._charge()
         self._intake.close()
         self._outlet.drop()
         self.transport.abortConnection()
@@ -390,9 +481,10 @@ class HttpChannel(Protocol):
         self._timer.expect(None)
         discarded = len(self._buffer)
         self._drop()
+        self._charge()
         self._watch.close()
         self.flow.close()
         self._outlet.buffered()
         # Input that waits in the kernel would turn the close into a reset.
         self._intake.resume()
-        self._farewell.begin(discarded, linger=linger and not self._input_ended)
+        self._farewell.begin(discarded, linger=linger and not self._input_ended, much=self._much)

@@ -14,8 +14,12 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory, IProtocolNeg
 from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
+from micronode.calls.call import Ingress
 from micronode.calls.operations import OperationTable
+from micronode.concurrency import memory
+from micronode.concurrency.connections import Bounds, Connections
 from micronode.concurrency.outgoing import Outgoing
+from micronode.concurrency.shedlog import ShedLog
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
@@ -50,8 +54,13 @@ class HttpSite(ServerFactory):
     """Serves *routes* to whoever connects.
 
     :ivar settings: routes and deadlines; assigning others is all there is to a reload.
+    :ivar held: its connections, and how many there may be.
     :param clock: times every deadline and latency.
     :param wall: unix time in seconds, for ``Date``.
+    :param listener: its name, for logs.
+    :param bounds: how many connections it has at a time.
+    :param buffers: what they hold is charged to it; None: to nobody.
+    :param shed: tells of callers that are cut off in the log.
     """
 
     noisy = False
@@ -65,6 +74,10 @@ class HttpSite(ServerFactory):
         clock: IReactorTime,
         access: Access,
         wall: Callable[[], float] = time.time,
+        listener: str = "http",
+        bounds: Bounds | None = None,
+        buffers: memory.Buffers | None = None,
+        shed: ShedLog | None = None,
     ) -> None:
         self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
@@ -76,10 +89,19 @@ class HttpSite(ServerFactory):
         self.draining = False
         self._metrics = metrics
         self._access = access
-        self._channels: set[HttpChannel] = set()
+        self.buffers = buffers or memory.Buffers()
+        self.buffers.watchers.append(self._memory_turned)
+        self._shed = shed
+        #: In the order in which they came.
+        self._channels: dict[HttpChannel, None] = {}
+        self.held: Connections[HttpChannel] = Connections(
+            listener, clock, bounds=bounds, rejected=lambda reason: metrics.rejected(reason).inc()
+        )
 
-    def buildProtocol(self, addr: IAddress | None) -> HttpChannel:
-        """Return the channel of a new connection."""
+    def buildProtocol(self, addr: IAddress | None) -> HttpChannel | None:
+        """Return the channel of a new connection; None: its address has too many."""
+        if not self.held.lets_in(getattr(addr, "host", None)):
+            return None
         channel = HttpChannel(self)
         channel.factory = self
         return channel
@@ -121,7 +143,12 @@ class HttpSite(ServerFactory):
     def abort_all(self) -> None:
         """Drop every connection; what runs for one is cancelled."""
         for channel in list(self._channels):
-            channel.abort()
+            channel.end()
+
+    def _memory_turned(self, tight: bool) -> None:
+        """Read what may be read now, and nothing else."""
+        for channel in list(self._channels):
+            channel.settle()
 
     @property
     def routes(self) -> Routes:
@@ -132,11 +159,19 @@ class HttpSite(ServerFactory):
 
     def opened(self, channel: HttpChannel) -> None:
         """Note a new connection."""
-        self._channels.add(channel)
+        self._channels[channel] = None
+        self.held.opened(channel, channel.peer)
 
     def closed(self, channel: HttpChannel) -> None:
         """Note a connection's end."""
-        self._channels.discard(channel)
+        self._channels.pop(channel, None)
+        self.held.closed(channel)
+
+    def slow_reader(self) -> None:
+        """Count a caller that is cut off because it takes its answer too slowly."""
+        self._metrics.rejected("slow_reader").inc()
+        if self._shed is not None:
+            self._shed.cut_off("slow_reader", Ingress.HTTP.value)
 
     def first_byte(self, request: Request) -> None:
         """Measure how long the head of an answer took, but that of a subscription."""
@@ -170,8 +205,8 @@ class HttpSite(ServerFactory):
             fields["facet"] = route.facet
         if error is not None:
             fields["reason"] = error.code.value
-            # What the dispatcher refuses it counts itself.
-            if not request.dispatched and error.code.value in _REJECTED:
+            # What the dispatcher refuses it counts itself, and so does the account of memory.
+            if not request.dispatched and error.code.value in _REJECTED and error.source != memory.SOURCE:
                 metrics.rejected(error.code.value).inc()
         self._access(fields)
 
@@ -216,10 +251,12 @@ def app_settings(
     idle_s: float,
     about: Sequence[Route] = (),
     decompress_ratio: int = DECOMPRESS_RATIO,
+    min_rate: int = 0,
 ) -> SiteSettings:
     """Return the settings of an application plane that serves *table*; parameters as for the site.
 
     :param about: the routes by which it tells of itself; see :mod:`micronode.http.about`.
+    :param min_rate: ``limits.min_rate``, bytes a second that callers take of their answers at least.
     :raises ValueError: two operations would be one route.
     """
     return SiteSettings(
@@ -229,5 +266,5 @@ def app_settings(
             about=(*about, *mount_routes(table, dispatcher)),
             decompress_ratio=decompress_ratio,
         ),
-        deadlines=Deadlines.of(timeouts, idle_s),
+        deadlines=Deadlines.of(timeouts, idle_s, min_rate),
     )

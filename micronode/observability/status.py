@@ -99,8 +99,14 @@ class Sources:
     restart_required: Callable[[], tuple[str, ...]]
     #: Seconds by which the reactor's last timer was late.
     lag_s: Callable[[], float]
+    #: What is held for callers, as it is told.
+    buffers: Callable[[], Mapping[str, Any]] = dict
+    #: Overload, as it is told.
+    overload: Callable[[], Mapping[str, Any]] = dict
     #: None: nothing does.
     policy: Callable[[], PolicyStatus | None] = lambda: None
+    #: The phase of the drain, and how many seconds it may last yet; None: there is none.
+    drain: Callable[[], tuple[str, float] | None] = lambda: None
     #: The parts that bound work, hold it or wait (:mod:`micronode.concurrency.registry`).
     topology: Callable[[], list[dict[str, Any]]] = list
 
@@ -134,6 +140,7 @@ class Status:
             "service": SERVICE,
             "version": micronode.__version__,
             "state": sources.state(),
+            "drain": _drain(sources.drain()),
             "ready": readiness["ready"],
             "degraded": readiness["degraded"],
             "uptime_s": round(self._clock.seconds() - self._since_s, 3),
@@ -152,6 +159,8 @@ class Status:
             "policy": _policy(sources.policy()),
             "connections": dict(sources.connections()),
             "oap_streams": int(self._metrics.oap_streams.value),
+            "buffers": dict(sources.buffers()),
+            "overload": dict(sources.overload()),
             "reactor_lag_s": round(sources.lag_s(), 6),
             "topology": sources.topology(),
         }
@@ -165,6 +174,10 @@ class Status:
 
 def _bounds(bounds: Mapping[str, Bound]) -> list[dict[str, Any]]:
     return [{"facet": name, "in_use": bound.in_use, "limit": bound.limit} for name, bound in bounds.items()]
+
+
+def _drain(drain: tuple[str, float] | None) -> dict[str, Any] | None:
+    return None if drain is None else {"phase": drain[0], "left_s": round(drain[1], 3)}
 
 
 def _policy(policy: PolicyStatus | None) -> dict[str, Any] | None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 import signal
+import socket
 import time
 from http.client import HTTPConnection
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cli.processes import FREE, NO_OWNERS, PATIENCE_S, Program
+from micronode.oap.wire.decoder import FrameDecoder
+from micronode.oap.wire.frames import END, REQ, START, encode_frame
+from micronode.oap.wire.heads import dump_object
+from micronode.oap.wire.profiles import Profile
+from tests.cli.processes import FREE, NO_OWNERS, PATIENCE_S, Program, ask_json, eventually
+from tests.support.slowindex import SlowIndex
+
+ASK = b"GET /app/search?q=x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class KeepAliveTests(SynchronousTestCase):
@@ -40,3 +52,167 @@ class KeepAliveTests(SynchronousTestCase):
         self.assertGreater(len(answers), 3)
         self.assertEqual(set(answers[2:]), {"close"})
         self.assertEqual(node.end(), 0)
+
+
+class LeftoverTests(SynchronousTestCase):
+    """A real process with a call that its owner does not answer."""
+
+    def setUp(self) -> None:
+        self.index = SlowIndex(self)
+
+    def run_node(self, grace: str, deadline: str) -> Program:
+        node = Program(
+            self,
+            "run",
+            *FREE,
+            *NO_OWNERS[2:],
+            *(f"--set=owners.index.url={self.index.url}", "--set=facets.search.timeout=60s"),
+            *(
+                "--set=owners.index.timeout=60s",
+                f"--set=drain.grace={grace}",
+                f"--set=drain.deadline={deadline}",
+            ),
+        )
+        node.until_complaint('"state":"running"')
+        found = re.findall(r'"listener":"(\w+)","address":"([^"]+)"', node.complained)
+        self.addresses = dict(found)
+        return node
+
+    def connect(self, listener: str) -> socket.socket:
+        host, _, port = self.addresses[listener].rpartition(":")
+        caller = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+        self.addCleanup(caller.close)
+        return caller
+
+    def call(self) -> socket.socket:
+        """Ask what is not answered, and return when the owner has been asked."""
+        caller = self.connect("http")
+        caller.sendall(ASK)
+        self.assertTrue(self.index.asked.wait(PATIENCE_S))
+        return caller
+
+    def test_callers_of_what_did_not_finish_are_told(self) -> None:
+        node = self.run_node("0s", "300ms")
+        http, idle, half = self.call(), self.connect("http"), self.connect("http")
+        half.sendall(b"GET /app/")
+        oap = Caller(self.addresses["oap"])
+        self.addCleanup(oap.close)
+        oap.ask("x")
+        eventually(lambda: self.status()["calls"] == 2)
+        node.kill(signal.SIGTERM)
+        for caller in (http, half):
+            answer = read_to_end(caller)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+            self.assertIn(b'"code":"draining"', answer)
+            self.assertIn(b"\r\nConnection: close\r\n", answer)
+            self.assertIn(b"\r\nRetry-After: ", answer)
+        self.assertEqual(read_to_end(idle), b"", "it was closed, and not reset")
+        self.assertEqual(oap.errors(), ["draining"])
+        self.assertEqual(node.end(), 0)
+        self.assertIn('"drain_deadline"', node.complained)
+        self.assertNotIn("Traceback", node.complained)
+
+    def status(self) -> Any:
+        status = ask_json(f"http://{self.addresses['admin']}/api/v1/status")
+        return status | {
+            "calls": sum(each["in_use"] for each in status["gates"] if each["facet"] == "search")
+        }
+
+    def test_a_second_signal_of_either_kind_cuts(self) -> None:
+        for first, second in (
+            (signal.SIGTERM, signal.SIGINT),
+            (signal.SIGINT, signal.SIGTERM),
+        ):
+            node = self.run_node("1h", "1h")
+            caller = self.call()
+            node.kill(first)
+            node.until_complaint('"draining"')
+            self.assertEqual(self.status()["drain"]["phase"], "grace")
+            node.kill(second)
+            self.assertIn(b'"code":"draining"', read_to_end(caller))
+            self.assertEqual(node.end(), 0)
+            self.index.asked.clear()
+
+    def test_a_call_in_flight_finishes(self) -> None:
+        node = self.run_node("0s", "1h")
+        caller = self.call()
+        node.kill(signal.SIGTERM)
+        node.until_complaint('"phase":"finishing"')
+        self.assertEqual(set(self.status()["listeners"]), {"admin"})
+        self.index.release.set()
+        answer = read_to_end(caller)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer)
+        self.assertIn(b"\r\nConnection: close\r\n", answer)
+        caller.close()
+        self.assertEqual(node.end(), 0)
+        self.assertNotIn('"drain_deadline"', node.complained)
+
+    def test_who_reads_nothing_does_not_keep_it(self) -> None:
+        node = self.run_node("0s", "300ms")
+        deaf = self.connect("http")
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        # As many answers as the kernel's buffers do not hold.
+        asked = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400
+        deaf.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            deaf.sendall(asked)
+        node.kill(signal.SIGTERM)
+        self.assertEqual(node.end(), 0)
+        self.assertNotIn("Traceback", node.complained)
+
+    def test_without_any_time_everybody_is_told(self) -> None:
+        node = self.run_node("0s", "0s")
+        callers = [self.call()]
+        node.kill(signal.SIGSTOP)
+        callers += [self.connect("http") for _ in range(20)]
+        for caller in callers[1:]:
+            caller.sendall(ASK)
+        node.kill(signal.SIGTERM)
+        node.kill(signal.SIGCONT)
+        for caller in callers:
+            answer = read_to_end(caller)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+            self.assertIn(b'"code":"draining"', answer)
+        self.assertEqual(node.end(), 0)
+
+    def test_who_waits_in_the_backlog_is_served(self) -> None:
+        """Connected while the node stands still, and drained at once: there is no grace."""
+        node = self.run_node("0s", "5s")
+        self.index.release.set()
+        node.kill(signal.SIGSTOP)
+        callers = [self.connect("http") for _ in range(20)]
+        for caller in callers:
+            caller.sendall(ASK)
+        node.kill(signal.SIGTERM)
+        node.kill(signal.SIGCONT)
+        for caller in callers:
+            self.assertTrue(read_to_end(caller).startswith(b"HTTP/1.1 200 "))
+            caller.close()
+        self.assertEqual(node.end(), 0)
+
+
+def read_to_end(caller: socket.socket) -> bytes:
+    """Read until the node has closed; a reset is an error."""
+    data = b""
+    while piece := caller.recv(65536):
+        data += piece
+    return data
+
+
+class Caller:
+    """A caller over OAP/1, driven by hand."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._peer = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+        self._peer.sendall(encode_frame(REQ, 0, 0, 1, b'{"ua":null}'))
+        self.close = self._peer.close
+
+    def ask(self, text: str) -> None:
+        head = dump_object({"op": "query", "args": {"q": text}})
+        self._peer.sendall(encode_frame(REQ | START | END, 0, Profile.SEARCH, 2, head))
+
+    def errors(self) -> list[str]:
+        """Return the names of the errors that calls have got, when the node has closed."""
+        frames = FrameDecoder().feed(read_to_end(self._peer))
+        return [json.loads(frame[6])["code"] for frame in frames if frame[1] >= 400 and frame[4]]

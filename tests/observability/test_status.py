@@ -19,6 +19,7 @@ SHAPE = {
     "service": str,
     "version": str,
     "state": str,
+    "drain": type(None),
     "ready": bool,
     "degraded": list,
     "uptime_s": float,
@@ -31,6 +32,8 @@ SHAPE = {
     "policy": dict,
     "connections": dict,
     "oap_streams": int,
+    "buffers": dict,
+    "overload": dict,
     "reactor_lag_s": float,
     "topology": list,
 }
@@ -39,6 +42,7 @@ SHAPE = {
 class StatusTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.state = "running"
+        self.drain: tuple[str, float] | None = None
         self.config = Config()
         self.down = "down"
         self.clock, self.wall = Clock(), Clock()
@@ -75,6 +79,7 @@ class StatusTests(SynchronousTestCase):
             last_reload=lambda: self.last,
             restart_required=lambda: self.restart,
             policy=lambda: self.policy,
+            drain=lambda: self.drain,
             topology=lambda: [{"name": "calls"}],
         )
         self.metrics = make_metrics()
@@ -109,6 +114,7 @@ class StatusTests(SynchronousTestCase):
                 "service": "micronode",
                 "version": micronode.__version__,
                 "state": "running",
+                "drain": None,
                 "ready": True,
                 "degraded": ["index"],
                 "uptime_s": 12.346,
@@ -133,6 +139,8 @@ class StatusTests(SynchronousTestCase):
                 },
                 "connections": {"http": 1, "admin": 2, "oap": 3},
                 "oap_streams": 4,
+                "buffers": {},
+                "overload": {},
                 "reactor_lag_s": 0.012346,
                 "topology": [{"name": "calls"}],
             },
@@ -148,8 +156,10 @@ class StatusTests(SynchronousTestCase):
 
     def test_a_node_that_stops_is_not_ready(self) -> None:
         self.state = "draining"
+        self.drain = "grace", 1.23456
         body = self.body()
         self.assertEqual((body["state"], body["ready"]), ("draining", False))
+        self.assertEqual(body["drain"], {"phase": "grace", "left_s": 1.235})
 
     def test_the_configuration_in_force(self) -> None:
         self.assertEqual(

@@ -1,4 +1,4 @@
-"""Write ``docs/diagrams/``: the state tables of ``micronode.oap.wire.states``, drawn.
+"""Write ``docs/diagrams/``: the state tables of ``micronode.oap.wire.states`` and of the drain, drawn.
 
 ``python -m tests.support.make_diagrams [FOLDER]``, as ``bin/gen_diagrams.sh`` calls it. Each table becomes a
 text for Mermaid (``.mmd``) and a picture (``.svg``), which graphviz lays out. What graphviz draws differs
@@ -18,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from micronode.concurrency.shutdown import MOVES, Phase
 from micronode.oap.wire.states import (
     CALL,
     CALLER,
@@ -93,6 +94,7 @@ DIAGRAMS = (
         CALL,
         {CallState.ASKING: "START", CallState.WAITING: "START with END"},
     ),
+    Diagram("drain", "How a node stops", Phase, MOVES, {Phase.SERVING: "started"}),
 )
 
 
@@ -170,7 +172,8 @@ def write(folder: Path) -> list[Path]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write them, and print which files that were."""
     parser = argparse.ArgumentParser(
-        prog="bin/gen_diagrams.sh", description="Draw the state tables of OAP/1. Needs graphviz."
+        prog="bin/gen_diagrams.sh",
+        description="Draw the state tables of OAP/1 and of the drain. Needs graphviz.",
     )
     parser.add_argument(
         "folder", nargs="?", type=Path, default=FOLDER, help="where to (default: docs/diagrams)"

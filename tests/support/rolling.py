@@ -87,7 +87,7 @@ class Rolling:
         self.ports = _free_ports()
         self._owners = self._start_owners()
         self.nodes = {name: self._node(name) for name in ("53", "54")}
-        config = Path(case.mktemp())
+        config = Path(case.mktemp()).absolute()
         text = CONFIG.read_text("utf-8")
         for name, port in self.ports.items():
             text, count = re.subn(rf"\b{name}\b", f"@{port}", text)
