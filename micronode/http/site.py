@@ -141,7 +141,7 @@ class HttpSite(ServerFactory):
     def abort_all(self) -> None:
         """Drop every connection; what runs for one is cancelled."""
         for channel in list(self._channels):
-            channel.abort()
+            channel.end()
 
     def _memory_turned(self, tight: bool) -> None:
         """Read what may be read now, and nothing else."""

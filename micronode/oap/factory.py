@@ -154,7 +154,7 @@ class OAPFactory(Factory):
     def abort_all(self) -> None:
         """Drop every connection; its calls are cancelled."""
         for protocol in list(self._protocols):
-            protocol.abort()
+            protocol.end()
 
     def _memory_turned(self, tight: bool) -> None:
         """Read nothing of connections without streams while memory is tight."""
