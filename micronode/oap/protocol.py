@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake
+from micronode.concurrency.hangup import Intake, Pending
 from micronode.concurrency.origin import origin_of
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.compression import deflate, make_inflate
@@ -257,10 +257,15 @@ class OAPProtocol(Protocol):
             return None
         return self._services.clock.seconds() - self._liveness.quiet_s
 
-    def reap(self) -> None:
-        """Close it: nobody uses it, and there are too many connections."""
-        if not self._session.streams:
-            self.goaway(0)
+    def reap(self) -> bool:
+        """Close it: nobody uses it, and there are too many connections.
+
+        False: somebody does, or is about to.
+        """
+        if self.idle_since_s is None or Pending(self._transport).is_there():
+            return False
+        self.goaway(0)
+        return True
 
     def make_way(self) -> None:
         """Close it: HELLO has not come, and others wait for its place."""
