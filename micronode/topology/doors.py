@@ -210,6 +210,6 @@ def _oap(parts: Assembly) -> Iterator[Part]:
         owner="oap.leaving",
         unit="connections",
         keys=("drain.grace",),
-        bound_by="one a connection whose turn to go away has come, while calls may be on their way to it",
-        then="GOAWAY, whatever is on its way.",
+        bound_by="one a connection of a node that drains, until it has said GOAWAY",
+        then="GOAWAY, at the latest with the next call.",
     )
