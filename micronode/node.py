@@ -31,7 +31,7 @@ from micronode.http.site import HttpSite
 from micronode.lifecycle import State, make_lifecycle
 from micronode.oap.factory import OAPFactory
 from micronode.overview import make_status
-from micronode.topology import make_topology
+from micronode.topology.whole import make_topology
 
 _log = Logger()
 

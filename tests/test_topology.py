@@ -116,9 +116,7 @@ class CompletenessTests(NodeCase):
             made = sorted(set(made_in(ast.parse(path.read_text("utf-8")))))
             if made and module not in owners:
                 missing[module] = made
-        self.assertEqual(
-            missing, {}, "register what they make in micronode/topology.py or micronode/doors.py"
-        )
+        self.assertEqual(missing, {}, "register what they make in micronode/topology")
 
     def test_the_look_sees_what_it_should(self) -> None:
         source = (

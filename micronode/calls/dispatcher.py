@@ -100,6 +100,11 @@ class Dispatcher:
         """Those of the calls, one of each length."""
         return self._timeouts.values()
 
+    @property
+    def rates(self) -> Rates:
+        """The buckets of the callers."""
+        return self._rates
+
     def serve(self, serving: Serving) -> None:
         """Serve *serving* from now on. Calls that were admitted keep what they began with."""
         self._adopt(serving)

@@ -44,6 +44,11 @@ class ShedLog(Service):
         self._spells: dict[tuple[str, ...], _Spell] = {}
         self._stopped = False
 
+    @property
+    def going_on(self) -> int:
+        """How many kinds of refusals go on."""
+        return len(self._spells)
+
     def refused(self, reason: str, facet: str) -> None:
         """Count a call that was refused."""
         self._count("refusing", "facet", reason, facet)

@@ -1,33 +1,26 @@
-"""The parts of a node: which gates, queues, timers and so on there are, and what bounds each.
-
-:mod:`micronode.concurrency.registry` says what a part is. Whoever gives a node another one adds it here,
-beside what is like it; ``tests/test_topology.py`` finds the module that was forgotten.
-"""
+"""What a node has for its calls: gates, queues and timers, and what runs beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from micronode.adapters.owner import OwnerClient
-from micronode.adapters.pool import POOL_IDLE_S
 from micronode.assembly import Assembly
 from micronode.bus import MAX_EVENTS
-from micronode.concurrency.registry import Figure, Kind, Part, Topology
-from micronode.doors import connection_parts
+from micronode.concurrency.rates import MAX_BUCKETS
+from micronode.concurrency.registry import Figure, Kind, Part
 from micronode.overview import gates, slots
-from micronode.security.decisions import MAX_DECISIONS
 
 
-def make_topology(parts: Assembly) -> Topology:
-    """Return the topology of the node that is made of *parts*."""
-    topology = Topology()
-    topology.register(*_gates(parts), *_queues(parts))
-    topology.register(*connection_parts(parts))
-    topology.register(*_owners(parts), *_timers(parts))
-    return topology
+def call_parts(parts: Assembly) -> Iterator[Part]:
+    """Yield what the node that is made of *parts* has for its calls, whichever door they come by."""
+    yield from _gates(parts)
+    yield from _queues(parts)
+    yield from _timers(parts)
 
 
 def _gates(parts: Assembly) -> Iterator[Part]:
+    dispatcher = parts.dispatcher
+
     def of_calls() -> Iterator[Figure]:
         for name, gate in gates(parts).items():
             # Every facet has slots, whether it has subscriptions or not.
@@ -40,9 +33,31 @@ def _gates(parts: Assembly) -> Iterator[Part]:
         unit="calls",
         keys=("facets.NAME.limit",),
         bound_by="a permit of its facet, from dispatch until the last byte of the answer was handed on",
-        then="The call is refused at once: 429 ``busy`` with ``Retry-After``. A smaller limit takes no permit"
-        " back; the gate refuses until fewer are out.",
+        then="The call waits in ``calls.waiting`` if it may, or is refused at once: 429 ``busy`` with"
+        " ``Retry-After``. A smaller limit takes no permit back; the gate refuses until fewer are out.",
         figures=of_calls,
+    )
+    yield Part(
+        name="calls.all",
+        kind=Kind.GATE,
+        owner="calls.serving",
+        unit="calls",
+        keys=("limits.max_calls",),
+        bound_by="a permit of the node, taken together with that of the facet or not at all",
+        then="As ``calls``: the call waits in ``calls.waiting`` if it may, or is refused.",
+        figures=lambda: [
+            Figure(gate.in_use, gate.limit, objects=(gate,)) for gate in (dispatcher.serving.calls,)
+        ],
+    )
+    yield Part(
+        name="calls.rates",
+        kind=Kind.GATE,
+        owner="concurrency.rates",
+        unit="callers",
+        keys=("limits.rps",),
+        bound_by="a bucket of tokens a caller, of which those that are full are forgotten first",
+        then="429 ``rate_limited`` with ``Retry-After``. Callers beyond the bound share one bucket.",
+        figures=lambda: [Figure(len(dispatcher.rates), MAX_BUCKETS, objects=(dispatcher.rates,))],
     )
     yield Part(
         name="subscriptions",
@@ -73,6 +88,19 @@ def _gates(parts: Assembly) -> Iterator[Part]:
 def _queues(parts: Assembly) -> Iterator[Part]:
     polls = parts.deliveries.polls
     yield Part(
+        name="calls.waiting",
+        kind=Kind.QUEUE,
+        owner="concurrency.backpressure",
+        unit="calls",
+        keys=("facets.NAME.queue",),
+        bound_by="what the facet lets wait for its permits, or for the node's; none unless it is configured",
+        then="429 ``busy``. First come, first served, each within its deadline: 429 where that passes, and"
+        " 503 ``draining`` for all where the node drains.",
+        figures=lambda: [
+            Figure(gate.waiting, gate.queue, name, (gate,)) for name, gate in gates(parts).items()
+        ],
+    )
+    yield Part(
         name="feed.topics",
         kind=Kind.QUEUE,
         owner="facets.polls",
@@ -100,96 +128,6 @@ def _queues(parts: Assembly) -> Iterator[Part]:
         bound_by="what one listener has not taken yet; the longest is shown",
         then="The oldest is dropped and counted (``bus_lagged_total``): nothing waits for a listener.",
         figures=lambda: [Figure(parts.bus.waiting, MAX_EVENTS, objects=(parts.bus,))],
-    )
-
-
-def _owners(parts: Assembly) -> Iterator[Part]:
-    def clients() -> Iterable[tuple[str, OwnerClient]]:
-        return parts.owners.clients.items()
-
-    yield Part(
-        name="owners.permits",
-        kind=Kind.GATE,
-        owner="adapters.owner",
-        also=("adapters.permits",),
-        unit="calls",
-        keys=("owners.NAME.concurrency",),
-        bound_by="a permit of the owner, for as long as a call of it lasts, its body included",
-        then="503 ``owner_unavailable`` at once, but for what may wait in ``owners.waiting``.",
-        figures=lambda: [
-            Figure(client.permits.in_use, client.permits.limit, name, (client.permits,))
-            for name, client in clients()
-        ],
-    )
-    yield Part(
-        name="owners.waiting",
-        kind=Kind.QUEUE,
-        owner="adapters.permits",
-        unit="calls",
-        bound_by="1024 questions to the policy owner, each for 250 ms; no other owner is waited for",
-        then="One too many, or one that waited too long, counts as an owner that cannot be asked.",
-        figures=lambda: [
-            Figure(client.permits.waiting, client.permits.room, name, (client.permits,))
-            for name, client in clients()
-        ],
-    )
-    yield Part(
-        name="owners.connections",
-        kind=Kind.POOL,
-        owner="adapters.pool",
-        unit="connections",
-        keys=("owners.NAME.url", "owners.NAME.concurrency"),
-        bound_by="the owner's permits and 8 more for each of its URLs",
-        then="The oldest idle one is closed for the new one. Unused ones are closed"
-        f" after {POOL_IDLE_S:g} s.",
-        figures=lambda: [
-            Figure(
-                sum(agent.connections for agent in client.settings.agents),
-                sum(agent.most for agent in client.settings.agents),
-                name,
-                client.settings.agents,
-            )
-            for name, client in clients()
-        ],
-    )
-    yield Part(
-        name="owners.requests",
-        kind=Kind.QUEUE,
-        owner="adapters.outgoing",
-        unit="requests",
-        bound_by="the requests that one turn of the reactor made, which are not more than there are permits",
-        then="All leave at the beginning of the next turn.",
-    )
-    yield Part(
-        name="owners.answers",
-        kind=Kind.PRODUCER,
-        owner="adapters.relay",
-        also=("adapters.response",),
-        unit="bytes",
-        bound_by="64 KiB held until the head is sent, and one read beyond a pause",
-        then="The owner's connection is not read while the caller's takes nothing.",
-    )
-    yield Part(
-        name="owners.uploads",
-        kind=Kind.PRODUCER,
-        owner="adapters.upload",
-        unit="bytes",
-        keys=("timeouts.stall",),
-        bound_by="what the owner's transport takes; beyond it the caller's body is paused",
-        then="An owner that takes nothing for so long fails the call: 504 ``owner_timeout``.",
-    )
-    yield Part(
-        name="policy.decisions",
-        kind=Kind.POOL,
-        owner="security.decider",
-        unit="decisions",
-        bound_by="10 000 decisions, each for the time that the policy owner gave it, 300 s at most",
-        then="The one that was asked for longest ago is forgotten, and asked for again when it is needed.",
-        figures=lambda: [
-            Figure(policy.decider.known, MAX_DECISIONS, objects=(policy.decider,))
-            for policy in (parts.policy,)
-            if policy is not None
-        ],
     )
 
 
@@ -234,35 +172,13 @@ def _timers(parts: Assembly) -> Iterator[Part]:
         figures=lambda: [Figure(value, bound or None, name) for name, (value, bound) in _sickness(parts)],
     )
     yield Part(
-        name="owners.attempts",
+        name="calls.refusals",
         kind=Kind.TIMER,
-        owner="adapters.lease",
-        unit="calls",
-        keys=("owners.NAME.timeout", "timeouts.idle"),
-        bound_by="one a call of an owner: to the head of its answer, then from one piece of it to the next",
-        then="The owner's connection is cut: 504 ``owner_timeout``, or the answer ends where it is.",
-    )
-    yield Part(
-        name="owners.pauses",
-        kind=Kind.TIMER,
-        owner="adapters.ownercall",
-        unit="calls",
-        bound_by="one a call that is tried again; tries are a fifth of the calls at most",
-        then="The call is tried again.",
-    )
-    yield Part(
-        name="owners.health",
-        kind=Kind.TIMER,
-        owner="adapters.health",
-        also=("adapters.small", "observability.repeating"),
-        unit="checks",
-        keys=("facets.NAME.health",),
-        bound_by="one an owner, every 2 s, and never two at a time",
-        then="Each URL of the owner is asked how it is.",
-        figures=lambda: [
-            Figure(1 if health.running else 0, 1, name, (health,))
-            for name, health in parts.owners.health.items()
-        ],
+        owner="concurrency.shedlog",
+        unit="reasons",
+        bound_by="one a reason and facet of which calls are being refused",
+        then="A line in the log says how many there were; one without any, that it is over.",
+        figures=lambda: [Figure(parts.shed.going_on, objects=(parts.shed,))],
     )
     yield Part(
         name="reactor.heartbeat",
