@@ -43,11 +43,12 @@ async def node_bound(chaos: Chaos, stage: Stage) -> None:
     ended_s, tally = chaos.watch.seconds, stage.tally
     ways = tally.count("2", "429", "503 not_ready", "503 owner_unavailable")
     stage.must(ways == tally.count(), "calls are answered, or refused", timed=True)
+    await chaos.watch.until(lambda: chaos.watch.ready, _LONGEST_S)
+    await chaos.switch()
     await _gets_well(chaos, stage, ended_s)
     stage.must(tally.count("503 not_ready", call="send") > 0, "writes are shed")
     reads, writes = (tally.share("503 not_ready", call=call) for call in ("search", "send"))
     stage.must(writes >= reads, f"writes before reads: {writes:.0%}, {reads:.0%}", timed=True)
-    await chaos.switch()
 
 
 async def too_large(chaos: Chaos, stage: Stage) -> None:
