@@ -34,6 +34,7 @@ ROUND: Final = (
     stages.calm,
     stages.peak,
     stages.overload,
+    stages.too_often,
     stages.storage_stalls,
     stages.index_refuses,
     sickness.node_bound,

@@ -53,6 +53,23 @@ async def overload(chaos: Chaos, stage: Stage) -> None:
     stage.must(p99 <= 50, f"p99 of refusals is {p99:.1f} ms, 50", timed=True)
 
 
+async def too_often(chaos: Chaos, stage: Stage) -> None:
+    """Callers, who have one address, may ask a fifth as often as they do."""
+    may = sum(stream.per_s for stream in chaos.calm_load) / 5
+    await chaos.switch(limits={"rps": int(may)})
+    tally = stage.tally
+    await chaos.load.offer(chaos.calm_load, chaos.unit_s, tally)
+    await chaos.load.settle()
+    await chaos.switch()
+    ways = tally.count("2", "429 rate_limited", "429 busy")
+    stage.must(ways == tally.count(), "calls are answered, or refused with rate_limited")
+    stage.must(tally.count("429 rate_limited") > 0, "what is too often is refused")
+    # A second's worth may come at once.
+    most = may * (tally.seconds + 1) + 1
+    stage.must(tally.count("2") <= most, f"{tally.count('2')} are let in, {most:.0f}")
+    chaos.stays_ready(stage, "rates leave readiness be")
+
+
 async def storage_stalls(chaos: Chaos, stage: Stage) -> None:
     """Storage takes calls, and answers none: search must not suffer."""
     await chaos.switch(**chaos.owners.sections(storage=chaos.owners.ill["storage"]))

@@ -46,7 +46,9 @@ class Tally:
             self.good_s.setdefault(call, []).append(took_s)
         elif ended.status in _REFUSED:
             self.refused_s.append(took_s)
-            if ended.retry_after_s is None or ended.retry_after_s < 1:
+            # Until the next token is due that may be less, where the door can say so.
+            least_s = 0.001 if ended.code == "rate_limited" else 1.0
+            if ended.retry_after_s is None or ended.retry_after_s < least_s:
                 self.silent[f"{door} {call} {ended.status} {ended.code}: {ended.retry_after_s}"] += 1
             else:
                 self.retry_after_s.setdefault(ended.status, []).append(ended.retry_after_s)
