@@ -84,6 +84,7 @@ class OAPProtocol(Protocol):
         self._outbox = Outbox(
             transport,
             clock,
+            outgoing=self._services.outgoing,
             stall_s=timeouts.write_stall,
             min_rate=self._services.limits.min_rate,
             broken=self._unread,
@@ -329,6 +330,7 @@ class OAPProtocol(Protocol):
         self._gone = True
         self._stop()
         self._intake.close()
+        self._outbox.discard()
         self._transport.abortConnection()
 
     def _fail(self, failed: ConnectionFailed) -> None:
