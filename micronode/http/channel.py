@@ -395,10 +395,15 @@ class HttpChannel(Protocol):
         used = self._head_begun or self._unfinished() or self._input_ended or self.flow.full
         return self._since_s if self._state is State.HEAD and not used else None
 
-    def reap(self) -> None:
-        """Close it: it waits for a next request, and there are too many connections."""
-        if self.idle_since_s is not None:
-            self._end(linger=True)
+    def reap(self) -> bool:
+        """Close it: it waits for a next request, and there are too many connections.
+
+        False: a request is there, be it in the socket.
+        """
+        if self.idle_since_s is None or Pending(self.transport).is_there():
+            return False
+        self._end(linger=True)
+        return True
 
     def make_way(self) -> None:
         """Close it: its first head is not whole, and others wait for its place."""
