@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from tests.chaos.lateness import BUSY_MS, Lateness
 from tests.chaos.load import Load, both
 from tests.chaos.node import Node
 from tests.chaos.owners import SERVICE_S, Owners
@@ -17,6 +18,8 @@ from tests.chaos.watch import Watch
 
 GRACE_S: Final = 1.0
 DEADLINE_S: Final = 2.0
+#: Seconds that what callers leave behind may take to go.
+_QUIET_S: Final = 20.0
 
 
 class Chaos:
@@ -59,12 +62,15 @@ class Chaos:
         self.load = Load(self.node.addresses)
         self.watch = Watch(self.node)
         self._watching = asyncio.ensure_future(self.watch.run())
+        self._lateness = Lateness()
+        self._noting = asyncio.ensure_future(self._lateness.run())
         await asyncio.sleep(0.5)
         # Health checks keep a connection to each owner, once there is one.
         self.descriptors = self.node.descriptors() + len(self.owners.sections())
 
     async def close(self) -> None:
         """End what is left."""
+        self._noting.cancel()
         self.watch.stop()
         await self._watching
         self.load.close()
@@ -95,12 +101,9 @@ class Chaos:
         await self.node.reload()
 
     async def quiet(self) -> None:
-        """Hang up, and wait until what calls have left behind is gone, or for some seconds."""
+        """Hang up, and wait until what calls have left behind is gone, or for some time."""
         self.load.close()
-        for _ in range(80):
-            await asyncio.sleep(0.1)
-            if self.node.descriptors() <= self.descriptors:
-                break
+        await self.watch.until(lambda: self.node.descriptors() <= self.descriptors, _QUIET_S)
         await self.watch.fresh()
 
     @contextlib.asynccontextmanager
@@ -114,6 +117,13 @@ class Chaos:
             held.abandon()
 
     # What is looked at
+
+    def can_judge(self, stage: Stage) -> bool:
+        """Whether the times of *stage* say something: the machine was not busy with something else."""
+        late_ms = self._lateness.ms(stage.began)
+        if late_ms > BUSY_MS:
+            stage.notes.append(f"this process itself was late by {late_ms:.0f} ms: times are not judged")
+        return late_ms <= BUSY_MS
 
     def all_is_well(self, stage: Stage) -> None:
         """Calls go well; on a machine that stands still for a while some are refused, or late."""
