@@ -143,15 +143,23 @@ class Chaos:
         changes = self.watch.between(stage.from_s, self.watch.seconds, "ready")
         stage.must(self.watch.ready and not changes, what)
 
-    def one_is_ill(self, stage: Stage, ill: tuple[str, ...], *ways: str) -> None:
-        """*ill* calls end in one of *ways*, all others go well, and the node is ready."""
+    async def one_is_ill(self, stage: Stage, owner: str, ill: tuple[str, ...], *ways: str) -> None:
+        """Let an owner be ill under a load that is no trouble.
+
+        *ill* calls end in one of *ways*, all others go well, and the node is ready.
+        """
         tally = stage.tally
+        await self.switch(**self.owners.sections(**{owner: self.owners.ill[owner]}))
+        await self.load.offer(self.calm_load, self.unit_s, tally)
+        await self.load.settle()
         ended = sum(tally.count(*ways, call=call) for call in ill)
-        stage.must(
-            ended == sum(tally.count(call=call) for call in ill) > 0, f"{', '.join(ill)} end as documented"
-        )
+        asked = sum(tally.count(call=call) for call in ill)
+        stage.must(ended == asked > 0, f"{', '.join(ill)} end as documented: {ended} of {asked}")
         others = {each.call for each in self.calm_load} - set(ill)
         good = all(tally.share("2", call=call) == 1 for call in others)
         stage.must(good, f"{', '.join(sorted(others))} do not suffer", timed=True)
         stage.must(all(tally.count("2", call=call) for call in others), "the others go on")
         self.stays_ready(stage, "an owner that is ill leaves readiness be")
+        await self.switch()
+        await self.watch.until(lambda: self.watch.well, _QUIET_S)
+        stage.must(self.watch.well, "the owner's health is seen, and calls are let through to it")

@@ -66,20 +66,13 @@ async def too_often(chaos: Chaos, stage: Stage) -> None:
 
 async def storage_stalls(chaos: Chaos, stage: Stage) -> None:
     """Storage takes calls, and answers none: search must not suffer."""
-    await chaos.switch(**chaos.owners.sections(storage=chaos.owners.ill["storage"]))
-    await chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally)
-    await chaos.load.settle()
-    chaos.one_is_ill(stage, ("get_small", "put"), "504 owner_timeout", "503 owner_unavailable", "429 busy")
-    await chaos.switch()
+    ways = ("504 owner_timeout", "503 owner_unavailable", "429 busy")
+    await chaos.one_is_ill(stage, "storage", ("get_small", "put"), *ways)
 
 
 async def index_refuses(chaos: Chaos, stage: Stage) -> None:
     """Nobody is where the index was."""
-    await chaos.switch(**chaos.owners.sections(index=chaos.owners.ill["index"]))
-    await chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally)
-    await chaos.load.settle()
-    chaos.one_is_ill(stage, ("search",), "503 owner_unavailable")
-    await chaos.switch()
+    await chaos.one_is_ill(stage, "index", ("search",), "503 owner_unavailable")
 
 
 async def slow_uploads(chaos: Chaos, stage: Stage) -> None:
