@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -625,6 +626,25 @@ def _max_calls(case: ReloadCase) -> None:
     case.assert_answered(case.http(ASKED["media"]), 429)
     waits[0].leave()
     case.assertIsNone(case.http(ASKED["media"]).status())
+
+
+@probe("limits.min_rate")
+def _min_rate(case: ReloadCase) -> None:
+    """Of what waits in the caller's buffers a little is taken every few seconds, and that is not enough."""
+    for rate, cut in ((0, False), ("1KiB", True)):
+        case.reload(timeouts__write_stall="1h", limits__min_rate=rate)
+        near, far = socket.socketpair()
+        case.addCleanup(near.close)
+        case.addCleanup(far.close)
+        for _ in range(20):
+            near.send(bytes(2_000))
+        caller = case.http(get("/nowhere"))
+        caller.transport.fileno = near.fileno  # type: ignore[attr-defined]
+        caller.transport.fill()
+        for _ in range(8):
+            far.recv(1_000)
+            case.reactor.advance(4.0)
+        case.assertEqual(caller.transport.disconnected, cut)
 
 
 @probe("limits.rps")

@@ -52,6 +52,7 @@ class StallWatch:
 
     :param clock: times everything.
     :param stalled: called without arguments; the watch has stopped by then.
+    :param queued: returns the bytes in the kernel's send queue of a transport, None where nobody can tell.
     :ivar written: bytes that were written in all. Whoever writes counts them here where there is a rate that
         the peer has to keep.
     """
@@ -64,6 +65,7 @@ class StallWatch:
         "_limit_s",
         "_mark",
         "_min_rate",
+        "_queued",
         "_roughly",
         "_sent",
         "_since_s",
@@ -75,7 +77,14 @@ class StallWatch:
         "written",
     )
 
-    def __init__(self, clock: IReactorTime, transport: Any, stalled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        transport: Any,
+        stalled: Callable[[], None],
+        *,
+        queued: Callable[[Any], int | None] = unacknowledged,
+    ) -> None:
         self.written = 0
         self._min_rate = 0
         #: When the window began; None: there is none. What had been taken by then, and what waited.
@@ -83,6 +92,7 @@ class StallWatch:
         self._taken = self._waited = 0
         self._clock = clock
         self._transport = transport
+        self._queued = queued
         #: Whether what is written may make its queue longer than by its bytes, and hide what is taken.
         self._roughly = IUNIXTransport.providedBy(transport)
         self._stalled = stalled
@@ -107,7 +117,7 @@ class StallWatch:
         """
         self._full = True
         self._min_rate = min_rate
-        self._begin(limit_s, None if self._call is not None else unacknowledged(self._transport))
+        self._begin(limit_s, None if self._call is not None else self._queued(self._transport))
 
     def stop(self) -> None:
         """Stop watching: the transport is empty.
@@ -129,7 +139,7 @@ class StallWatch:
         if not self._left:
             self._left = True
             if not self._full:
-                self._begin(limit_s, unacknowledged(self._transport))
+                self._begin(limit_s, self._queued(self._transport))
 
     def close(self) -> None:
         """Stop watching for good."""
@@ -165,7 +175,7 @@ class StallWatch:
             if passed_s < WINDOW_S:
                 return False
             taken = self.written - unsent(self._transport) - queued - self._taken
-            if taken < min(self._waited, self._min_rate * passed_s):
+            if self._waited and taken < min(self._waited, self._min_rate * passed_s):
                 return True
         self._open_window(queued)
         return False
@@ -186,7 +196,7 @@ class StallWatch:
 
     def _look(self) -> None:
         self._call = None
-        queued, now = unacknowledged(self._transport), self._clock.seconds()
+        queued, now = self._queued(self._transport), self._clock.seconds()
         if not queued:
             self._left = False
         if not (self._full or self._left):

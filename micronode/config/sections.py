@@ -202,7 +202,7 @@ class Drain:
     """Stopping."""
 
     grace: float = duration(
-        "From not ready to closed listeners; answers say Connection: close meanwhile.",
+        "From not ready to closed listeners; answers say Connection: close, GOAWAY is spread over it.",
         10.0,
         minimum=0.0,
         maximum=3600.0,

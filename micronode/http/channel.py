@@ -424,7 +424,10 @@ class HttpChannel(Protocol):
             self._end(linger=True)
 
     def give_up(self, error: NodeError) -> None:
-        """Answer with *error* what is not answered yet, and end; an answer that has begun is cut."""
+        """Answer with *error* what is not answered yet, and end; an answer that has begun is cut.
+
+        A request that the reactor has not told of yet is left to who refuses calls by now.
+        """
         request = self._request
         if request is not None:
             running = request.running
@@ -434,7 +437,7 @@ class HttpChannel(Protocol):
                 running.cancel()
         elif self._state is State.HEAD and self._unfinished():
             self._refuse_unreadable(error)
-        elif self._state is State.HEAD:
+        elif self._state is State.HEAD and not Pending(self.transport).is_there():
             self._end()
 
     def _abandon(self, error: NodeError) -> None:

@@ -29,7 +29,6 @@ class OAPFactory(Factory):
 
     :ivar services: what its next connections share.
     :ivar held: its connections, and how many there may be.
-    :ivar last_call_ms: when callers may come back that are accepted now, if they are to go away at once.
     """
 
     noisy = False
@@ -68,13 +67,15 @@ class OAPFactory(Factory):
             buffers=buffers,
             shed=shed,
         )
-        self._protocols: set[OAPProtocol] = set()
+        #: In the order in which they came.
+        self._protocols: dict[OAPProtocol, None] = {}
         self.held: Connections[OAPProtocol] = Connections(
             "oap", clock, bounds=Bounds.of(limits), rejected=lambda reason: metrics.rejected(reason).inc()
         )
         #: Those that were not told yet that the node goes away, the oldest first; None while it does not.
         self._staying: dict[OAPProtocol, None] | None = None
-        self.last_call_ms: int | None = None
+        #: When callers may come back that are accepted now, if it is their turn to go away at once.
+        self._last_call_ms: int | None = None
         self._leaving = False
         self._chance = chance
 
@@ -107,6 +108,8 @@ class OAPFactory(Factory):
         """Drain: connections, also those that come, are :attr:`staying` until :meth:`leave` takes them."""
         if self._staying is None:
             self._staying = dict.fromkeys(self._protocols)
+            for protocol in self._protocols:
+                protocol.watch()
 
     @property
     def staying(self) -> int:
@@ -125,7 +128,7 @@ class OAPFactory(Factory):
 
     def last_call(self, retry_after_ms: int) -> None:
         """Let all go away, and those who are accepted from now on with their first call."""
-        self.last_call_ms = retry_after_ms
+        self._last_call_ms = retry_after_ms
         self._staying = {}
         for protocol in list(self._protocols):
             protocol.leave(self._jittered(retry_after_ms))
@@ -162,14 +165,25 @@ class OAPFactory(Factory):
 
     def opened(self, protocol: OAPProtocol) -> None:
         """Note a new connection."""
-        self._protocols.add(protocol)
+        self._protocols[protocol] = None
         self.held.opened(protocol, protocol.peer)
-        if self._staying is not None and self.last_call_ms is None:
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the node has begun to go away, so that new connections are to be introduced."""
+        return self._staying is not None
+
+    def introduce(self, protocol: OAPProtocol) -> None:
+        """Let a new connection of a node that goes away have its turn."""
+        if self._last_call_ms is not None:
+            protocol.leave(self._jittered(self._last_call_ms))
+        elif self._staying is not None:
             self._staying[protocol] = None
+            protocol.watch()
 
     def closed(self, protocol: OAPProtocol) -> None:
         """Note a connection's end."""
-        self._protocols.discard(protocol)
+        self._protocols.pop(protocol, None)
         self.held.closed(protocol)
         if self._staying:
             self._staying.pop(protocol, None)

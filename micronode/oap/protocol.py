@@ -6,7 +6,6 @@ Whatever a peer does ends here as an error frame, a close, or a count, never as 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
@@ -16,11 +15,12 @@ from zope.interface import implementer
 
 from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake, Pending
+from micronode.concurrency.hangup import Intake
 from micronode.concurrency.origin import origin_of
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.compression import deflate, make_inflate
 from micronode.oap.hello import hello_reply
+from micronode.oap.leaving import Leaving, draining
 from micronode.oap.liveness import Liveness
 from micronode.oap.outbox import Outbox
 from micronode.oap.pump import MEMORY, OUTPUT, TURN, UPLOAD, Pump
@@ -44,16 +44,9 @@ from micronode.oap.wire.states import ConnectionState
 if TYPE_CHECKING:
     from micronode.oap.factory import OAPFactory
 
-#: Seconds after which a caller without a call in flight is taken for one that will not ask at once.
-QUIET_S: Final = 1.0
 #: When a caller that cancelled more than that may come back.
 _CHURN_RETRY_MS: Final = 1_000
 _UNREAD: Final = NodeError(ErrorCode.TIMEOUT, "the caller took nothing of what was sent, or too little")
-
-
-def draining(retry_after_ms: int) -> NodeError:
-    """Return what ends a call, or a subscription, of a node that goes away."""
-    return NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=retry_after_ms / 1000)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -75,6 +68,8 @@ class OAPProtocol(Protocol):
         self._pump = Pump(self._wire.receive, self._handle, self._rest)
         #: Set while what was read waits for the next turn of the reactor.
         self._resting: IDelayedCall | None = None
+        #: When it is to go away; None while the node stays.
+        self._leaving: Leaving | None = None
         #: The caller will send no more (it half-closed).
         self.input_ended = False
         #: Bytes of a begun frame that are charged to the node's account.
@@ -111,8 +106,8 @@ class OAPProtocol(Protocol):
         self._liveness = Liveness(self._services, self._wire, self._outbox, self._session, self)
         self._handlers = self._make_handlers()
         self._listener.opened(self)
-        if self._listener.last_call_ms is not None:
-            self.leave(self._listener.last_call_ms)
+        if self._listener.leaves:
+            self._listener.introduce(self)
 
     @property
     def _transport(self) -> Any:
@@ -290,38 +285,27 @@ class OAPProtocol(Protocol):
         """
         if self._closing:
             return
-        self._say_goaway(retry_after_ms)
+        self.say_goaway(retry_after_ms)
         if not self._session.streams:
             self._close()
 
-    def _say_goaway(self, retry_after_ms: int) -> None:
+    def say_goaway(self, retry_after_ms: int) -> None:
+        """Say GOAWAY, if it may be said and was not."""
         if self._wire.state is ConnectionState.OPEN:
             self._meter.event_out.inc()
             self._outbox.write_control(self._wire.send_goaway(retry_after_ms))
 
+    def watch(self) -> None:
+        """The node goes away: watch for when this connection may be told so; see :meth:`leave`."""
+        if self._leaving is None and not self._closing:
+            self._leaving = Leaving(self._services.clock, self._session, self)
+            self._handlers[StreamOpened] = self._leaving.opened
+
     def leave(self, retry_after_ms: int) -> None:
-        """Go away, when no call can be on its way here that would be refused for it; end subscriptions.
-
-        A caller whose call is open waits for the answer, and one that has been quiet for a while does not
-        ask just now. Who has got an answer a moment ago may have asked again: that call is served, too, and
-        GOAWAY is said before its answer. (Of several calls at a time the others may cross it.)
-        """
-        if self._closing:
-            return
-        state, session = self._wire.state, self._session
-        waits = session.streams and not Pending(self._transport).is_there()
-        quiet = waits or self._liveness.quiet_s >= QUIET_S
-        if state is ConnectionState.LEAVING or (state is ConnectionState.OPEN and quiet):
-            self.goaway(retry_after_ms)
-            session.end_subscriptions(draining(retry_after_ms))
-        else:
-            self._handlers[StreamOpened] = partial(self._opened_last, retry_after_ms)
-
-    def _opened_last(self, retry_after_ms: int, event: StreamOpened) -> None:
-        """Say GOAWAY before the answer to a call: the next one then comes on another connection."""
-        self._handlers[StreamOpened] = self._session.opened
-        self._say_goaway(retry_after_ms)
-        self._session.opened(event)
+        """Go away, as soon as no call is on its way here that would be refused; end subscriptions."""
+        self.watch()
+        if self._leaving is not None and not self._closing:
+            self._leaving.leave(retry_after_ms)
 
     def give_up(self, retry_after_ms: int) -> None:
         """Go away now: calls that are open are cancelled, and their callers told that the node drains."""
@@ -372,6 +356,13 @@ class OAPProtocol(Protocol):
         resting, self._resting = self._resting, None
         if resting is not None:
             resting.cancel()
+        if self._leaving is not None:
+            self._leaving.close()
+
+    @property
+    def quiet_s(self) -> float:
+        """For how many seconds the caller has said nothing; 0 before its HELLO."""
+        return self._liveness.quiet_s
 
     # Transport events
 

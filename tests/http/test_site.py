@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import socket
 
 from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +14,7 @@ from micronode.calls.call import ResponseHead
 from micronode.calls.operations import OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.site import app_settings
-from tests.http.support import Plane, StubDispatcher, Timeouts, get, post, say
+from tests.http.support import Plane, StubDispatcher, Timeouts, Wire, get, post, say
 
 
 class FactoryTests(SynchronousTestCase):
@@ -62,6 +63,26 @@ class DrainTests(SynchronousTestCase):
         answer = connection.answer()
         self.assertEqual((answer.body, answer.fields["connection"]), (b"ok", "close"))
         self.assertTrue(connection.closing)
+
+    def test_what_is_there_unread_at_its_end_is_served(self) -> None:
+        for end in ("close_idle", "give_up"):
+            plane = Plane(StubDispatcher(say(b"ok")))
+            near, far = socket.socketpair()
+            with near, far:
+                wire = Wire()
+                wire.fileno = near.fileno  # type: ignore[attr-defined]
+                connection = plane.connect(wire)
+                far.sendall(b"G")
+                plane.site.close_idle()
+                if end == "give_up":
+                    plane.site.give_up(NodeError(ErrorCode.DRAINING, "the node is stopping"))
+                plane.clock.advance(1)
+                plane.clock.advance(0.1)
+                self.assertFalse(connection.closing, end)
+                near.recv(1)
+                connection.send(get())
+                self.assertEqual(connection.answer().fields["connection"], "close")
+                self.assertTrue(connection.closing, end)
 
     def test_what_comes_after_it_is_read_and_not_answered(self) -> None:
         """Its caller sees the connection's end; a reset could be of any request."""

@@ -160,6 +160,21 @@ class LeftoverTests(SynchronousTestCase):
         self.assertEqual(node.end(), 0)
         self.assertNotIn("Traceback", node.complained)
 
+    def test_without_any_time_everybody_is_told(self) -> None:
+        node = self.run_node("0s", "0s")
+        callers = [self.call()]
+        node.kill(signal.SIGSTOP)
+        callers += [self.connect("http") for _ in range(20)]
+        for caller in callers[1:]:
+            caller.sendall(ASK)
+        node.kill(signal.SIGTERM)
+        node.kill(signal.SIGCONT)
+        for caller in callers:
+            answer = read_to_end(caller)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+            self.assertIn(b'"code":"draining"', answer)
+        self.assertEqual(node.end(), 0)
+
     def test_who_waits_in_the_backlog_is_served(self) -> None:
         """Connected while the node stands still, and drained at once: there is no grace."""
         node = self.run_node("0s", "5s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -11,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
 from micronode.concurrency.hangup import LOOK_S
-from micronode.oap.protocol import QUIET_S
+from micronode.oap.leaving import PATIENCE_S, QUIET_S, WATCH_S
 from micronode.oap.pump import MAX_EVENTS
 from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, Control, encode_frame
 from micronode.oap.wire.limits import LINGER_BYTES, LINGER_S
@@ -346,6 +347,7 @@ class Drain(SynchronousTestCase):
         node.factory.begin_leaving()
         ends.append(node.connect())
         ends[3].send(start(1))
+        node.clock.advance(WATCH_S)
         self.assertEqual(node.factory.staying, 4)
         node.factory.leave(2, 5000)
         told = [len(end.heard()) for end in ends]
@@ -373,6 +375,7 @@ class Drain(SynchronousTestCase):
         end.send(start(1))
         end.heard()
         node.factory.begin_leaving()
+        node.clock.advance(WATCH_S)
         node.factory.leave(1, 5000)
         self.assertEqual(end.heard(), [])
         end.send(start(2))
@@ -381,13 +384,66 @@ class Drain(SynchronousTestCase):
         self.assertEqual([frame.code for frame in answer], [200, 206, 200])
         self.assertTrue(end.transport.half_closed)
 
+    def test_a_call_that_is_there_unread_is_served_too(self) -> None:
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1))
+        near, far = socket.socketpair()
+        with near, far:
+            end.transport.fileno = near.fileno  # type: ignore[method-assign]
+            far.sendall(b"R")
+            node.factory.begin_leaving()
+            node.clock.advance(WATCH_S)
+            node.factory.leave(1, 5000)
+            self.assertEqual(end.heard(), [])
+            end.send(start(2))
+        [goaway] = end.heard()
+        self.assertEqual(goaway.json["last_corr_id"], "2")
+        self.assertEqual(len(node.calls), 2)
+
     def test_who_comes_at_the_last_moment_has_one_call(self) -> None:
         node = StubNode(echo)
         node.factory.last_call(5000)
         end = node.connect()
+        node.clock.advance(PATIENCE_S)
         end.send(start(1))
         self.assertEqual([frame.code for frame in end.heard()], [Control.GOAWAY, 200, 206, 200])
         self.assertTrue(end.transport.half_closed)
+
+    def test_a_caller_with_several_calls_at_a_time_is_told_while_it_waits_for_all(self) -> None:
+        """At any other moment it may ask another, and that would be refused."""
+        node = StubNode()
+        end = node.connect()
+        node.factory.begin_leaving()
+        end.send(start(1), start(2), start(3))
+        node.clock.advance(WATCH_S)
+        node.calls[0].answer(b"one")
+        node.factory.leave(1, 5000)
+        end.send(start(4))
+        self.assertEqual([frame.json["last_corr_id"] for frame in end.heard() if frame.app == 0], ["4"])
+        for call in node.calls[1:]:
+            call.answer(b"more")
+        self.assertTrue(end.transport.half_closed)
+
+    def test_one_that_has_fewer_by_now_is_told_at_its_next(self) -> None:
+        for calls in ([], [4]):
+            node = StubNode()
+            end = node.connect()
+            node.factory.begin_leaving()
+            end.send(start(1), start(2), start(3))
+            node.clock.advance(WATCH_S)
+            for call in node.calls:
+                call.answer(b"answer")
+            end.send(*map(start, calls))
+            node.factory.leave(1, 5000)
+            self.assertTrue(all(frame.app for frame in end.heard()))
+            node.clock.advance(PATIENCE_S)
+            if not calls:
+                end.send(start(5))
+            [goaway] = end.heard()
+            self.assertEqual(goaway.json["last_corr_id"], str((calls or [5])[0]))
+            end.hang_up()
+            self.assertEqual(node.clock.getDelayedCalls(), [])
 
     def test_given_up_calls_are_cancelled_and_their_callers_told(self) -> None:
         node = StubNode()
