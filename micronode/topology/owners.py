@@ -67,11 +67,11 @@ def _bounds(parts: Assembly) -> Iterator[Part]:
         ],
     )
     yield Part(
-        name="owners.requests",
+        name="connections.outgoing",
         kind=Kind.QUEUE,
-        owner="adapters.outgoing",
-        unit="requests",
-        bound_by="the requests that one turn of the reactor made, which are not more than there are permits",
+        owner="concurrency.outgoing",
+        unit="bytes",
+        bound_by="what one turn of the reactor wrote to owners and callers, at most 64 KiB a connection",
         then="All leave at the beginning of the next turn.",
     )
     yield Part(
