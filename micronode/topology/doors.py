@@ -204,3 +204,12 @@ def _oap(parts: Assembly) -> Iterator[Part]:
         then="GOAWAY with what was waited for, and a close.",
         figures=lambda: _oap_connections(parts),
     )
+    yield Part(
+        name="oap.leaving",
+        kind=Kind.TIMER,
+        owner="oap.leaving",
+        unit="connections",
+        keys=("drain.grace",),
+        bound_by="one a connection whose turn to go away has come, while calls may be on their way to it",
+        then="GOAWAY, whatever is on its way.",
+    )
