@@ -8,6 +8,7 @@ force in one turn of the reactor. ``docs/architecture.rst``, "Reload".
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
+from micronode.concurrency.connections import ADMIN_BOUNDS, Bounds
+from micronode.concurrency.memory import Buffers
 from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Config, OwnFacet
 from micronode.config.used import used_owners
@@ -54,6 +57,7 @@ from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
 from micronode.security.identity import Identity, read_identities, rewritten
 from micronode.security.policy import Policy, check_of
+from micronode.sickness import make_overload
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
@@ -133,11 +137,32 @@ class Assembly(MultiService):
             checks=(),
             version=lambda: self._build | {"runtime": runtime_version(self.config, self.facets)},
             event_loop=lambda: self.heartbeat.on_time,
+            fit=lambda: self.overload.fit,
+            shedding=lambda: bool(self.overload.level),
         )
+        self.overload = make_overload(
+            reactor,
+            dispatcher=self.dispatcher,
+            metrics=self.metrics,
+            bus=self.bus,
+            ready=lambda: self.probes.ready,
+        )
+        self.overload.setServiceParent(self)  # type: ignore[no-untyped-call]
         first = self._prepare(config, read_identities(config, self._identities))
         shared: dict[str, Any] = {"metrics": self.metrics, "clock": reactor}
+        self.buffers = Buffers(
+            config.limits.buffers,
+            reactor,
+            rejected=lambda reason: self.metrics.rejected(reason).inc(),
+            chance=random.random,
+        )
         self.http = HttpSite(
-            routes=first.http.routes, deadlines=first.http.deadlines, access=_access, **shared
+            routes=first.http.routes,
+            deadlines=first.http.deadlines,
+            access=_access,
+            buffers=self.buffers,
+            shed=self.shed,
+            **shared,
         )
         self.admin = make_admin_site(
             probes=self.probes,
@@ -145,6 +170,8 @@ class Assembly(MultiService):
             timeouts=config.timeouts,
             idle_s=config.http.idle,
             access=_admin_access,
+            listener="admin",
+            bounds=ADMIN_BOUNDS,
             **shared,
         )
         self.oap = OAPFactory(
@@ -152,6 +179,8 @@ class Assembly(MultiService):
             limits=config.limits,
             timeouts=config.timeouts,
             access=_access,
+            buffers=self.buffers,
+            shed=self.shed,
             **shared,
         )
         self.metrics.add_routes((*ADMIN_ROUTES, *ABOUT_ROUTES))
@@ -220,6 +249,7 @@ class Assembly(MultiService):
                 idle_s=config.http.idle,
                 about=about_routes(served, config.limits),
                 decompress_ratio=config.limits.decompress_ratio,
+                min_rate=config.limits.min_rate,
             ),
             facets=tuple(served),
         )
@@ -232,10 +262,13 @@ class Assembly(MultiService):
         self.dispatcher.serve(parts.serving)
         self.deliveries.polls.bound(min(config.facets["feed"].limit, config.owners["mailbox"].concurrency))
         self.http.settings = parts.http
+        self.http.held.bound(Bounds.of(config.limits))
         self.admin.settings = attrs.evolve(
             self.admin.settings, deadlines=Deadlines.of(config.timeouts, config.http.idle)
         )
         self.oap.bound(config.limits, config.timeouts)
+        self.overload.watch(config.overload)
+        self.buffers.bound(config.limits.buffers)
         self.facets = parts.facets
         # All is in force. What comes now follows from it, and nothing of it may keep the rest from it.
         for follow in (self._show, follow_owners, self._watch, self.dispatcher.end_withdrawn):

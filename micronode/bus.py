@@ -55,7 +55,11 @@ class StateChanged:
 
 @attrs.frozen(kw_only=True)
 class HealthChanged:
-    """A dependency of ``/readyz`` is in another state."""
+    """A dependency of ``/readyz`` is in another state; or the node itself is.
+
+    Of the node tell two names: ``overload``, whose states say what is refused (``none``, ``writes``,
+    ``all``), and ``readiness``, which is ``unready`` while overload lasts too long, else ``ready``.
+    """
 
     name: str
     state: str

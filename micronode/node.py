@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from micronode.assembly import Assembly
@@ -27,9 +27,11 @@ from micronode.config.schema import BUILT_FACETS, Config
 from micronode.draining import Draining
 from micronode.facets.hosted import Hosted, serve_hosted
 from micronode.http.control import Control, refuse_everybody
+from micronode.http.site import HttpSite
 from micronode.lifecycle import State, make_lifecycle
+from micronode.oap.factory import OAPFactory
 from micronode.overview import make_status
-from micronode.topology import make_topology
+from micronode.topology.whole import make_topology
 
 _log = Logger()
 
@@ -162,7 +164,7 @@ class NodeService(MultiService):
         if self.state is not State.STARTING:
             raise RuntimeError("a node that has stopped is not started again; make another one")
         config = self.config
-        listeners: tuple[tuple[str, str, IProtocolFactory], ...] = (
+        listeners: tuple[tuple[str, str, HttpSite | OAPFactory], ...] = (
             ("admin", config.admin.listen, self._admin),
             ("oap", config.oap.listen, self._oap),
             ("http", config.http.listen, self._http),
@@ -171,7 +173,7 @@ class NodeService(MultiService):
             for name, text, factory in listeners:
                 if text != "off":
                     key, address = f"{name}.listen", ListenAddress.parse_listener(text)
-                    self._ports[name] = bind(self._reactor, key, address, factory, self.sockets)
+                    self._ports[name] = bind(self._reactor, key, address, factory, self.sockets, factory.held)
                     if address.name:
                         self._inherited.add(name)
         except ListenError:

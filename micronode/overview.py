@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -44,6 +45,8 @@ def make_status(
         lag_s=lambda: parts.heartbeat.lag_s,
         last_reload=lambda: last_reload(reloader),
         restart_required=lambda: reloader.restart_required,
+        buffers=lambda: buffers(parts),
+        overload=lambda: overload(parts),
         policy=lambda: policy(parts, clock),
         drain=drain,
         topology=topology.as_list,
@@ -75,6 +78,24 @@ def owners(parts: Assembly) -> Iterator[OwnerStatus]:
             limit=client.settings.concurrency,
             endpoints={"count": len(client.settings.endpoints), "healthy": client.healthy},
         )
+
+
+def buffers(parts: Assembly) -> dict[str, Any]:
+    """Return what is held for callers."""
+    account = parts.buffers
+    return {"held": account.held, "limit": account.limit, "tight": account.tight}
+
+
+def overload(parts: Assembly) -> dict[str, Any]:
+    """Return what is refused because the node is sick, and what of: thresholds of 0 watch nothing."""
+    watch = parts.overload
+    return {
+        "shedding": watch.level.label,
+        "reason": watch.reason,
+        "fit": watch.fit,
+        "lag_s": round(watch.measures["lag"][0], 6),
+        "rss": int(watch.measures["rss"][0]),
+    }
 
 
 def policy(parts: Assembly, clock: IReactorTime) -> PolicyStatus | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.logger import capturedLogs
@@ -200,6 +202,113 @@ def _max_object(case: ReloadCase) -> None:
     case.applied("limits.max_object", "10B")
     case.assert_answered(case.http(post("/app/media", bytes(11))), 413)
     case.assertIsNone(case.http(post("/app/media", bytes(10))).status())
+
+
+@probe("limits.max_connections")
+def _max_connections(case: ReloadCase) -> None:
+    """At 90 % of it those go that idle."""
+    callers = [case.http(get("/nowhere")) for _ in range(9)]
+    case.reactor.advance(1.0)
+    case.assertFalse(callers[0].closing)
+    case.applied("limits.max_connections", 10)
+    case.assertEqual([caller.closing for caller in callers], [True, *[False] * 8])
+    case.http(get("/nowhere"))
+    case.reactor.advance(0.25)
+    case.assertEqual([caller.closing for caller in callers], [True, True, *[False] * 7])
+
+
+@probe("limits.per_address")
+def _per_address(case: ReloadCase) -> None:
+    address = IPv4Address("TCP", "192.168.1.1", 54321)  # that of a transport in memory
+    caller = case.http()
+    case.applied("limits.per_address", 1)
+    for port in (HTTP, OAP):
+        allowed = port == OAP
+        case.assertEqual(case.reactor.factories[port].buildProtocol(address) is not None, allowed)
+    caller.leave()
+    case.assertIsNotNone(case.reactor.factories[HTTP].buildProtocol(address))
+    rejected = sample(case.node_.metrics, "rejected_total", reason="busy_address")
+    case.assertEqual(rejected, 1)
+
+
+@probe("limits.max_handshakes")
+def _max_handshakes(case: ReloadCase) -> None:
+    case.applied("limits.max_handshakes", 1)
+    first, second = case.http(b"GET /"), case.http()
+    case.assert_answered(first, 408)
+    case.assertFalse(second.closing)
+    silent = case.oap(greet=False)
+    case.oap()
+    case.assertTrue(silent.transport.closing)
+    case.assertEqual([frame.code for frame in silent.heard()], [408])
+
+
+@probe("limits.buffers")
+def _buffers(case: ReloadCase) -> None:
+    """A body that lasts, and those after it."""
+    begun = case.http(b"POST /app/media HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n")
+    begun.send(bytes(900_000))
+    case.assertFalse(case.node_.status.as_dict()["buffers"]["tight"])
+    case.applied("limits.buffers", "1MiB")
+    case.assertTrue(case.node_.status.as_dict()["buffers"]["tight"])
+    case.assert_answered(case.http(WRITE), 429)
+    begun.send(bytes(148_576))
+    case.assert_answered(begun, 429)
+    case.assertEqual(sample(case.node_.metrics, "rejected_total", reason="busy_buffers"), 2)
+    case.assertIsNone(case.http(WRITE).status(), "there is room again")
+
+
+WRITE = post("/app/media", b"x")
+
+
+def _lag(case: ReloadCase, late_s: float, beats: int = 2) -> None:
+    """Let the loop be late."""
+    case.reactor.pump([0.1 + late_s] * beats)
+
+
+@probe("overload.lag")
+def _overload_lag(case: ReloadCase) -> None:
+    case.applied("overload.lag", "100ms")
+    _lag(case, 0.15)
+    case.assert_answered(case.http(WRITE), 503)
+    case.assertIsNone(case.http(ASKED["media"]).status(), "reads go on")
+    case.assertTrue(case.node_.probes.readyz()[1]["shedding"])
+    _lag(case, 0.25)
+    case.assert_answered(case.http(ASKED["media"]), 503)
+    case.reload(overload__lag="10s")
+    case.reactor.pump([0.1] * 10)
+    case.assertIsNone(case.http(WRITE).status())
+    case.assertIn(HealthChanged(name="overload", state="all", previous="writes"), case.events())
+
+
+@probe("overload.rss")
+def _overload_rss(case: ReloadCase) -> None:
+    """That of the process that runs the test, which is larger."""
+    case.applied("overload.rss", "1MiB")
+    case.reactor.pump([0.1] * 2)
+    case.assert_answered(case.http(WRITE), 503)
+    case.reload()
+    case.assertIsNone(case.http(WRITE).status(), "nothing is watched any more")
+    case.assertFalse(case.node_.probes.readyz()[1]["shedding"])
+
+
+@probe("overload.unready_after")
+def _unready_after(case: ReloadCase) -> None:
+    case.reload(overload__lag="100ms")
+    _lag(case, 0.15, 10)
+    case.assertTrue(case.node_.probes.ready)
+    case.reload(overload__lag="100ms", overload__unready_after="1s")
+    _lag(case, 0.15, 1)
+    status, body, retry_after_s = case.node_.probes.readyz()
+    case.assertEqual((status, body["ready"], body["state"]), (503, False, "running"))
+    case.assertIsNotNone(retry_after_s)
+    case.assertEqual(sample(case.node_.metrics, "ready_state"), 0)
+    case.reactor.pump([0.1] * 20)
+    case.assertEqual(case.node_.probes.readyz()[0], 200)
+    case.assertEqual(sample(case.node_.metrics, "ready_state"), 1)
+    told = [event for event in case.events() if isinstance(event, HealthChanged)]
+    case.assertIn(HealthChanged(name="readiness", state="unready", previous="ready"), told)
+    case.assertEqual(told[-1], HealthChanged(name="readiness", state="ready", previous="unready"))
 
 
 @probe("timeouts.handshake")
@@ -517,6 +626,25 @@ def _max_calls(case: ReloadCase) -> None:
     case.assert_answered(case.http(ASKED["media"]), 429)
     waits[0].leave()
     case.assertIsNone(case.http(ASKED["media"]).status())
+
+
+@probe("limits.min_rate")
+def _min_rate(case: ReloadCase) -> None:
+    """Of what waits in the caller's buffers a little is taken every few seconds, and that is not enough."""
+    for rate, cut in ((0, False), ("1KiB", True)):
+        case.reload(timeouts__write_stall="1h", limits__min_rate=rate)
+        near, far = socket.socketpair()
+        case.addCleanup(near.close)
+        case.addCleanup(far.close)
+        for _ in range(20):
+            near.send(bytes(2_000))
+        caller = case.http(get("/nowhere"))
+        caller.transport.fileno = near.fileno  # type: ignore[attr-defined]
+        caller.transport.fill()
+        for _ in range(8):
+            far.recv(1_000)
+            case.reactor.advance(4.0)
+        case.assertEqual(caller.transport.disconnected, cut)
 
 
 @probe("limits.rps")

@@ -106,9 +106,11 @@ def read_answer_head(raw: bytes, *, to_head: bool) -> AnswerHead:
         HttpResponseParser(fields).feed_data(raw)
     except (HttpParserError, HttpParserUpgrade):
         raise MalformedAnswerError("the head of its answer contradicts itself") from None
-    head.fields = [field for field in fields.found if field[0] not in _HOP_BY_HOP]
-    if len(head.fields) < len(fields.found):
-        _judge(head, [field for field in fields.found if field[0] in _HOP_BY_HOP], to_head=to_head)
+    about: list[tuple[bytes, bytes]] = []
+    for field in fields.found:
+        (about if field[0] in _HOP_BY_HOP else head.fields).append(field)
+    if about:
+        _judge(head, about, to_head=to_head)
     if to_head or code < 200 or code in _BODILESS:
         head.length, head.chunked = 0, False
     return head
@@ -116,8 +118,17 @@ def read_answer_head(raw: bytes, *, to_head: bool) -> AnswerHead:
 
 def _judge(head: AnswerHead, about: list[tuple[bytes, bytes]], *, to_head: bool) -> None:
     """Find the end of the body; see RFC 9112, section 6.3, whose choices are all made for the strict side."""
-    lengths = [value for name, value in about if name == b"content-length"]
-    transfers = [value for name, value in about if name == b"transfer-encoding"]
+    lengths: list[bytes] = []
+    transfers: list[bytes] = []
+    # All of them first: there may be thousands of such fields, and of others.
+    options: set[bytes] = set()
+    for name, value in about:
+        if name == b"content-length":
+            lengths.append(value)
+        elif name == b"transfer-encoding":
+            transfers.append(value)
+        elif name == b"connection" and value.lower() != b"keep-alive":
+            options.update(token.strip(b" \t").lower() for token in value.split(b","))
     if lengths:
         # One, and of digits alone: a list of the same number is a bug that somebody else reads otherwise.
         if len(lengths) > 1 or transfers or not _LENGTH.fullmatch(lengths[0]):
@@ -132,11 +143,6 @@ def _judge(head: AnswerHead, about: list[tuple[bytes, bytes]], *, to_head: bool)
     if head.code == 204 and (head.length or head.chunked):
         # What announces a body where there can be none may send one: into the next answer.
         head.keeps = False
-    # All of them first: there may be thousands of such fields, and of others.
-    options: set[bytes] = set()
-    for name, value in about:
-        if name == b"connection" and value.lower() != b"keep-alive":
-            options.update(token.strip(b" \t").lower() for token in value.split(b","))
     if options:
         head.keeps = head.keeps and b"close" not in options
         head.fields = [field for field in head.fields if field[0] not in options]

@@ -99,9 +99,11 @@ class Attempt:
         :raises Exception: the request cannot be sent as it is; nothing was.
         """
         left_ms = b"%d" % max(1, int(left_s * 1000))
-        headers = [*request.headers, (b"x-micronode-deadline-ms", left_ms)]
-        if not any(name == b"accept-encoding" for name, _ in request.headers):
-            headers.insert(0, _IDENTITY)
+        headers = [_IDENTITY, *request.headers, (b"x-micronode-deadline-ms", left_ms)]
+        for name, _ in request.headers:
+            if name == b"accept-encoding":
+                del headers[0]
+                break
         sent = request.body if isinstance(request.body, bytes) else body
         exchange = self.endpoint.agent.exchange(
             request.method, request.target, headers, sent, fresh=fresh, on_written=on_written

@@ -57,14 +57,15 @@ class Breaker:
     """See the module's docstring.
 
     :param seconds: tells the time.
+    :ivar is_closed: whether calls are let through as they come.
     """
 
-    __slots__ = ("_era", "_is_open", "_pause", "_probe", "_probing", "_seen")
+    __slots__ = ("_era", "_pause", "_probe", "_probing", "_seen", "is_closed")
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seen = Window(seconds, WINDOW_S)
         self._pause = Pause(seconds, OPEN_S, LONGEST_OPEN_S)
-        self._is_open = False
+        self.is_closed = True
         self._era = 0
         #: The latest call that was let through to decide, until it is judged.
         self._probe: Pass | None = None
@@ -73,26 +74,21 @@ class Breaker:
     @property
     def state(self) -> BreakerState:
         """Which state it is in now: OPEN becomes HALF_OPEN as time passes."""
-        if not self._is_open:
+        if self.is_closed:
             return BreakerState.CLOSED
         return BreakerState.OPEN if self._pause.left_s > 0 else BreakerState.HALF_OPEN
 
     @property
-    def is_closed(self) -> bool:
-        """Whether calls are let through as they come."""
-        return not self._is_open
-
-    @property
     def admits(self) -> bool:
         """Whether a call is let through now."""
-        if not self._is_open:
+        if self.is_closed:
             return True
         return self._pause.left_s <= 0 and (self._probe is None or self._probing.left_s <= 0)
 
     @property
     def wait_s(self) -> float:
         """Seconds before a call may be let through; 0 where that depends on no time."""
-        return self._pause.left_s if self._is_open else 0.0
+        return 0.0 if self.is_closed else self._pause.left_s
 
     def enter(self) -> Pass:
         """Let a call through; whoever got the pass sees to it that it is judged, once the call is over.
@@ -102,7 +98,7 @@ class Breaker:
         if not self.admits:
             raise RuntimeError("the breaker is open")
         entered = Pass(self._era)
-        if self._is_open:
+        if not self.is_closed:
             self._probe = entered
             self._probing.begin()
         return entered
@@ -136,16 +132,16 @@ class Breaker:
 
     def _is_probe(self, entered: Pass) -> bool:
         """Whether it was let through while this is open, and nothing was decided since."""
-        return self._is_open and entered.era == self._era
+        return not self.is_closed and entered.era == self._era
 
     def _open(self) -> None:
-        self._is_open = True
+        self.is_closed = False
         self._era += 1
         self._probe = None
         self._pause.begin()
 
     def _close(self) -> None:
-        self._is_open = False
+        self.is_closed = True
         self._era += 1
         self._probe = None
         self._seen.clear()

@@ -8,6 +8,7 @@ all calls share: the endpoints, the permits, the budget of retries.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -35,6 +36,7 @@ from micronode.interfaces import IOwnerClient, IOwnerReply
 
 if TYPE_CHECKING:
     from micronode.observability.metrics import Metrics
+    from micronode.observability.series import Counter, Histogram
 
 _log = Logger()
 _REPEATABLE: Final = (b"GET", b"HEAD")
@@ -86,6 +88,16 @@ class OwnerClient:
         self._settings = settings
         self.permits.resize(settings.concurrency, settings.queue)
         self._show_breaker()
+
+    @cached_property
+    def latency(self) -> Histogram:
+        """How long its answers take to their heads."""
+        return self.metrics.owner_latency(self.name)
+
+    @cached_property
+    def mismatches(self) -> Counter:
+        """How many bodies did not match their digests."""
+        return self.metrics.integrity_failures("relay")
 
     @property
     def inflight(self) -> int:

@@ -168,20 +168,19 @@ class OwnerCall:
             return
         # Its timer runs on to whoever comes next: the body, or the end of the lease.
         if not self._time_left.waits:
-            client.metrics.owner_latency(client.name).observe(client.clock.seconds() - attempt.began)
+            client.latency.observe(client.clock.seconds() - attempt.began)
         if not 200 <= status <= 599:
             self._fail(attempt, lease.bad_answer("answered with a status that is none"))
             return
         lease.outcome = "ok" if status < 400 else "client_error" if status < 500 else "server_error"
         if status >= 500:
             self._judge(attempt, False)
-        elif not self._request.is_question:
+        elif not (attempt.endpoint.breaker.is_closed or self._request.is_question):
             client.answered(attempt.endpoint, attempt.entered)
         delay_s = None if status < 400 else self._delay_after(response, attempt)
         attempt.is_last = delay_s is None
         empty = self._request.method == b"HEAD" or status in _EMPTY
-        mismatches = client.metrics.integrity_failures("relay")
-        reply = OwnerReply(lease, response, empty=empty, mismatches=mismatches)
+        reply = OwnerReply(lease, response, empty=empty, mismatches=client.mismatches)
         if delay_s is not None:
             reply.discard()
             self._pause(delay_s, lease.unavailable("cannot serve now"))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import re
+from typing import Final
 
 from micronode.calls.call import NO_TENANT, Call
 from micronode.errors import ErrorCode, NodeError
+
+#: All but what RFC 3986 calls unreserved.
+_RESERVED: Final = re.compile(rb"[^A-Za-z0-9._~-]+")
+_ESCAPES: Final = tuple(b"%%%02X" % byte for byte in range(256))
 
 
 def call_headers(call: Call) -> list[tuple[bytes, bytes]]:
@@ -26,4 +31,8 @@ def segment(text: str) -> bytes:
     """
     if text in (".", ".."):
         raise NodeError(ErrorCode.BAD_REQUEST, f"{text!r} cannot be asked for: it is a dot segment")
-    return quote(text, safe="").encode("ascii")
+    return _RESERVED.sub(_escaped, text.encode("utf-8"))
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return b"".join([_ESCAPES[byte] for byte in found[0]])

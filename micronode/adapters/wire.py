@@ -55,6 +55,9 @@ class OwnerWire(Protocol):
             no_delay(True)
         # By its class: what wraps a transport, as TLS does, may offer what is below it as its own.
         self._unbuffered = isinstance(self.wire, FileDescriptor) and not ISSLTransport.providedBy(self.wire)
+        if self._unbuffered:
+            # What an endpoint puts between them has done its work: it tells that there is a connection.
+            self.wire.protocol = self
 
     def write(self, data: bytes) -> None:
         """Let *data* leave, a request that is whole, in the reactor's next turn."""

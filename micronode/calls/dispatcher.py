@@ -22,10 +22,11 @@ from twisted.python.failure import Failure
 
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
-from micronode.calls.operations import OperationTable
+from micronode.calls.operations import Access, OperationTable
 from micronode.calls.refusals import buckets_of, busy, rate_limited
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.overload import Level
 from micronode.concurrency.rates import Rates
 from micronode.concurrency.shedlog import ShedLog
 from micronode.concurrency.timeouts import Timeouts
@@ -79,6 +80,9 @@ class Dispatcher:
         self._shed = shed
         self._random = random or Random()  # noqa: S311  # nothing secret depends on it
         self._draining = False
+        #: What is refused because the node is sick, and for how long callers are told to stay away.
+        self._shedding = Level.NONE
+        self._stay_away_s: Callable[[], float] = lambda: 1.0
         self._idle_waiters: list[Deferred[None]] = []
 
     @property
@@ -95,6 +99,11 @@ class Dispatcher:
     def timeouts(self) -> Collection[Timeouts]:
         """Those of the calls, one of each length."""
         return self._timeouts.values()
+
+    @property
+    def rates(self) -> Rates:
+        """The buckets of the callers."""
+        return self._rates
 
     def serve(self, serving: Serving) -> None:
         """Serve *serving* from now on. Calls that were admitted keep what they began with."""
@@ -127,13 +136,17 @@ class Dispatcher:
         bound = serving.bounds[operation.facet]
         gate = bound.slots if operation.subscribes else bound.gate
         queued = False
+        sheds = self._shedding and (self._shedding is Level.ALL or operation.access is Access.WRITE)
         if not gate.try_acquire():
-            queued = gate.has_place and not self._draining
+            queued = gate.has_place and not (self._draining or sheds)
             if not queued:
                 return self._refuse(call, sink, *busy(operation, gate, self._random))
         elif self._draining:
             gate.release()
             return self._refuse(call, sink, _draining())
+        elif sheds:
+            gate.release()
+            return self._refuse(call, sink, self._overloaded())
         running = _Running()
         if operation.subscribes:
             self._subscriptions[running] = call, sink
@@ -154,6 +167,19 @@ class Dispatcher:
         for running in list(self._queued):
             running.end(_draining())
         self.end_subscriptions(lambda call: _draining())
+
+    def shed(self, level: Level, stay_away_s: Callable[[], float]) -> None:
+        """Refuse what *level* says from now on, with ``not_ready``; calls that were admitted go on.
+
+        :param stay_away_s: for how many seconds a refused caller is to stay away; asked for each.
+        """
+        self._shedding = level
+        self._stay_away_s = stay_away_s
+
+    def _overloaded(self) -> NodeError:
+        what = "calls" if self._shedding is Level.ALL else "writes"
+        message = f"the node is overloaded, and takes no {what} for now"
+        return NodeError(ErrorCode.NOT_READY, message, retry_after_s=self._stay_away_s())
 
     def end_withdrawn(self) -> None:
         """End the subscriptions to operations that are not served any more, with ``not_found``.

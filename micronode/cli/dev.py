@@ -17,6 +17,7 @@ from twisted.python import usage
 from twisted.web.client import Agent, PartialDownloadError, ResponseFailed, readBody
 
 from micronode import __version__
+from micronode.cli import polling
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.hints import hints
 from micronode.cli.options import NodeOptions, OptParameters
@@ -81,6 +82,7 @@ def main(argv: Sequence[str]) -> int:
     options = DevOptions()
     options.parse(argv)
     loaded = options.load()
+    polling.install()
     from twisted.internet import reactor
 
     observer = begin_logging(loaded, reactor)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from micronode.cli import polling
 from micronode.cli.exits import CommandError, Exit
 from micronode.cli.garbage import settle
 from micronode.cli.options import NodeOptions
@@ -31,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
     options = NodeOptions()
     options.parse(argv)
     loaded = options.load()
+    polling.install()
     from twisted.internet import reactor
 
     observer = begin_logging(loaded, reactor)

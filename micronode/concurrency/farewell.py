@@ -9,6 +9,7 @@ own shutdown has to do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import INegotiated, IReactorTime
@@ -22,15 +23,26 @@ class Farewell:
     """Closes *transport* once everything was written to it; its producer is unregistered by then.
 
     :param stall_s: a caller that takes no byte of what is still unsent for so many seconds is cut.
+    :param min_rate: so is one that takes fewer bytes a second; 0: any number will do.
+    :param cut: called without arguments to abort the connection of such a caller.
     """
 
-    def __init__(self, transport: Any, clock: IReactorTime, *, stall_s: float) -> None:
+    def __init__(
+        self,
+        transport: Any,
+        clock: IReactorTime,
+        *,
+        stall_s: float,
+        min_rate: int = 0,
+        cut: Callable[[], None] | None = None,
+    ) -> None:
         self._transport = transport
         self._clock = clock
         self._stall_s = stall_s
+        self._min_rate = min_rate
         self._is_tls = INegotiated.providedBy(transport)
         self._linger = LazyTimer(clock, self._lingered)
-        self._watch = StallWatch(clock, transport, transport.abortConnection)
+        self._watch = StallWatch(clock, transport, cut or transport.abortConnection)
         self._discarded = 0
         self._losing = False
         self._over = False
@@ -79,5 +91,5 @@ class Farewell:
             self._losing = True
             self._linger.close()
             # Before loseConnection(), which may end the connection at once.
-            self._watch.start(self._stall_s)
+            self._watch.start(self._stall_s, self._min_rate)
             self._transport.loseConnection()

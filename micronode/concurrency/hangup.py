@@ -55,13 +55,17 @@ class Intake:
         self._lost = lost
         self._call: IDelayedCall | None = None
 
-    def pause(self) -> None:
-        """Read nothing until :meth:`resume`."""
+    def pause(self, *, look: bool = True) -> None:
+        """Read nothing until :meth:`resume`.
+
+        :param look: whether to find out who goes meanwhile; not for those of whom there are many, and for
+            whom nothing runs.
+        """
         if not self.paused:
             self.paused = True
             self._transport.pauseProducing()
-            if self._call is None:
-                self._schedule()
+        if look and self._call is None:
+            self._schedule()
 
     def resume(self) -> None:
         """Read.

@@ -19,6 +19,8 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from micronode.concurrency.acceptor import accept_within
+from micronode.concurrency.connections import Connections
 from micronode.concurrency.inherited import adopt, reason_against
 from micronode.config.address import ListenAddress
 
@@ -36,6 +38,7 @@ def bind(
     address: ListenAddress,
     factory: IProtocolFactory,
     sockets: Mapping[str, socket.socket] = MappingProxyType({}),
+    connections: Connections[Any] | None = None,
 ) -> IListeningPort:
     """Bind *factory* to *address* now.
 
@@ -45,6 +48,7 @@ def bind(
     :param reactor: provides IReactorTCP and IReactorUNIX, for a socket of *sockets* also IReactorSocket.
     :param key: the configuration key the address comes from (``http.listen``), for the error.
     :param sockets: listening sockets by the name that *address* may have; they stay the caller's.
+    :param connections: of how many connections it accepts at a time; None: of any number.
     :raises ListenError: it cannot be bound.
     """
     try:
@@ -66,7 +70,7 @@ def bind(
             f"{key} {_bound_as(address, port)}: not loopback, and without capabilities (auth.mode = open) "
             f"only loopback and unix: listeners are served"
         )
-    return port
+    return port if connections is None else accept_within(port, reactor, connections)
 
 
 def _find(key: str, address: ListenAddress, sockets: Mapping[str, socket.socket]) -> socket.socket:

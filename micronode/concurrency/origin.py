@@ -25,10 +25,13 @@ def origin_of(transport: Any) -> str:
     host = getattr(transport.getPeer(), "host", None)
     if not host:
         return UNIX
-    return host if ":" not in host else _network(host)
+    return network_of(host)
 
 
-def _network(host: str) -> str:
+def network_of(host: str) -> str:
+    """Return *host*, an address, or the /64 that it is of."""
+    if ":" not in host:
+        return host
     try:
         address = ip_address(host)
     except ValueError:

@@ -32,48 +32,68 @@ class _Spell:
 
 
 class ShedLog(Service):
-    """Logs refusals by reason and facet, both from small closed sets. It may be told before it is started.
+    """Logs refusals by reason and facet, and what else is better counted than told one by one.
+
+    What it is told comes from small closed sets. It may be told before it is started.
 
     A stop tells of those that go on, and is the end of it: after that nothing is told.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._spells: dict[tuple[str, str], _Spell] = {}
+        self._spells: dict[tuple[str, ...], _Spell] = {}
         self._stopped = False
 
+    @property
+    def going_on(self) -> int:
+        """How many kinds of refusals go on."""
+        return len(self._spells)
+
     def refused(self, reason: str, facet: str) -> None:
-        """Count a refusal, and tell of it if it is the first."""
-        spell = self._spells.get((reason, facet))
-        if spell is None:
-            if self._stopped:
-                return
-            spell = self._spells[reason, facet] = _Spell(self._clock.seconds())
-            _log.warn("refusing", reason=reason, facet=facet, refused=1)
-            spell.told = 1
-            spell.timer = self._clock.callLater(INTERVAL_S, self._look, reason, facet, spell)
-        spell.total += 1
+        """Count a call that was refused."""
+        self._count("refusing", "facet", reason, facet)
+
+    def cut_off(self, reason: str, ingress: str) -> None:
+        """Count a caller that was cut off."""
+        self._count("cutting_off", "ingress", reason, ingress)
 
     def stopService(self) -> None:
         super().stopService()  # type: ignore[no-untyped-call]
         self._stopped = True
         spells, self._spells = self._spells, {}
-        for (reason, facet), spell in spells.items():
+        for key, spell in spells.items():
             if spell.timer is not None:
                 spell.timer.cancel()
-            self._end(reason, facet, spell)
+            self._end(key, spell)
 
-    def _look(self, reason: str, facet: str, spell: _Spell) -> None:
+    def _count(self, *key: str) -> None:
+        """Count what *key* says, and tell of it if it is the first."""
+        spell = self._spells.get(key)
+        if spell is None:
+            if self._stopped:
+                return
+            spell = self._spells[key] = _Spell(self._clock.seconds())
+            self._tell(key, 1)
+            spell.told = 1
+            spell.timer = self._clock.callLater(INTERVAL_S, self._look, key, spell)
+        spell.total += 1
+
+    def _look(self, key: tuple[str, ...], spell: _Spell) -> None:
         spell.timer = None
         since = spell.total - spell.told
         if not since:
-            del self._spells[reason, facet]
-            self._end(reason, facet, spell)
+            del self._spells[key]
+            self._end(key, spell)
             return
         spell.told = spell.total
-        _log.warn("refusing", reason=reason, facet=facet, refused=since)
-        spell.timer = self._clock.callLater(INTERVAL_S, self._look, reason, facet, spell)
+        self._tell(key, since)
+        spell.timer = self._clock.callLater(INTERVAL_S, self._look, key, spell)
 
-    def _end(self, reason: str, facet: str, spell: _Spell) -> None:
+    def _tell(self, key: tuple[str, ...], count: int) -> None:
+        event, what, reason, name = key
+        _log.warn(event, reason=reason, **{what: name}, count=count)
+
+    def _end(self, key: tuple[str, ...], spell: _Spell) -> None:
+        event, what, reason, name = key
         lasted_s = round(self._clock.seconds() - spell.began_s, 3)
-        _log.info("refusing_ended", reason=reason, facet=facet, refused=spell.total, seconds=lasted_s)
+        _log.info(f"{event}_ended", reason=reason, **{what: name}, count=spell.total, seconds=lasted_s)

@@ -114,14 +114,28 @@ class Limits:
     max_calls: int = integer(
         "Calls the node serves at a time, of all facets; one more is refused with 429.", 512
     )
-    max_connections: int = not_built(integer, "Connections of a listener.", 1024, maximum=1_048_576)
-    per_address: int = not_built(
-        integer, "Connections from one address; 0 for no bound.", 0, minimum=0, maximum=1_048_576
+    max_connections: int = integer(
+        "Connections of a listener; at 90 % idle ones are closed, at the bound no more are accepted.",
+        1024,
+        maximum=1_048_576,
     )
-    max_handshakes: int = not_built(integer, "Connections that have not finished their handshake.", 256)
+    per_address: int = integer(
+        "Connections of a listener from one address (IPv6: from one /64); 0 for no bound.",
+        0,
+        minimum=0,
+        maximum=1_048_576,
+    )
+    max_handshakes: int = integer(
+        "Connections of a listener that have sent no whole HELLO, over HTTP no whole head; one more and the"
+        " oldest goes.",
+        256,
+    )
     max_object: int = size("Largest object put over OAP.", 1024**3)
-    buffers: int = not_built(
-        size, "Memory for the bodies of HTTP requests, all together.", 256 * 1024**2, minimum=1024**2
+    buffers: int = size(
+        "Memory held for connections and bodies, all together; at 80 % nothing new is read, at the bound"
+        " what would be more is refused with 429.",
+        256 * 1024**2,
+        minimum=1024**2,
     )
     rps: int = integer(
         "Calls a second from one caller, so many of them at once; one more is refused with 429. A caller is"
@@ -130,8 +144,7 @@ class Limits:
         minimum=0,
         maximum=1_000_000,
     )
-    min_rate: int = not_built(
-        size,
+    min_rate: int = size(
         "Bytes a second below which an answer that is read so slowly for 30 s is given up; 0 for none.",
         1024,
         minimum=0,
@@ -168,16 +181,19 @@ class Timeouts:
 class Overload:
     """When the node itself is sick; thresholds of 0 watch nothing."""
 
-    lag: float = not_built(
-        duration,
-        "Delay of the event loop from which writes are shed, then reads.",
+    lag: float = duration(
+        "Delay of the event loop from which writes are shed; reads, too, at twice that or after 3 s.",
         0.0,
         minimum=0.0,
         maximum=60.0,
     )
-    rss: int = not_built(size, "Memory of the process from which calls are shed.", 0, minimum=0)
-    unready_after: float = not_built(
-        duration, "Overload that lasted so long makes the node not ready.", 10.0, maximum=3600.0
+    rss: int = size(
+        "Memory of the process from which writes are shed; reads, too, at 1.1 times that or after 3 s.",
+        0,
+        minimum=0,
+    )
+    unready_after: float = duration(
+        "Overload that lasted so long, give or take 20 %, makes the node not ready.", 10.0, maximum=3600.0
     )
 
 

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake, Pending
+from micronode.concurrency.memory import unsent
 from micronode.concurrency.origin import origin_of
 from micronode.concurrency.shutdown import LAST_CALL_S
 from micronode.concurrency.stall import StallWatch, unacknowledged
@@ -83,6 +84,11 @@ class HttpChannel(Protocol):
         #: Set while what is in the buffer waits for the next turn.
         self._rest: IDelayedCall | None = None
         self._input_ended = False
+        #: Bytes of the body of the request that runs; of an answer that a full transport has; and what of
+        #: all that is held is charged.
+        self._kept = self._unsent = self._charged = 0
+        #: Whether the head of a request was whole.
+        self._greeted = False
         #: Whether all that is sent is watched, not only a full buffer. It stays so: while something of the
         #: answer that asked for it waits to be taken, what is behind it counts, too.
         self._following = False
@@ -96,14 +102,21 @@ class HttpChannel(Protocol):
         self.peer = getattr(transport.getPeer(), "host", None) or "unix"
         self._origin = origin_of(transport)
         self._watch = StallWatch(self._clock, transport, self._stalled)
-        self._farewell = Farewell(transport, self._clock, stall_s=self._settings.deadlines.write_stall_s)
+        deadlines = self._settings.deadlines
+        self._farewell = Farewell(
+            transport,
+            self._clock,
+            stall_s=deadlines.write_stall_s,
+            min_rate=deadlines.min_rate,
+            cut=self._stalled,
+        )
         self._intake = Intake(self._clock, transport, lost=self.abort)
-        self.flow = Flow(transport, filled=self._filled, emptied=self._emptied)
+        self.flow = Flow(transport, filled=self._filled, emptied=self._emptied, buffers=self._site.buffers)
         # The first head has its deadline from here on: a connection costs as much as a request.
         self._since_s = self._clock.seconds()
         self._head_begun = True
         self._site.opened(self)
-        self._settle()
+        self.settle()
 
     def dataReceived(self, data: bytes) -> None:
         """Take what came, whichever request it belongs to."""
@@ -119,7 +132,7 @@ class HttpChannel(Protocol):
             self._farewell.input_ended()
         else:
             self._input_ended = True
-            self._settle()
+            self.settle()
             if self._request is not None and self._request.ask is not None:
                 self._request.ask()
                 self._intake.look_soon()
@@ -134,10 +147,14 @@ class HttpChannel(Protocol):
         self._watch.close()
         self._intake.close()
         self._farewell.over()
+        self.flow.lost()
         self._drop()
         self._body = None
         self._site.closed(self)
         self._abandon(GONE)
+        self.flow.detach()
+        self._unsent = 0
+        self._charge()
 
     # Reading
 
@@ -155,7 +172,7 @@ class HttpChannel(Protocol):
                     break
         finally:
             self._pumping = False
-        self._settle()
+        self.settle()
 
     def _rested(self) -> None:
         self._rest = None
@@ -194,6 +211,9 @@ class HttpChannel(Protocol):
         return True
 
     def _own(self, head: RequestHead) -> Request:
+        if not self._greeted:
+            self._greeted = True
+            self._site.held.greeted(self)
         self._settings = self._site.settings
         request = make_request(head, peer=self.peer, origin=self._origin, began_s=self._clock.seconds())
         request.sink = ResponseSink(self, self._site, request)
@@ -208,6 +228,9 @@ class HttpChannel(Protocol):
         head = request.head
         if not head.has_body:
             run(self._settings.routes, request, b"")
+            return
+        if self._site.buffers.tight:
+            request.sink.fail(self._site.buffers.refusal())
             return
         self._state = State.BODY
         self._body = body_reader(head.body_length, request.max_encoded_bytes)
@@ -225,11 +248,25 @@ class HttpChannel(Protocol):
             request.sink.fail(error)
             return False
         request.bytes_in = len(body.data)
+        self._charge()
+        if self._site.buffers.full:
+            request.sink.fail(self._site.buffers.refusal())
+            return False
         if whole:
             self._body = None
+            self._kept = len(body.data)
             self._state = State.CALL
             run(self._settings.routes, request, bytes(body.data))
         return whole
+
+    def _charge(self) -> None:
+        """Bring the node's account in line with what is held here."""
+        held = len(self._buffer) + self._kept + self._unsent
+        if self._body is not None:
+            held += len(self._body.data)
+        if held != self._charged:
+            self._site.buffers.add(held - self._charged)
+            self._charged = held
 
     # Line, towards the sink
 
@@ -240,9 +277,11 @@ class HttpChannel(Protocol):
 
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand *pieces* to the transport."""
+        self._watch.written += (size := sum(map(len, pieces)))
         self.transport.writeSequence(pieces)
         if self._following:
-            self._watch.sent(sum(map(len, pieces)), self._settings.deadlines.write_stall_s)
+            deadlines = self._settings.deadlines
+            self._watch.sent(size, deadlines.write_stall_s, deadlines.min_rate)
 
     def follow(self) -> None:
         """Watch whether what this answer sends is taken, also while the transport's buffer is not full."""
@@ -256,6 +295,7 @@ class HttpChannel(Protocol):
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
         self._request = self._body = None
+        self._kept = 0
         if close:
             self._end(linger=refused or bool(self._buffer))
         else:
@@ -266,16 +306,20 @@ class HttpChannel(Protocol):
     # Flow and deadlines
 
     def _filled(self) -> None:
-        self._watch.start(self._settings.deadlines.write_stall_s)
+        self._unsent = unsent(self.transport)
+        self._charge()
+        deadlines = self._settings.deadlines
+        self._watch.start(deadlines.write_stall_s, deadlines.min_rate)
 
     def _emptied(self) -> None:
         self._watch.stop()
+        self._unsent = 0
         if self._state is State.HEAD:
             # The time its reader took for an answer is not taken from the next request.
             self._since_s = self._clock.seconds()
         self._pump()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Bring reading and the timer in line with the state."""
         if self._state is State.CLOSING:
             return
@@ -285,8 +329,13 @@ class HttpChannel(Protocol):
             self._abandon(GONE)
             self._end()
             return
+        held = len(self._buffer) + self._kept
+        if held != self._charged or self._body is not None or self._unsent:
+            self._charge()
         if self._input_ended or (held_up and len(self._buffer) > MAX_PIPELINED_BYTES):
             self._intake.pause()  # It sees who goes; the transport does not, behind the end of input.
+        elif self._site.buffers.tight and self._state is not State.BODY:
+            self._intake.pause(look=held_up)
         else:
             self._intake.resume()
         self._timer.expect(self._deadline())
@@ -307,6 +356,10 @@ class HttpChannel(Protocol):
         if deadline is not None and deadline - self._clock.seconds() > EPSILON_S:
             # A reload has given it more time.
             self._timer.expect(deadline)
+        elif self._state is State.HEAD and self._site.buffers.tight:
+            # It is not read, so that it cannot be late.
+            self._since_s = self._clock.seconds()
+            self._timer.expect(self._deadline())
         elif self._state is State.BODY:
             assert self._request is not None
             self._request.sink.fail(self._settings.deadlines.late_body())
@@ -322,8 +375,31 @@ class HttpChannel(Protocol):
         return bool(self._buffer) or self._reader.begun
 
     def _stalled(self) -> None:
-        self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte"))
+        self._site.slow_reader()
+        self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte, or too few"))
         self.abort()
+
+    # Towards its listener
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Since when it has waited for a next request; None: it does not."""
+        waits = self._state is State.HEAD and not (self._head_begun or self.flow.full or self._input_ended)
+        return self._since_s if waits else None
+
+    def reap(self) -> None:
+        """Close it: it waits for a next request, and there are too many connections."""
+        if self.idle_since_s is not None:
+            self._end(linger=True)
+
+    def make_way(self) -> None:
+        """Close it: its first head is not whole, and others wait for its place."""
+        if self._state is not State.HEAD:
+            return
+        if self._unfinished():
+            self._refuse_unreadable(NodeError(ErrorCode.TIMEOUT, "the head was not whole, and others wait"))
+        else:
+            self._end(linger=True)
 
     # Ending
 
@@ -363,6 +439,7 @@ class HttpChannel(Protocol):
     def _abandon(self, error: NodeError) -> None:
         """Cancel what runs for the caller."""
         request, self._request = self._request, None
+        self._kept = 0
         if request is not None:
             request.sink.disconnected(error)
 
@@ -380,6 +457,8 @@ class HttpChannel(Protocol):
         self._state = State.CLOSING
         self._timer.expect(None)
         self._drop()
+        self._body = None
+        self._charge()
         self._intake.close()
         self.transport.abortConnection()
 
@@ -388,6 +467,7 @@ class HttpChannel(Protocol):
         self._timer.expect(None)
         discarded = len(self._buffer)
         self._drop()
+        self._charge()
         self._watch.close()
         self.flow.close()
         # Input that waits in the kernel would turn the close into a reset.

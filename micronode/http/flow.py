@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
+
+from micronode.concurrency.memory import UNDERWAY_BYTES, Buffers
 
 
 @implementer(IPushProducer)
@@ -19,17 +22,28 @@ class Flow:
 
     :param filled: called when the transport's buffer is full.
     :param emptied: called when it is empty again, before the producer is resumed.
+    :param buffers: what an answer that is passed on is charged to while it lasts.
     :ivar full: whether the transport's buffer is full.
     """
 
-    __slots__ = ("_emptied", "_filled", "_producer", "_transport", "full")
+    __slots__ = ("_buffers", "_emptied", "_filled", "_leaving", "_producer", "_transport", "full")
 
-    def __init__(self, transport: Any, *, filled: Callable[[], None], emptied: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        transport: Any,
+        *,
+        filled: Callable[[], None],
+        emptied: Callable[[], None],
+        buffers: Buffers | None = None,
+    ) -> None:
         self.full = False
+        self._buffers = buffers or Buffers()
         self._transport = transport
         self._filled = filled
         self._emptied = emptied
         self._producer: IPushProducer | None = None
+        #: Those who wait until the buffer is empty.
+        self._leaving: list[Deferred[None]] = []
         transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
@@ -43,6 +57,8 @@ class Flow:
         """Let the producer go on."""
         self.full = False
         producer = self._producer
+        # First, because what is asked next may need what they give back.
+        self._left()
         self._emptied()
         # Last, because it may fill the buffer again before it returns.
         if producer is not None and producer is self._producer and not self.full:
@@ -53,13 +69,40 @@ class Flow:
 
     def attach(self, producer: IPushProducer) -> None:
         """Pause and resume *producer* with the transport, from now on."""
+        if self._producer is None:
+            self._buffers.add(UNDERWAY_BYTES)
         self._producer = producer
         if self.full:
             producer.pauseProducing()
 
     def detach(self) -> None:
         """Forget the producer."""
+        if self._producer is not None:
+            self._buffers.add(-UNDERWAY_BYTES)
         self._producer = None
+
+    def left(self) -> Deferred[None]:
+        """Wait until what was written has left a buffer that is full.
+
+        What is in one that is not, less than the transport's 64 KiB, counts as having left: the transport
+        does not tell, and a connection cannot have more of it than that.
+
+        :return: fires (None) then, at once if it is not full, or when the connection is gone. Never fails by
+            itself; it may be cancelled.
+        """
+        if not self.full:
+            return succeed(None)
+        leaving: Deferred[None] = Deferred(self._leaving.remove)
+        self._leaving.append(leaving)
+        return leaving
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._left()
+
+    def _left(self) -> None:
+        while self._leaving:
+            self._leaving.pop(0).callback(None)
 
     def close(self) -> None:
         """Let go of the transport: one with a paused producer waits for it instead of closing."""

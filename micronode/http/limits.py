@@ -54,12 +54,18 @@ class Deadlines:
     #: Between requests of a kept-alive connection.
     idle_s: float = 75.0
     write_stall_s: float = 30.0
+    #: Bytes a second that a caller takes of an answer at least; 0: any number will do.
+    min_rate: int = 0
 
     @classmethod
-    def of(cls, timeouts: Timeouts, idle_s: float) -> Deadlines:
+    def of(cls, timeouts: Timeouts, idle_s: float, min_rate: int = 0) -> Deadlines:
         """Take them from the configuration."""
         return cls(
-            read_s=timeouts.read, body_s=timeouts.body, idle_s=idle_s, write_stall_s=timeouts.write_stall
+            read_s=timeouts.read,
+            body_s=timeouts.body,
+            idle_s=idle_s,
+            write_stall_s=timeouts.write_stall,
+            min_rate=min_rate,
         )
 
     def late_head(self) -> NodeError:

@@ -189,7 +189,7 @@ class ResponseSink:
                 self._line.flow.detach()
 
     def answer(self, head: ResponseHead, body: bytes) -> Deferred[None]:
-        """Send a whole answer: in one piece, where its length is known. The Deferred has fired already."""
+        """Send a whole answer: in one piece, where its length is known. The Deferred is as finish()'s."""
         line, data = self._line, self._begin(head)
         if line is not None and data is not None:
             if len(body) == self._owed:
@@ -202,30 +202,32 @@ class ResponseSink:
         return self.finish()
 
     def finish(self) -> Deferred[None]:
-        """End the answer. The Deferred has fired already: nothing is buffered here."""
-        self.end(None)
-        return succeed(None)
+        """End the answer. Where the transport is full the Deferred fires when it is empty, or gone."""
+        return self.end(None)
 
-    def end(self, error: NodeError | None, *, close: bool = False) -> None:
+    def end(self, error: NodeError | None, *, close: bool = False) -> Deferred[None]:
         """End the answer whole; where *error* is why it ends, its body has said so.
 
         :param close: end the connection with it, whatever the head said.
+        :return: as that of :meth:`finish`.
         """
         line = self._line
         if line is None:
-            return
+            return succeed(None)
         if not self.started:
             raise RuntimeError("finish() before start()")
         if self._owed:
             self._break_length()
-            return
+            return succeed(None)
         self._end(line)
         self.error = error
         if self._chunked:
             line.send((b"0\r\n\r\n",))
         status = self._status if error is None else http_status(error.code)
         self._ledger.record(self._request, status, error)
+        left = line.flow.left()
         line.answered(refused=False, close=self._close or close)
+        return left
 
     def fail(self, error: NodeError) -> None:
         """Answer with *error*.

@@ -14,7 +14,11 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory, IProtocolNeg
 from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
+from micronode.calls.call import Ingress
 from micronode.calls.operations import OperationTable
+from micronode.concurrency import memory
+from micronode.concurrency.connections import Bounds, Connections
+from micronode.concurrency.shedlog import ShedLog
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
@@ -49,8 +53,13 @@ class HttpSite(ServerFactory):
     """Serves *routes* to whoever connects.
 
     :ivar settings: routes and deadlines; assigning others is all there is to a reload.
+    :ivar held: its connections, and how many there may be.
     :param clock: times every deadline and latency.
     :param wall: unix time in seconds, for ``Date``.
+    :param listener: its name, for logs.
+    :param bounds: how many connections it has at a time.
+    :param buffers: what they hold is charged to it; None: to nobody.
+    :param shed: tells of callers that are cut off in the log.
     """
 
     noisy = False
@@ -64,6 +73,10 @@ class HttpSite(ServerFactory):
         clock: IReactorTime,
         access: Access,
         wall: Callable[[], float] = time.time,
+        listener: str = "http",
+        bounds: Bounds | None = None,
+        buffers: memory.Buffers | None = None,
+        shed: ShedLog | None = None,
     ) -> None:
         self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
@@ -74,10 +87,18 @@ class HttpSite(ServerFactory):
         self.draining = False
         self._metrics = metrics
         self._access = access
+        self.buffers = buffers or memory.Buffers()
+        self.buffers.watchers.append(self._memory_turned)
+        self._shed = shed
         self._channels: set[HttpChannel] = set()
+        self.held: Connections[HttpChannel] = Connections(
+            listener, clock, bounds=bounds, rejected=lambda reason: metrics.rejected(reason).inc()
+        )
 
-    def buildProtocol(self, addr: IAddress | None) -> HttpChannel:
-        """Return the channel of a new connection."""
+    def buildProtocol(self, addr: IAddress | None) -> HttpChannel | None:
+        """Return the channel of a new connection; None: its address has too many."""
+        if not self.held.lets_in(getattr(addr, "host", None)):
+            return None
         channel = HttpChannel(self)
         channel.factory = self
         return channel
@@ -121,6 +142,11 @@ class HttpSite(ServerFactory):
         for channel in list(self._channels):
             channel.abort()
 
+    def _memory_turned(self, tight: bool) -> None:
+        """Read what may be read now, and nothing else."""
+        for channel in list(self._channels):
+            channel.settle()
+
     @property
     def routes(self) -> Routes:
         """The routes that a next request takes."""
@@ -131,10 +157,18 @@ class HttpSite(ServerFactory):
     def opened(self, channel: HttpChannel) -> None:
         """Note a new connection."""
         self._channels.add(channel)
+        self.held.opened(channel, channel.peer)
 
     def closed(self, channel: HttpChannel) -> None:
         """Note a connection's end."""
         self._channels.discard(channel)
+        self.held.closed(channel)
+
+    def slow_reader(self) -> None:
+        """Count a caller that is cut off because it takes its answer too slowly."""
+        self._metrics.rejected("slow_reader").inc()
+        if self._shed is not None:
+            self._shed.cut_off("slow_reader", Ingress.HTTP.value)
 
     def first_byte(self, request: Request) -> None:
         """Measure how long the head of an answer took, but that of a subscription."""
@@ -168,8 +202,8 @@ class HttpSite(ServerFactory):
             fields["facet"] = route.facet
         if error is not None:
             fields["reason"] = error.code.value
-            # What the dispatcher refuses it counts itself.
-            if not request.dispatched and error.code.value in _REJECTED:
+            # What the dispatcher refuses it counts itself, and so does the account of memory.
+            if not request.dispatched and error.code.value in _REJECTED and error.source != memory.SOURCE:
                 metrics.rejected(error.code.value).inc()
         self._access(fields)
 
@@ -214,10 +248,12 @@ def app_settings(
     idle_s: float,
     about: Sequence[Route] = (),
     decompress_ratio: int = DECOMPRESS_RATIO,
+    min_rate: int = 0,
 ) -> SiteSettings:
     """Return the settings of an application plane that serves *table*; parameters as for the site.
 
     :param about: the routes by which it tells of itself; see :mod:`micronode.http.about`.
+    :param min_rate: ``limits.min_rate``, bytes a second that callers take of their answers at least.
     :raises ValueError: two operations would be one route.
     """
     return SiteSettings(
@@ -227,5 +263,5 @@ def app_settings(
             about=(*about, *mount_routes(table, dispatcher)),
             decompress_ratio=decompress_ratio,
         ),
-        deadlines=Deadlines.of(timeouts, idle_s),
+        deadlines=Deadlines.of(timeouts, idle_s, min_rate),
     )

@@ -11,6 +11,9 @@ import attrs
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
+from micronode.concurrency.connections import Bounds, Connections
+from micronode.concurrency.memory import Buffers
+from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Limits, Timeouts
 from micronode.oap.meter import Meter
 from micronode.oap.protocol import OAPProtocol
@@ -25,6 +28,7 @@ class OAPFactory(Factory):
     """Serves OAP/1 on TCP, TLS and Unix sockets: hand it to any stream server endpoint.
 
     :ivar services: what its next connections share.
+    :ivar held: its connections, and how many there may be.
     """
 
     noisy = False
@@ -38,15 +42,21 @@ class OAPFactory(Factory):
         access: Access,
         limits: Limits,
         timeouts: Timeouts,
+        buffers: Buffers | None = None,
+        shed: ShedLog | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """:param clock: times every deadline.
         :param access: the access log, called once a call.
         :param limits: the configuration's ``limits``; all but max_object count here.
         :param timeouts: the configuration's ``timeouts``; all but body count here.
+        :param buffers: what its connections hold is charged to it; None: to nobody.
+        :param shed: tells of callers that are cut off in the log.
         :param chance: 0 to 1: where between half and one and a half of its time a caller of a node that
             goes away is told to come back.
         """
+        buffers = buffers or Buffers()
+        buffers.watchers.append(self._memory_turned)
         self.services = Services(
             dispatcher=dispatcher,
             meter=Meter(metrics),
@@ -54,8 +64,13 @@ class OAPFactory(Factory):
             clock=clock,
             limits=limits,
             timeouts=timeouts,
+            buffers=buffers,
+            shed=shed,
         )
         self._protocols: set[OAPProtocol] = set()
+        self.held: Connections[OAPProtocol] = Connections(
+            "oap", clock, bounds=Bounds.of(limits), rejected=lambda reason: metrics.rejected(reason).inc()
+        )
         #: Those that were not told yet that the node goes away, the oldest first; None while it does not.
         self._staying: dict[OAPProtocol, None] | None = None
         #: When callers may come back that are accepted now, if it is their turn to go away at once.
@@ -64,8 +79,10 @@ class OAPFactory(Factory):
         self._chance = chance
 
     def buildProtocol(self, addr: IAddress | None) -> OAPProtocol | None:
-        """Return the protocol of a new connection; None once the node goes away."""
-        return None if self._leaving else OAPProtocol(self)
+        """Return the protocol of a new connection; None: the node goes away, or its address has too many."""
+        if self._leaving or not self.held.lets_in(getattr(addr, "host", None)):
+            return None
+        return OAPProtocol(self)
 
     def acceptableProtocols(self) -> list[bytes]:
         """Return what TLS may negotiate."""
@@ -74,11 +91,12 @@ class OAPFactory(Factory):
     # The node's handles
 
     def bound(self, limits: Limits, timeouts: Timeouts) -> None:
-        """Let *limits* and *timeouts* hold for connections from now on.
+        """Let *limits* and *timeouts* hold for connections from now on, and for how many there may be.
 
         One that is open keeps those of its beginning: HELLO has told them to the caller.
         """
         self.services = attrs.evolve(self.services, limits=limits, timeouts=timeouts)
+        self.held.bound(Bounds.of(limits))
 
     @property
     def connections(self) -> int:
@@ -137,19 +155,17 @@ class OAPFactory(Factory):
         for protocol in list(self._protocols):
             protocol.abort()
 
+    def _memory_turned(self, tight: bool) -> None:
+        """Read nothing of connections without streams while memory is tight."""
+        for protocol in list(self._protocols):
+            protocol.spare_memory(tight)
+
     # The protocols' side
 
     def opened(self, protocol: OAPProtocol) -> None:
         """Note a new connection."""
         self._protocols.add(protocol)
-
-    @property
-    def leaves(self) -> bool:
-        """Whether the node has begun to go away, so that new connections are to be introduced."""
-        return self._staying is not None
-
-    def introduce(self, protocol: OAPProtocol) -> None:
-        """Let a new connection of a node that goes away have its turn."""
+        self.held.opened(protocol, protocol.peer)
         if self._last_call_ms is not None:
             protocol.leave(self._jittered(self._last_call_ms))
         elif self._staying is not None:
@@ -159,5 +175,6 @@ class OAPFactory(Factory):
     def closed(self, protocol: OAPProtocol) -> None:
         """Note a connection's end."""
         self._protocols.discard(protocol)
+        self.held.closed(protocol)
         if self._staying:
             self._staying.pop(protocol, None)

@@ -1,8 +1,8 @@
 """When a connection of a node that drains is told to go away: while no call is on its way to be refused.
 
-A START behind GOAWAY is ``draining`` (``specs/oap-1.md`` section 3), and a caller cannot know of GOAWAY before
-it comes. What the node can know is when a caller does not ask: while it waits for answers. One that makes so
-many calls at a time waits for all of them when so many are open. So a connection is watched from the
+A START behind GOAWAY is ``draining`` (``specs/oap-1.md`` section 3), and a caller cannot know of GOAWAY
+before it comes. What the node can know is when a caller does not ask: while it waits for answers. One that
+makes so many calls at a time waits for all of them when so many are open. So a connection is watched from the
 beginning of the drain for the most that were open at once, and GOAWAY is said, before any of their answers,
 when as many are again; to one that has been quiet for a while, at once. Who does not come to that is told at
 its next call.

@@ -81,6 +81,10 @@ class Meter:
         """Count a frame, a stream or a connection that was refused before any work."""
         self._metrics.reject_oap(code)
 
+    def slow_reader(self) -> None:
+        """Count a caller that takes an answer too slowly."""
+        self._metrics.rejected("slow_reader").inc()
+
     def dropped(self, reason: str) -> None:
         """Count a frame that was dropped without an answer, or ``truncated`` input.
 

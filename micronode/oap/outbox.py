@@ -26,6 +26,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import INegotiated, IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from micronode.concurrency.memory import Buffers, unsent
 from micronode.concurrency.nodelay import send_at_once
 from micronode.concurrency.stall import StallWatch
 from micronode.oap.fairness import Rounds, Sender, Stock
@@ -57,9 +58,11 @@ class Outbox:
     """Writes to *transport*, and is the producer registered there.
 
     :param stall_s: seconds the transport may take no byte while it is full.
-    :param broken: called without arguments when the caller took no byte for *stall_s*.
+    :param min_rate: bytes a second that it has to take then; 0: any number will do.
+    :param broken: called without arguments when the caller took no byte for *stall_s*, or too few.
     :param crowded: called without arguments when it becomes :attr:`crowded`.
     :param relieved: called without arguments when it is no longer :attr:`crowded`.
+    :param buffers: what waits here, with its streams and in a full transport is charged to it.
     :ivar full: whether the transport has asked for a pause.
     :ivar stock: what the streams hold that wait for their turns.
     """
@@ -70,17 +73,21 @@ class Outbox:
         clock: IReactorTime,
         *,
         stall_s: float,
+        min_rate: int = 0,
         broken: Callable[[], None],
         crowded: Callable[[], None],
         relieved: Callable[[], None],
+        buffers: Buffers | None = None,
     ) -> None:
         self.full = False
+        self.buffers = buffers or Buffers()
         self.stock = Stock()
         self._rounds = Rounds()
         self._crowded = crowded
         self._relieved = relieved
         self._transport = transport
         self._stall_s = stall_s
+        self._min_rate = min_rate
         self._watch = StallWatch(clock, transport, broken)
         self._pieces: list[bytes] = []
         self._size = 0
@@ -89,6 +96,8 @@ class Outbox:
         #: Control output that waits for the transport.
         self._control: list[bytes] = []
         self._control_size = 0
+        #: What the transport had when it said that it was full.
+        self._unsent = 0
         #: Called when the transport takes bytes again, before the streams have their turns.
         self.on_room: Callable[[], None] | None = None
         keep_unsent_small(transport)
@@ -122,6 +131,7 @@ class Outbox:
             crowded = self.crowded
             self._control.append(data)
             self._control_size += len(data)
+            self.buffers.add(len(data))
             if self.crowded and not crowded:
                 self._crowded()
 
@@ -145,7 +155,8 @@ class Outbox:
         self._watch.close()
         self._pieces.clear()
         self._control.clear()
-        self._control_size = 0
+        self.buffers.add(-self._control_size - self._unsent)
+        self._control_size = self._unsent = 0
         self._rounds.clear()
         self.stock.clear()
 
@@ -153,6 +164,7 @@ class Outbox:
         self._pieces += self._control
         self._size += self._control_size
         self._control.clear()
+        self.buffers.add(-self._control_size)
         self._control_size = 0
 
     def _flush(self) -> None:
@@ -160,6 +172,7 @@ class Outbox:
         if pieces:
             self._pieces = []
             self._size = 0
+            self._watch.written += size
             if size < _BATCH_BYTES or len(pieces) == 1:
                 # A transport looks at every piece that it is given; to copy small ones costs less.
                 self._transport.write(b"".join(pieces))
@@ -203,12 +216,16 @@ class Outbox:
         """The transport is full: everyone waits."""
         if not self.full and self._open:
             self.full = True
-            self._watch.start(self._stall_s)
+            self._unsent = unsent(self._transport)
+            self.buffers.add(self._unsent)
+            self._watch.start(self._stall_s, self._min_rate)
 
     def resumeProducing(self) -> None:
         """The transport is empty: control, then turns, until it is full again."""
         crowded = self.crowded
         self.full = False
+        self.buffers.add(-self._unsent)
+        self._unsent = 0
         self._watch.stop()
         # Not handed on yet: it would fill the transport, and the streams have one turn at least.
         self._take_control()

@@ -23,7 +23,7 @@ from micronode.oap.hello import hello_reply
 from micronode.oap.leaving import Leaving, draining
 from micronode.oap.liveness import Liveness
 from micronode.oap.outbox import Outbox
-from micronode.oap.pump import OUTPUT, UPLOAD, Pump
+from micronode.oap.pump import MEMORY, OUTPUT, UPLOAD, Pump
 from micronode.oap.session import Session
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.events import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 #: When a caller that cancelled more than that may come back.
 _CHURN_RETRY_MS: Final = 1_000
-_UNREAD: Final = NodeError(ErrorCode.TIMEOUT, "the caller took no byte of what was sent")
+_UNREAD: Final = NodeError(ErrorCode.TIMEOUT, "the caller took nothing of what was sent, or too little")
 
 
 @implementer(IHalfCloseableProtocol)
@@ -70,32 +70,40 @@ class OAPProtocol(Protocol):
         self._leaving: Leaving | None = None
         #: The caller will send no more (it half-closed).
         self.input_ended = False
+        #: Bytes of a begun frame that are charged to the node's account.
+        self._charged = 0
         #: Nothing more is handled; and: the transport is gone, or about to be.
         self._closing = self._gone = False
 
     def connectionMade(self) -> None:
         """Wait for HELLO."""
         transport, clock, timeouts = self._transport, self._services.clock, self._services.timeouts
-        self._listener.opened(self)
         self._meter.connections.inc()
         self._outbox = Outbox(
             transport,
             clock,
             stall_s=timeouts.write_stall,
+            min_rate=self._services.limits.min_rate,
             broken=self._unread,
             crowded=lambda: self.stop_reading(OUTPUT),
             relieved=lambda: self.go_on_reading(OUTPUT),
+            buffers=self._services.buffers,
         )
         # A caller that sends no more may still read: its answers are owed, and so is what it asked unread.
         self._intake = Intake(clock, transport, lost=self.abort, ask=self._ask)
-        self._farewell = Farewell(transport, clock, stall_s=timeouts.write_stall)
-        peer = getattr(transport.getPeer(), "host", None) or "unix"
+        self._farewell = Farewell(
+            transport,
+            clock,
+            stall_s=timeouts.write_stall,
+            min_rate=self._services.limits.min_rate,
+            cut=self._unread,
+        )
+        self.peer = getattr(transport.getPeer(), "host", None) or "unix"
         origin = origin_of(transport)
-        self._session = Session(self._services, self._wire, self._outbox, self, peer=peer, origin=origin)
+        self._session = Session(self._services, self._wire, self._outbox, self, peer=self.peer, origin=origin)
         self._liveness = Liveness(self._services, self._wire, self._outbox, self._session, self)
         self._handlers = self._make_handlers()
-        if self._listener.leaves:
-            self._listener.introduce(self)
+        self._listener.opened(self)
 
     @property
     def _transport(self) -> Any:
@@ -124,6 +132,8 @@ class OAPProtocol(Protocol):
             self._session.send_credits()
         finally:
             self._outbox.uncork()
+        if self._wire.held != self._charged:
+            self._charge(self._wire.held)
         if pump.reasons or self._closing:
             return
         self._liveness.heard(happened, mid_frame=self._wire.mid_frame)
@@ -173,6 +183,7 @@ class OAPProtocol(Protocol):
 
     def _greet(self, event: HelloReceived) -> None:
         self._liveness.greeted()
+        self._listener.held.greeted(self)
         self._meter.hello_out.inc()
         reply = hello_reply(self._transport, idle_s=self._services.timeouts.idle)
         self._outbox.write_control(self._wire.send_hello(event, reply))
@@ -185,9 +196,10 @@ class OAPProtocol(Protocol):
         if not reasons:
             self._liveness.hold(True)
             self._session.hold(True)
-            if not self._closing:
-                self._intake.pause()
         reasons.add(reason)
+        if not self._closing:
+            # Nothing runs for who is not read for want of memory: it may go unnoticed.
+            self._intake.pause(look=reason is not MEMORY)
 
     def go_on_reading(self, reason: str = UPLOAD) -> None:
         """Go on with what was read already, then read, unless there is another reason not to."""
@@ -202,6 +214,17 @@ class OAPProtocol(Protocol):
         self._run()
         if not (reasons or self._closing or self.input_ended):
             self._intake.resume()
+
+    def spare_memory(self, tight: bool) -> None:
+        """Read nothing while memory is *tight*, unless something runs for the caller: that must go on."""
+        if not tight:
+            self.go_on_reading(MEMORY)
+        elif self.idle_since_s is not None and not self.input_ended:
+            self.stop_reading(MEMORY)
+
+    def _charge(self, held: int) -> None:
+        self._services.buffers.add(held - self._charged)
+        self._charged = held
 
     def _ask(self) -> None:
         """Learn whether the caller has gone, while nothing of it is read, or will be."""
@@ -219,6 +242,27 @@ class OAPProtocol(Protocol):
             self._close()
         elif not waits:
             self._liveness.stream_ended()
+            if self._services.buffers.tight:
+                self.spare_memory(True)
+
+    # Towards its listener
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Since when it has heard nothing and has had no stream; None: it has one, or is closing."""
+        used = self._session.streams or self._wire.mid_frame
+        if used or self._closing or self._wire.state is not ConnectionState.OPEN:
+            return None
+        return self._services.clock.seconds() - self._liveness.quiet_s
+
+    def reap(self) -> None:
+        """Close it: nobody uses it, and there are too many connections."""
+        if not self._session.streams:
+            self.goaway(0)
+
+    def make_way(self) -> None:
+        """Close it: HELLO has not come, and others wait for its place."""
+        self.fail_for(ErrorCode.TIMEOUT, "no HELLO yet, and others wait")
 
     # The end of a connection
 
@@ -332,12 +376,14 @@ class OAPProtocol(Protocol):
         self._intake.close()
         self._farewell.over()
         self._pump.clear()
+        self._charge(0)
         if self._wire.close():
             self._meter.dropped("truncated")
         self._meter.connections.dec()
         self._listener.closed(self)
 
     def _unread(self) -> None:
+        self._services.slow_reader()
         self._session.close(_UNREAD)
         self.abort()
 

@@ -13,8 +13,10 @@ from typing import Final
 from micronode.oap.wire.events import Event
 
 #: Why nothing is handled. UPLOAD: an owner does not take a body. OUTPUT: the caller does not read.
+#: MEMORY: the node holds too much, and nothing runs for this caller.
 UPLOAD: Final = "upload"
 OUTPUT: Final = "output"
+MEMORY: Final = "memory"
 
 
 class Pump:

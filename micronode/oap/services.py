@@ -9,8 +9,10 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from micronode.calls.call import Call
+from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import OperationTable
+from micronode.concurrency.memory import Buffers
+from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Limits, Timeouts
 from micronode.interfaces import IResponseSink
 from micronode.oap.meter import Meter
@@ -53,3 +55,13 @@ class Services:
     clock: IReactorTime
     limits: Limits
     timeouts: Timeouts
+    #: What the connections hold is charged to it.
+    buffers: Buffers = attrs.field(factory=Buffers)
+    #: Tells of callers that are cut off in the log; None: nothing does.
+    shed: ShedLog | None = None
+
+    def slow_reader(self) -> None:
+        """Count a caller that is cut off, or a stream that is ended: it takes an answer too slowly."""
+        self.meter.slow_reader()
+        if self.shed is not None:
+            self.shed.cut_off("slow_reader", Ingress.OAP.value)

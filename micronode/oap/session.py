@@ -23,9 +23,9 @@ from micronode.interfaces import IResponseSink
 from micronode.oap.outbox import Outbox
 from micronode.oap.request import make_call, read_start
 from micronode.oap.services import Reading, Services
+from micronode.oap.starving import Starving
 from micronode.oap.stream import GONE, Stream
 from micronode.oap.subscription import Subscription
-from micronode.oap.timers import Deadline
 from micronode.oap.uploads import Uploads
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.events import BodyReceived, CreditReceived, StreamFailed, StreamOpened, StreamRefused
@@ -87,6 +87,9 @@ class Session:
             stream.fail(error)
             return
         stream.operation = asked.operation
+        if self._services.buffers.tight:
+            stream.fail(self._services.buffers.refusal())
+            return
         if asked.operation.body is BodyRule.STREAMED:
             stream.upload = self.uploads.begin(stream, event)
         call = make_call(
@@ -330,20 +333,26 @@ class Session:
         """Let a stream go on whose window was empty."""
         stream = self.streams.get(event.corr_id)
         if stream is not None:
-            stream.credited()
+            stream.credited(event.up_to)
             if stream.subscription is not None:
                 stream.subscription.credited()
 
     def starve(self, stream: Stream) -> None:
         """Wait for CREDIT no longer than for a transport that takes nothing."""
         if stream.starving is None:
-            seconds = self._services.timeouts.write_stall
-            stream.starving = Deadline(self.clock, seconds, lambda: self._starved(stream))
+            services = self._services
+            stream.starving = Starving(
+                self.clock,
+                services.timeouts.write_stall,
+                lambda: self._starved(stream),
+                min_rate=services.limits.min_rate,
+            )
         stream.starving.start()
         if self._deaf:
             stream.starving.hold()
 
     def _starved(self, stream: Stream) -> None:
+        self._services.slow_reader()
         self._refuse(stream, ErrorCode.TIMEOUT, "the answer's window was empty for too long")
 
     def _taken(self, corr_id: int, size: int) -> None:

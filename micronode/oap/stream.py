@@ -24,6 +24,7 @@ from micronode.oap.compression import is_compressible
 from micronode.oap.fairness import ALONE_BYTES
 from micronode.oap.head import BODILESS, head_fields
 from micronode.oap.running import Running, complain
+from micronode.oap.starving import Starving
 from micronode.oap.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Stream:
         self.upload: Upload | None = None
         self.subscription: Subscription | None = None
         self.idle: Deadline | None = None
-        self.starving: Deadline | None = None
+        self.starving: Starving | None = None
         self.received = 0
         self.started = False
         self.compressible = False
@@ -69,7 +70,7 @@ class Stream:
         self.error: NodeError | None = None
         self._session = session
         self._running = Running(self)
-        self.waiting = Waiting(corr_id, session.outbox.stock)
+        self.waiting = Waiting(corr_id, session.outbox.stock, session.outbox.buffers)
         #: What finish() returned while the end waited for the turn.
         self._finishing: Deferred[None] | None = None
         #: The head, until it is sent: together with the first bytes of the body, or with the end, or alone
@@ -280,12 +281,15 @@ class Stream:
         waiting.regulate()
         return size
 
-    def credited(self) -> None:
-        """Take note of CREDIT: there is room in the window."""
+    def credited(self, up_to: int) -> None:
+        """Take note of CREDIT for *up_to* bytes of the answer in all: there is room in the window."""
         waiting = self.waiting
         if waiting.starved and self._session.room(self):
             if self.starving is not None:
-                self.starving.stop()
+                self.starving.stop(up_to)
+                if self.ended:
+                    # It was too little for too long.
+                    return
             # Its producer goes on, and may have filled the window again when this returns.
             waiting.starve(False)
             self.offer()

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IProducer
 from zope.interface import implementer
 
 from micronode.calls.call import ResponseHead
+from micronode.concurrency.memory import UNDERWAY_BYTES
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IEventSink
 
@@ -41,6 +42,9 @@ class Subscription:
         self._left = 0
         #: Who waits for room, and for how much.
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
+        #: What its messages are charged as that are under way.
+        self._charged = UNDERWAY_BYTES
+        session.outbox.buffers.add(UNDERWAY_BYTES)
         stream.subscription = self
 
     # IEventSink
@@ -169,5 +173,8 @@ class Subscription:
 
     def dismiss(self) -> None:
         """Tell those who wait that there will be no room any more."""
+        charged, self._charged = self._charged, 0
+        if charged:
+            self._session.outbox.buffers.add(-charged)
         while self._waiting:
             self._waiting.popleft()[1].errback(self._stream.error or _OVER)

@@ -47,6 +47,7 @@ class Uploads:
     ) -> None:
         self.held = self.windowed_held = 0
         self._clock = services.clock
+        self._buffers = services.buffers
         self._idle_s = services.timeouts.stream_idle
         self._streams = streams
         self._reading = reading
@@ -82,7 +83,10 @@ class Uploads:
                 stream.idle.stop()
             else:
                 stream.idle.start()
-        if not (event.ended or upload.windowed) and self._is_full(upload):
+        if upload.held and self._buffers.full and not stream.ended:
+            refusal = self._buffers.refusal(ErrorCode.OWNER_UNAVAILABLE)
+            self._refuse(stream, refusal.code, f"{refusal.message}, and the owner does not take the body")
+        elif not (event.ended or upload.windowed) and self._is_full(upload):
             self._block(stream)
 
     def release(self, stream: Stream) -> None:
@@ -113,11 +117,13 @@ class Uploads:
 
     def _held_changed(self, difference: int) -> None:
         self.held += difference
+        self._buffers.add(difference)
         if difference < 0:
             self.unblock()
 
     def _windowed_held_changed(self, difference: int) -> None:
         self.windowed_held += difference
+        self._buffers.add(difference)
 
     def _block(self, stream: Stream) -> None:
         if self._blocking is None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IPushProducer
 
+from micronode.concurrency.memory import UNDERWAY_BYTES, Buffers
 from micronode.oap.fairness import QUANTUM_BYTES, Backlog, Stock
 
 #: At so many bytes the producer is paused.
@@ -26,11 +27,13 @@ _NOTHING: Final = Backlog()
 class Waiting:
     """What waits of the answer of the stream *corr_id*.
 
+    :param buffers: what it holds, and what its producer has on its way, is charged to it.
     :ivar starved: whether the window is empty; see :meth:`starve`.
     """
 
     __slots__ = (
         "_backlog",
+        "_buffers",
         "_choked",
         "_corr_id",
         "_counted",
@@ -41,10 +44,11 @@ class Waiting:
         "starved",
     )
 
-    def __init__(self, corr_id: int, stock: Stock) -> None:
+    def __init__(self, corr_id: int, stock: Stock, buffers: Buffers | None = None) -> None:
         self.starved = False
         self._corr_id = corr_id
         self._stock = stock
+        self._buffers = buffers or Buffers()
         self._backlog = _NOTHING
         self._producer: IPushProducer | None = None
         self._paused = False
@@ -62,12 +66,14 @@ class Waiting:
         if self._backlog is _NOTHING:
             self._backlog = Backlog()
         self._backlog.append(data)
+        self._buffers.add(len(data))
         self._count()
         self.regulate()
 
     def take(self, most: int) -> bytes:
         """Remove and return the first of them; :meth:`regulate` is to be called when they were sent."""
         data = self._backlog.take(most)
+        self._buffers.add(-len(data))
         self._count()
         return data
 
@@ -79,7 +85,9 @@ class Waiting:
 
     def close(self) -> None:
         """The stream is over: forget everything. Nobody is told."""
-        self._producer = None
+        self.unregister()
+        if self._backlog:
+            self._buffers.add(-len(self._backlog))
         self._backlog = _NOTHING
         if self._paced:
             self._stock.remove(self._corr_id)
@@ -102,6 +110,8 @@ class Waiting:
 
     def register(self, producer: IPushProducer) -> None:
         """Pause and resume *producer* from now on, also with what all streams hold."""
+        if self._producer is None:
+            self._buffers.add(UNDERWAY_BYTES)
         self._producer = producer
         self._paused = False
         if not self._paced:
@@ -112,7 +122,9 @@ class Waiting:
 
     def unregister(self) -> None:
         """Forget the producer."""
-        self._producer = None
+        if self._producer is not None:
+            self._producer = None
+            self._buffers.add(-UNDERWAY_BYTES)
 
     def regulate(self) -> None:
         """Pause the producer, or let it go on."""

@@ -25,10 +25,11 @@ METHODS: Final = ("GET", "HEAD", "POST", "OTHER")
 MAX_SERIES: Final = 400
 #: Of these are kept for what happens: what may happen, and is shown at zero, gets no more than the others.
 KEPT_SERIES: Final = 150
-#: What ``rejected_total`` counts: refusals before any work was done.
+#: What ``rejected_total`` counts: refusals before any work was done, and answers that are not taken.
 REJECT_REASONS: Final = (
-    *("busy", "busy_node", "busy_subscriptions", "rate_limited"),
-    *("draining", "not_ready", "body_too_large", "head_too_large", "timeout"),
+    *("busy", "busy_node", "busy_subscriptions", "busy_buffers", "busy_address", "rate_limited"),
+    *("draining", "not_ready", "slow_reader", "body_too_large", "head_too_large"),
+    *("timeout", "timeout_handshakes"),
 )
 #: Frame kinds by direction flag and role.
 FRAME_KINDS: Final = ("hello", "start", "data", "end", "event", "error")
@@ -85,7 +86,9 @@ class Metrics:
             rest=other_request,
         )
         self.inflight = self._gauges("inflight_requests", "Calls being worked on.", ["route"])
-        self.rejected = self._counters("rejected_total", "Calls refused before any work.", ["reason"])
+        self.rejected = self._counters(
+            "rejected_total", "Calls refused before any work, and slow readers cut off.", ["reason"]
+        )
         self.bytes = self._counters("bytes_total", "Body bytes moved.", ["ingress", "direction"])
         self.oap_connections = self._gauge("oap_connections", "Open OAP/1 connections.")
         self.oap_streams = self._gauge("oap_streams", "Open OAP/1 streams.")

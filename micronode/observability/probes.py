@@ -47,16 +47,22 @@ class Probes:
         version: Callable[[], dict[str, Any]],
         event_loop: Callable[[], bool],
         wall_clock: Callable[[], float] = time.time,
+        fit: Callable[[], bool] = lambda: True,
+        shedding: Callable[[], bool] = lambda: False,
     ) -> None:
         """:param state: the node's state (``starting``, ``running``, ``draining``, ``stopped``).
         :param checks: one for each dependency that exists.
         :param event_loop: whether the reactor has run its timers on time lately.
+        :param fit: False while overload has lasted too long for the node to be ready.
+        :param shedding: whether calls are refused because of overload.
         """
         self._state = state
         self.watch(checks)
         self._version = version
         self._event_loop = event_loop
         self._wall_clock = wall_clock
+        self._fit = fit
+        self._shedding = shedding
 
     def watch(self, checks: Iterable[IReadinessCheck]) -> None:
         """Report *checks* from now on, and no others; those that are none of DEPS where they are not well."""
@@ -74,7 +80,7 @@ class Probes:
     @property
     def ready(self) -> bool:
         """Whether ``/readyz`` answers 200."""
-        return self._state() == "running"
+        return self._state() == "running" and self._fit()
 
     def readyz(self) -> tuple[int, dict[str, Any], int | None]:
         """Return status, body and Retry-After (seconds, or None) of ``/readyz``."""
@@ -85,7 +91,7 @@ class Probes:
             "ready": ready,
             "state": self._state(),
             "deps": deps,
-            "shedding": False,
+            "shedding": self._shedding(),
             "degraded": [name for name, state in (deps | others).items() if state not in ("ok", "disabled")],
             "mode": "truthful",
         }

@@ -99,6 +99,10 @@ class Sources:
     restart_required: Callable[[], tuple[str, ...]]
     #: Seconds by which the reactor's last timer was late.
     lag_s: Callable[[], float]
+    #: What is held for callers, as it is told.
+    buffers: Callable[[], Mapping[str, Any]] = dict
+    #: Overload, as it is told.
+    overload: Callable[[], Mapping[str, Any]] = dict
     #: None: nothing does.
     policy: Callable[[], PolicyStatus | None] = lambda: None
     #: The phase of the drain, and how many seconds it may last yet; None: there is none.
@@ -155,6 +159,8 @@ class Status:
             "policy": _policy(sources.policy()),
             "connections": dict(sources.connections()),
             "oap_streams": int(self._metrics.oap_streams.value),
+            "buffers": dict(sources.buffers()),
+            "overload": dict(sources.overload()),
             "reactor_lag_s": round(sources.lag_s(), 6),
             "topology": sources.topology(),
         }

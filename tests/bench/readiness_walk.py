@@ -1,12 +1,13 @@
 """A walk up the load: what a node does from a tenth of what its gate lets in to three times that, and beyond.
 
-    python -m tests.bench.readiness_walk [--seconds 5] [--json]
+    python -m tests.bench.readiness_walk [--rounds 3] [--seconds 3] [--json]
 
 *Owner-bound.* The index (``tests/chaos/timedowner.py``) answers each search 50 ms after it was asked, and
 takes nearly no processor for it; the gate of search lets in 24. So 480 calls a second are what can be done,
 whatever the node is capable of, which is several times that: it is the owner that is slow, and the node must
 have time to say so. Calls come at random times, by both doors, whether or not those before are answered
-(``tests/chaos/load.py``). Nothing is tried again. In one run, and as ratios:
+(``tests/chaos/load.py``). Nothing is tried again. What counts is the median over the rounds of each round's
+figures:
 
 - goodput at three times the gate is 90 % of the best of the walk at least;
 - p99 of the calls admitted then is twice that of the unloaded node at most;
@@ -15,9 +16,10 @@ have time to say so. Calls come at random times, by both doors, whether or not t
 - the node took less than 60 % of a processor, or the figures above say nothing of a slow owner.
 
 *Node-bound.* The index answers at once, 256 callers ask again and again as fast as they are answered, and
-the gate would let all of them in: the node has no time left. ``overload.lag`` is set to what its reactor may
-be late by; the node sheds, and is not ready once that lasted. What it does is reported as it is, but for one
-figure: it is ready again 2 s after the load ended at the latest.
+the gate would let all of them in: the node has no time left. First it does not watch itself; then
+``overload.lag`` is set to what its reactor may be late by, and the node sheds, and is not ready once that
+lasted. What it does is reported as it is, but for one figure: it is ready again 2 s after the load ended at
+the latest.
 
 Exits with 1 where a target is missed. Load and node share the machine with whatever else runs there.
 """
@@ -27,14 +29,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
+import statistics
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from micronode.config.schema import KEYS
 from tests.bench.processes import keeping
 from tests.chaos.load import Load, both
 from tests.chaos.node import Node
@@ -97,6 +101,17 @@ class Step:
             cpu=cpu_s / tally.seconds,
         )
 
+    @classmethod
+    def median(cls, steps: Iterable[Step]) -> Step:
+        """Return a step whose every figure is the median of those of *steps*, which are of one load."""
+        rows = list(map(attrs.asdict, steps))
+        return cls(
+            **{
+                name: each if isinstance(each, str) else statistics.median(row[name] for row in rows)
+                for name, each in rows[0].items()
+            }
+        )
+
     def __str__(self) -> str:
         return (
             f"{self.name:<12}{self.offered:>8.0f}{self.good:>8.0f}{self.refused:>7.0%}{self.shed:>7.0%}"
@@ -126,7 +141,7 @@ class Target:
 class Walk:
     """Walks a node that is running.
 
-    :ivar steps: those that were made.
+    :ivar steps: what came of each load.
     """
 
     def __init__(self, node: Node, owners: dict[str, str]) -> None:
@@ -137,71 +152,74 @@ class Walk:
         self.watch = Watch(node)
         self.load = Load(node.addresses)
 
-    async def owner_bound(self, seconds: float) -> list[Target]:
-        """Walk up to three gates."""
+    async def owner_bound(self, rounds: int, seconds: float) -> list[Target]:
+        """Walk up to three gates, and again."""
         able = GATE / SERVICE_S
         await self.load.offer(both(search=able / 8), 1.0, Tally())  # what every connection needs once
-        await self.load.settle()
-        for gates in WALK:
-            tally, before = Tally(), self._node.cpu_s()
-            await self.load.offer(both(search=gates * able / 2), seconds, tally)
-            spent = self._node.cpu_s() - before
-            await self.load.settle()
-            self._note(Step.of(f"{gates:g}", tally, spent))
-        least, *_, most = self.steps
-        best = max(step.good for step in self.steps)
+        walks: list[list[Step]] = []
+        for _ in range(rounds):
+            walks.append([await self._step(gates, gates * able, seconds) for gates in WALK])
+        steps = [Step.median(each) for each in zip(*walks, strict=True)]
+        print("\n".join(map(str, ("medians", *steps))), flush=True)
+        self.steps += steps
+
+        def typical(figure: Callable[[list[Step]], float]) -> float:
+            return statistics.median(map(figure, walks))
+
+        good = typical(lambda walk: walk[-1].good / max(step.good for step in walk))
+        admitted = typical(lambda walk: walk[-1].admitted_p99 / walk[0].admitted_p99)
+        every = [step for walk in walks for step in walk]
         return [
-            _at_least("goodput at 3 gates, to the best", most.good / best, GOODPUT),
-            _at_most(
-                "p99 of what is admitted, to unloaded", most.admitted_p99 / least.admitted_p99, ADMITTED
-            ),
-            _at_most("p99 of refusals, ms", most.refused_p99, REFUSED_MS),
-            _at_most("refusals that do not say when to come back", sum(s.silent for s in self.steps), 0),
-            _at_most("calls without an answer", sum(step.lost for step in self.steps), 0),
-            _at_most("processor that the node took at 3 gates", most.cpu, CPU),
+            _at_least("goodput at 3 gates, to the best", good, GOODPUT),
+            _at_most("p99 of what is admitted, to unloaded", admitted, ADMITTED),
+            _at_most("p99 of refusals, ms", typical(lambda walk: walk[-1].refused_p99), REFUSED_MS),
+            _at_most("refusals that do not say when to come back", sum(step.silent for step in every), 0),
+            _at_most("calls without an answer", sum(step.lost for step in every), 0),
+            _at_most("processor that the node took at 3 gates", typical(lambda walk: walk[-1].cpu), CPU),
         ]
 
-    async def node_bound(self) -> list[Target]:
-        """Ask as fast as the node answers, then let it be."""
-        overload = {"lag": LAG, "unready_after": f"{UNREADY_AFTER_S}s"}
-        gate = {"limit": 2 * CALLERS}
-        self._node.write(
-            owners__index={"url": self._owners["quick"]},
-            facets__search=gate,
-            **({"overload": overload} if KEYS["overload.lag"].built else {}),
-        )
-        await self._node.reload()
-        watching = asyncio.ensure_future(self.watch.run())
-        await asyncio.sleep(0.5)
+    async def _step(self, gates: float, per_s: float, seconds: float) -> Step:
         tally, before = Tally(), self._node.cpu_s()
-        half = CALLERS // 2
-        await self.load.keep({("http", "search"): half, ("oap", "search"): half}, NODE_BOUND_S, tally)
+        await self.load.offer(both(search=per_s / 2), seconds, tally)
+        spent = self._node.cpu_s() - before
+        await self.load.settle()
+        step = Step.of(f"{gates:g}", tally, spent)
+        print(step, flush=True)
+        return step
+
+    async def node_bound(self) -> list[Target]:
+        """Ask as fast as the node answers, then let it be: twice, first as if it knew no overload."""
+        found = await self._without_time("node-bound")
+        watching = asyncio.ensure_future(self.watch.run())
+        found += await self._without_time("it sheds", lag=LAG, unready_after=f"{UNREADY_AFTER_S}s")
         ended_at_s = self.watch.seconds
-        self._note(Step.of("node-bound", tally, self._node.cpu_s() - before))
         await asyncio.sleep(AFTER_S)
         self.watch.stop()
         await watching
         for change in self.watch.changes:
             print(f"  {change.at_s - ended_at_s:+6.1f} s  {change.what}: {change.before} -> {change.after}")
-        lost_it = any(each.what == "ready" and each.before == "yes" for each in self.watch.changes)
-        again = self.watch.ready_after(ended_at_s)
-        found = [
-            _at_most(
-                "refusals of the node-bound case that do not say when to come back", self.steps[-1].silent, 0
-            ),
-            _at_most("calls of the node-bound case without an answer", self.steps[-1].lost, 0),
-        ]
-        if not lost_it:
-            print("  the load was too little: the node was ready all along")
-        elif self.watch.ready:
-            found.append(_at_most("ready again after the load, s", again or 0.0, READY_AGAIN_S))
-        else:
-            found.append(Target("ready again after the load, s", AFTER_S, READY_AGAIN_S, False))
-        return found
+        was_unready = any(each.what == "ready" and each.before == "yes" for each in self.watch.changes)
+        # NaN meets no target.
+        again = self.watch.ready_after(ended_at_s) or 0.0 if was_unready and self.watch.ready else math.nan
+        return [*found, _at_most("ready again after the load, s", again, READY_AGAIN_S)]
 
-    def _note(self, step: Step) -> None:
+    async def _without_time(self, name: str, **overload: str) -> list[Target]:
+        self._node.write(
+            owners__index={"url": self._owners["quick"]},
+            facets__search={"limit": 2 * CALLERS},
+            overload=overload,
+        )
+        await self._node.reload()
+        tally, before = Tally(), self._node.cpu_s()
+        half = CALLERS // 2
+        await self.load.keep({("http", "search"): half, ("oap", "search"): half}, NODE_BOUND_S, tally)
+        step = Step.of(name, tally, self._node.cpu_s() - before)
         self.steps.append(step)
         print(step, flush=True)
+        return [
+            _at_most(f"{name}: refusals that do not say when to come back", step.silent, 0),
+            _at_most(f"{name}: calls without an answer", step.lost, 0),
+        ]
 
 
 def _at_least(what: str, figure: float, bound: float) -> Target:
@@ -217,7 +235,7 @@ def timed(keeper: Any, takes_s: float) -> str:
     return timed_index(keeper, takes_s).until(r'"url": "([^"]+)"')[1]
 
 
-async def run(owners: dict[str, str], seconds: float) -> tuple[list[Step], list[Target]]:
+async def run(owners: dict[str, str], rounds: int, seconds: float) -> tuple[list[Step], list[Target]]:
     """Start a node and walk it."""
     nowhere = {"url": "unix:/nowhere/owner"}
     sections: dict[str, dict[str, object]] = {
@@ -233,7 +251,7 @@ async def run(owners: dict[str, str], seconds: float) -> tuple[list[Step], list[
             walk = Walk(node, owners)
             try:
                 print(HEAD, flush=True)
-                targets = await walk.owner_bound(seconds)
+                targets = await walk.owner_bound(rounds, seconds)
                 targets += await walk.node_bound()
             finally:
                 walk.load.close()
@@ -248,12 +266,13 @@ async def run(owners: dict[str, str], seconds: float) -> tuple[list[Step], list[
 def main() -> int:
     """Run the bench and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each step")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each step")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON in the end")
     options = parser.parse_args()
     with keeping() as keeper:
         owners = {"slow": timed(keeper, SERVICE_S), "quick": timed(keeper, 0.0)}
-        steps, targets = asyncio.run(run(owners, options.seconds))
+        steps, targets = asyncio.run(run(owners, options.rounds, options.seconds))
     for target in targets:
         print(target)
     if options.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ from tests.chaos.load import Load, both
 from tests.chaos.node import Node
 from tests.chaos.owners import SERVICE_S, Owners
 from tests.chaos.stage import Stage
+from tests.chaos.uploads import Uploads
 from tests.chaos.watch import Watch
 
 GRACE_S: Final = 1.0
@@ -100,7 +101,17 @@ class Chaos:
             await asyncio.sleep(0.1)
             if self.node.descriptors() <= self.descriptors:
                 break
-        await self.watch.once()
+        await self.watch.fresh()
+
+    @contextlib.asynccontextmanager
+    async def uploads_held(self) -> AsyncIterator[Uploads]:
+        """Let callers begin uploads, and leave them so until the block ends."""
+        held = Uploads(self.node)
+        await held.begin()
+        try:
+            yield held
+        finally:
+            held.abandon()
 
     # What is looked at
 
@@ -109,6 +120,13 @@ class Chaos:
         ends = {how: times for (_, _, how), times in stage.tally.ends.items() if how[0] != "2"}
         stage.must(not ends, f"all calls go well: {ends or 'they do'}", timed=True)
         stage.must(stage.tally.count("2") > 0, "calls go well")
+
+    def permits_are_back(self, stage: Stage) -> None:
+        """Nobody calls: nothing is held for anybody."""
+        left = {each["facet"]: each["in_use"] for each in self.watch.status["gates"] if each["in_use"]}
+        streams, calls = self.watch.status["oap_streams"], self.watch.inflight
+        stage.must(not left, f"permits are back: {left or 'all'}")
+        stage.must(not streams and not calls, f"no call is under way: {streams} streams, {calls:.0f} calls")
 
     def stays_ready(self, stage: Stage, what: str) -> None:
         """Nobody has seen the node unready since *stage* began."""

@@ -84,6 +84,15 @@ class Door:
         self._file(line)
         return ended
 
+    async def leave(self, name: str, after_s: float) -> None:
+        """Make a call of the matrix on a connection of its own, and hang up, answered or not."""
+        loop = asyncio.get_running_loop()
+        _, line = await loop.create_connection(self._line, self._host, self._port)
+        ending = line.call(self._written[name])
+        await asyncio.sleep(after_s)
+        line.transport.abort()
+        await asyncio.wait_for(ending, PATIENCE_S)
+
     def _take(self) -> Any:
         while self._free:
             line = next(reversed(self._free))
@@ -139,6 +148,20 @@ class Load:
             *(ask(door, call) for (door, call), count in streams.items() for _ in range(count))
         )
         tally.seconds += time.perf_counter() - began
+
+    async def leave(self, streams: Iterable[Stream], seconds: float, longest_s: float) -> None:
+        """Let callers of *streams* ask for *seconds*, each of whom hangs up within *longest_s*."""
+
+        async def leave(stream: Stream) -> None:
+            until = time.perf_counter() + seconds
+            while time.perf_counter() < until:
+                leaving = self.doors[stream.door].leave(stream.call, self._random.uniform(0, longest_s))
+                call = asyncio.ensure_future(leaving)
+                self._calls.add(call)
+                call.add_done_callback(self._calls.discard)
+                await asyncio.sleep(self._random.expovariate(stream.per_s))
+
+        await asyncio.gather(*map(leave, streams))
 
     async def settle(self) -> None:
         """Return when every call has ended."""

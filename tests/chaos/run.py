@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from micronode.config.schema import KEYS
 from tests.bench.processes import keeping
 from tests.chaos import report, sickness, soak, stages
 from tests.chaos.chaos import Chaos
@@ -36,9 +37,10 @@ ROUND: Final = (
     stages.overload,
     stages.storage_stalls,
     stages.index_refuses,
-    sickness.node_bound,
-    sickness.too_large,
+    *((sickness.node_bound, sickness.too_large) if KEYS["overload.lag"].built else ()),
+    *((sickness.buffers_full,) if KEYS["limits.buffers"].built else ()),
     stages.slow_uploads,
+    stages.callers_leave,
     stages.reloads,
     stages.recovery,
 )

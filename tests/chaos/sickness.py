@@ -21,6 +21,10 @@ _LONGEST_S: Final = 12.0
 _READY_AGAIN_S: Final = 2.0
 #: Only writes are refused for so long at least.
 _WRITES_ALONE_S: Final = 2.0
+#: What callers may make the node hold, and what the process takes beside: for a few hundred connections, and
+#: what the allocator does not use.
+_BUFFERS_BYTES: Final = 16 << 20
+_SLACK_BYTES: Final = 8 << 20
 #: What the node needs to be sure.
 _SETTLE_S: Final = 0.5
 
@@ -60,6 +64,23 @@ async def too_large(chaos: Chaos, stage: Stage) -> None:
     ended_s = chaos.watch.seconds
     await chaos.switch()
     await _gets_well(chaos, stage, ended_s)
+
+
+async def buffers_full(chaos: Chaos, stage: Stage) -> None:
+    """Callers begin more uploads than there is memory for: nothing more is read, until they are gone."""
+    await chaos.switch(limits={"buffers": _BUFFERS_BYTES})
+    async with chaos.uploads_held() as held:
+        await chaos.load.offer(chaos.calm_load, min(chaos.unit_s, _WRITES_ALONE_S), stage.tally)
+        grown = held.grown_bytes()
+    await chaos.load.settle()
+    tally = stage.tally
+    ways = tally.count("2", "429 busy", "503 owner_unavailable", "504 owner_timeout")
+    stage.must(ways == tally.count(), "calls wait, and are answered, or refused")
+    stage.must(tally.count("2") > 0, "calls go well once there is room")
+    stage.notes.append(f"{held}; grown by {grown / 2**20:.1f} MiB of {_BUFFERS_BYTES / 2**20:.0f}")
+    most = _BUFFERS_BYTES + _SLACK_BYTES
+    stage.must(grown <= most, f"memory has a bound: {grown >> 20} MiB, {most >> 20}")
+    await chaos.switch()
 
 
 async def _gets_well(chaos: Chaos, stage: Stage, ended_s: float) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.chaos import report
+from tests.chaos import report, sickness
 from tests.chaos.chaos import Chaos
 from tests.chaos.owners import Owners
-from tests.chaos.run import broken, once
+from tests.chaos.run import ROUND, broken, once
 from tests.chaos.stage import Stage
+from tests.chaos.stages import drain
+from tests.cli.processes import PATIENCE_S, ROOT
 
+SCRIPT = ROOT / "bin" / "chaos_degrade_shed.sh"
 #: Of load a stage.
 UNIT_S = 0.8
 GATE = 16
@@ -41,7 +47,24 @@ class ChaosTests(SynchronousTestCase):
         seen = f"{report.table(chaos.stages)}\n{report.seen(chaos)}"
         breaks = [(name, bound.what) for name, bound in broken(chaos) if not bound.timed]
         self.assertEqual(breaks, [], seen)
-        self.assertEqual([stage.name for stage in told][0::10], ["calm", "drain"], seen)
+        self.assertEqual([stage.name for stage in told], [stage.__name__ for stage in (*ROUND, drain)])
         self.assertGreater(chaos.stages[2].tally.share("429"), 0, seen)
-        changes = [(each.before, each.after) for each in chaos.watch.changes if each.what == "ready"]
-        self.assertEqual(changes[-1], ("yes", "no (draining)"), seen)
+        changes = [each.after for each in chaos.watch.changes if each.what == "ready"]
+        # For its lag, for its size, and in the end.
+        sick = ["no (running)", "yes"] * sum(
+            stage in (sickness.node_bound, sickness.too_large) for stage in ROUND
+        )
+        self.assertEqual(changes, ["no (running)", "yes"] * sick + ["no (draining)"], seen)
+
+    def test_the_script(self) -> None:
+        """It finds its module, and says what it takes."""
+        done = subprocess.run(
+            [str(SCRIPT), "--help"],
+            env=os.environ | {"CHAOS_PYTHON": sys.executable, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("--minutes", done.stdout)

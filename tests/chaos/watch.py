@@ -87,7 +87,7 @@ class Watch:
         try:
             while not self._over:
                 began = time.monotonic()
-                await self.once()
+                await asyncio.gather(*(self._look(page) for page in _PAGES))
                 self._looked.set()
                 await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - began)))
         finally:
@@ -98,17 +98,21 @@ class Watch:
         """Look no more."""
         self._over = True
 
-    async def once(self) -> None:
-        """Look now, beside what goes on."""
-        await asyncio.gather(*(self._look(page) for page in _PAGES))
+    async def fresh(self) -> None:
+        """Return after a look that begins now or later."""
+        for _ in range(2):  # the first may have begun before
+            await self._next()
 
     async def until(self, wanted: Callable[[], bool], seconds: float) -> None:
         """Return when *wanted* is true after a look, or after *seconds*."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not wanted():
-                    self._looked.clear()
-                    await self._looked.wait()
+                    await self._next()
+
+    async def _next(self) -> None:
+        self._looked.clear()
+        await self._looked.wait()
 
     async def _look(self, page: str) -> None:
         began = time.monotonic()

@@ -24,7 +24,7 @@ class ShedLogTests(SynchronousTestCase):
         with capturedLogs() as events:
             for act in acts:
                 act()
-        return [(event["log_format"], event["reason"], event["facet"], event["refused"]) for event in events]
+        return [(event["log_format"], event["reason"], event["facet"], event["count"]) for event in events]
 
     def refuse(self, count: int = 1, reason: str = "busy", facet: str = "graph") -> None:
         for _ in range(count):
@@ -45,7 +45,7 @@ class ShedLogTests(SynchronousTestCase):
         with capturedLogs() as events:
             self.clock.advance(INTERVAL_S)
         (event,) = events
-        self.assertEqual((event["log_format"], event["refused"]), ("refusing_ended", 3))
+        self.assertEqual((event["log_format"], event["count"]), ("refusing_ended", 3))
         self.assertEqual(event["seconds"], 2 * INTERVAL_S)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -66,6 +66,16 @@ class ShedLogTests(SynchronousTestCase):
             ("rate_limited", "feed"),
         ])  # fmt: skip
         self.assertEqual(len(self.told(lambda: self.clock.advance(INTERVAL_S))), 3)
+
+    def test_callers_that_are_cut_off(self) -> None:
+        with capturedLogs() as events:
+            for _ in range(3):
+                self.log.cut_off("slow_reader", "oap")
+            self.clock.pump([INTERVAL_S] * 2)
+        found = [(event["log_format"], event["ingress"], event["count"]) for event in events]
+        self.assertEqual(
+            found, [("cutting_off", "oap", 1), ("cutting_off", "oap", 2), ("cutting_off_ended", "oap", 3)]
+        )
 
     def test_stop(self) -> None:
         self.refuse(2)

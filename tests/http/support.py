@@ -233,8 +233,15 @@ def make_metrics() -> Metrics:
 class Plane:
     """A site under test with everything around it."""
 
-    def __init__(self, dispatcher: StubDispatcher | None = None, *, site: HttpSite | None = None) -> None:
-        self.clock = Clock()
+    def __init__(
+        self,
+        dispatcher: StubDispatcher | None = None,
+        *,
+        site: HttpSite | None = None,
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = clock or Clock()
         self.log: list[dict[str, object]] = []
         self.dispatcher = dispatcher or StubDispatcher(say(b"hello"))
         self.metrics = make_metrics()
@@ -246,6 +253,7 @@ class Plane:
             clock=self.clock,
             access=self.log.append,
             wall=lambda: 0.0,
+            **options,
         )
 
     def connect(self, transport: StringTransport | None = None) -> Connection:

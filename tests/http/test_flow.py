@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -55,3 +56,25 @@ class FlowTests(SynchronousTestCase):
     def test_lets_go_of_the_transport(self) -> None:
         self.flow.close()
         self.assertIsNone(self.transport.producer)
+
+    def test_left(self) -> None:
+        """What a full buffer has has left when it is empty; nobody waits for one that is not full."""
+        self.successResultOf(self.flow.left())
+        self.transport.fill()
+        first, second, gone = self.flow.left(), self.flow.left(), self.flow.left()
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        self.assertNoResult(first)
+        first.addCallback(lambda _: self.heard.append("left"))
+        self.transport.drain()
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(self.heard, ["filled", "left", "emptied"])
+
+    def test_left_with_the_connection(self) -> None:
+        self.transport.fill()
+        left = self.flow.left()
+        self.flow.close()
+        self.assertNoResult(left)
+        self.flow.lost()
+        self.successResultOf(left)

@@ -252,3 +252,51 @@ class ProducerTests(SynchronousTestCase):
         _, sink = connect(get())
         self.assertRaises(RuntimeError, sink.write, b"x")
         self.assertRaises(RuntimeError, sink.finish)
+
+
+class LastByteTests(SynchronousTestCase):
+    """An answer is over when its last byte has left: until then its caller has its permit."""
+
+    def answered(self, request: bytes, *, whole: bool) -> tuple[Connection, Any]:
+        """Answer *request* to a caller that reads nothing; return what finish() returned."""
+        connection, sink = connect(request)
+        head = ResponseHead(length=3)
+        if whole:
+            connection.transport.fill()
+            return connection, sink.answer(head, b"abc")
+        sink.start(head)
+        sink.write(b"abc")
+        connection.transport.fill()
+        return connection, sink.finish()
+
+    def test_the_caller_reads_on(self) -> None:
+        for whole in (False, True):
+            connection, over = self.answered(get(), whole=whole)
+            self.assertNoResult(over)
+            connection.transport.drain()
+            self.successResultOf(over)
+
+    def test_the_connection_is_lost(self) -> None:
+        connection, over = self.answered(get(), whole=False)
+        connection.lose()
+        self.successResultOf(over)
+
+    def test_the_connection_ends_with_it(self) -> None:
+        """Nobody tells then when the buffer is empty, but the transport closes."""
+        connection, over = self.answered(get("/app/search?q=x", "Connection: close"), whole=False)
+        self.assertNoResult(over)
+        connection.lose()
+        self.successResultOf(over)
+
+    def test_what_is_behind_it_waits(self) -> None:
+        """The next request is not begun before the answer to this one has left."""
+        dispatcher = StubDispatcher()
+        connection = Plane(dispatcher).connect().send(get() + get())
+        sink = dispatcher.sinks[0]
+        sink.start(ResponseHead(length=0))
+        connection.transport.fill()
+        order: list[str] = []
+        sink.finish().addCallback(lambda _: order.append(f"{len(dispatcher.sinks)} begun"))
+        self.assertEqual(len(dispatcher.sinks), 1)
+        connection.transport.drain()
+        self.assertEqual((order, len(dispatcher.sinks)), (["1 begun"], 2))

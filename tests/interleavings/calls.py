@@ -16,7 +16,9 @@ from micronode.calls.call import Call, Ingress, Reply, ResponseHead
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import Access, Operation, OperationTable
 from micronode.calls.serving import Serving
-from micronode.concurrency.shutdown import Drain, Phase
+from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.shutdown import END_S, Drain, Phase
+from micronode.concurrency.timer import EPSILON_S
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.lifecycle import State, make_lifecycle
@@ -62,18 +64,21 @@ class Caller:
 
     def __init__(self, name: str, world: Calls, *, slow: bool = False) -> None:
         self.name = name
+        self.slow = slow
         self.asked = self.left = self.started = self.admitted = self.over = self.freed = False
         self.outcome = ""
+        #: Which one it was to ask.
+        self.number = 0
         self.error: NodeError | None = None
         self.running: Deferred[None] | None = None
         #: The owner's answer, while it is owed; and what a cancelled call waits for.
         self.owed: Deferred[Reply] | None = None
         self.holding: Deferred[None] | None = None
         self._world = world
-        self._slow = slow
 
     def ask(self) -> None:
         self.asked = True
+        self.number = self._world.count()
         call = Call(operation=OPERATION, args={"caller": self}, ingress=Ingress.HTTP, request_id=self.name)
         self.running = self._world.dispatcher.dispatch(call, self)
         self.running.addBoth(self._ended)
@@ -84,15 +89,16 @@ class Caller:
         self.running.cancel()
 
     def _ended(self, result: object) -> None:
-        assert result is None, f"{self.name}: the dispatcher's Deferred failed with {result}"
-        assert not self.over, f"{self.name} ended twice"
-        assert self.outcome or self.left, f"{self.name} ended, and its caller was told nothing"
+        told = self.outcome or self.left
+        if result is not None or self.over or not told:
+            self._world.wrong.append(f"{self.name} ended with {result}, over {self.over}, told {told}")
         self.over = True
 
     # IResponseSink, as far as a call without a body needs it
 
     def start(self, head: ResponseHead) -> None:
-        assert not self.started, f"{self.name} was started twice"
+        if self.started:
+            self._world.wrong.append(f"{self.name} was started twice")
         self.started = True
 
     def finish(self) -> Deferred[None]:
@@ -105,21 +111,27 @@ class Caller:
             self._tell(error.code.value)
 
     def _tell(self, outcome: str) -> None:
-        assert not self.left, f"{self.name} has gone, and is told {outcome}"
-        assert not self.outcome, f"{self.name} is told {outcome} after {self.outcome}"
+        if self.left or self.outcome:
+            self._world.wrong.append(
+                f"{self.name}, told {self.outcome!r}, left {self.left}, is told {outcome}"
+            )
         self.outcome = outcome
 
     # The owner
 
     async def handle(self) -> Reply:
-        assert not self.admitted, f"{self.name} was admitted twice"
-        assert not self._world.refusing, f"{self.name} was admitted although the node drains"
+        if self.admitted or self._world.refusing:
+            why = "twice" if self.admitted else "although the node drains"
+            self._world.wrong.append(f"{self.name} was admitted {why}")
+        earlier = [each.name for each in self._world.waiting if each.number < self.number]
+        if earlier:
+            self._world.wrong.append(f"{self.name} is admitted before {earlier}")
         self.admitted = True
         self.owed = Deferred()
         try:
             return await self.owed
         except CancelledError:
-            while self._slow and not self.freed:
+            while self.slow and not self.freed:
                 self.holding = Deferred()
                 try:
                     await self.holding
@@ -149,6 +161,12 @@ class Calls:
     :param ends: how a call may end from outside: ``answer``, ``fail``, ``leave``.
     :param drains: whether the node is told to drain at any time; else at the end.
     :param hurries: whether it is told so twice, the second time to make haste.
+    :param queue: how many calls may wait for a permit.
+    :param max_calls: permits of the node.
+    :param timeout_s: of the facet.
+    :param gate: makes the facet's gate; with the next two, for defects that are to be found.
+    :param dispatcher: makes the dispatcher.
+    :param drain: makes the machine of the drain.
     """
 
     def __init__(
@@ -161,16 +179,30 @@ class Calls:
         ends: tuple[str, ...] = ("answer", "fail", "leave"),
         drains: bool = True,
         hurries: bool = False,
+        queue: int = 0,
+        max_calls: int = 512,
+        gate: Callable[[int], Gate] | None = None,
         dispatcher: Callable[..., Dispatcher] = Dispatcher,
+        drain: Callable[..., Drain] = Drain,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
+        self._timeout_s, self._queue, self._max_calls = timeout_s, queue, max_calls
         self.clock = Clock()
+        self._inflight = _INFLIGHT.value
         self.refusing = False
+        #: What was seen to be wrong where an exception would be taken for a defect of a handler or effect.
+        self.wrong: list[str] = []
         self.state = State.STARTING
         self.dispatcher = dispatcher(
-            OperationTable(()), gates={}, timeouts={}, clock=self.clock, metrics=METRICS
+            OperationTable(()),
+            # Of the node's own making, unless it is to have a defect.
+            gates={} if gate is None else {"echo": gate(limit)},
+            timeouts={"echo": timeout_s},
+            clock=self.clock,
+            metrics=METRICS,
         )
         self._serve(limit)
-        self.drain = Drain(self.clock, self)
+        self.drain = drain(self.clock, self)
         self._lifecycle = make_lifecycle(self._entered)
         self._lifecycle.started()
         self.callers = [
@@ -182,7 +214,18 @@ class Calls:
         self._drains = drains
         self._hurries = hurries
         self._begun = self._hurried = False
-        self._steps = 0
+        self._gone_s = self._stopped_s = 0.0
+        self._steps = self._count = 0
+
+    @property
+    def waiting(self) -> list[Caller]:
+        """Those that wait for a permit."""
+        return [each for each in self.callers if each.asked and not (each.admitted or each.over)]
+
+    def count(self) -> int:
+        """Return how many have asked, with the one that does now."""
+        self._count += 1
+        return self._count
 
     # World
 
@@ -223,15 +266,18 @@ class Calls:
             self.clock.advance(seconds)
         elif event == "drain":
             self._begun = True
+            self._gone_s = self.clock.seconds() + GRACE_S + DEADLINE_S + END_S
             self._lifecycle.drain()
             self.drain.begin(GRACE_S, DEADLINE_S)
         elif event == "hurry":
             self._hurried = True
             self.drain.hurry()
-        elif subject == "reload":
+        elif event.startswith("reload to"):
             self._serve(self._limits.pop(0))
-        else:
+        elif subject.startswith("c"):
             self._to(self.callers[int(subject[1:]) - 1], what)
+        else:
+            self._to_other(event)
         self._check()
 
     def _to(self, caller: Caller, what: str) -> None:
@@ -248,12 +294,28 @@ class Calls:
         else:
             caller.free()
 
+    def _to_other(self, event: str) -> None:
+        """Let happen what only worlds that are made of this one have."""
+        raise ValueError(event)
+
     def _check(self) -> None:
-        """Check what holds at any time: a permit is out for each call that is worked on, and no other."""
+        """Check what holds at any time.
+
+        A permit is out for each call that is worked on, and no other; nobody waits where there are some.
+        """
+        assert not self.wrong, self.wrong
         at_work = sum(each.admitted and not each.over for each in self.callers)
         gate = self.dispatcher.serving.bounds["echo"].gate
         assert gate.in_use == at_work, f"{gate.in_use} permits are out for {at_work} calls"
         assert self.dispatcher.active == at_work, f"{self.dispatcher.active} calls active, {at_work} at work"
+        everybody = self.dispatcher.serving.calls
+        assert gate.within is None or everybody.in_use == at_work, f"{everybody.in_use} permits of the node"
+        waiting = len(self.waiting)
+        assert gate.waiting == waiting, f"{waiting} wait, and the gate knows of {gate.waiting}"
+        room = gate.in_use < gate.limit and (gate.within is None or everybody.in_use < everybody.limit)
+        assert not (waiting and room), f"{waiting} wait although there are permits"
+        timers = len(self.clock.calls) - (self.drain.phase not in (Phase.SERVING, Phase.STOPPED))
+        assert timers <= (at_work + waiting > 0), f"left in the reactor: {self.clock.calls}"
 
     def end(self) -> None:
         """See :class:`~tests.interleavings.explorer.World`."""
@@ -261,10 +323,11 @@ class Calls:
             assert caller.over or not caller.asked, f"{caller.name} never ends"
         assert self.drain.phase is Phase.STOPPED, f"the drain is stuck in {self.drain.phase}"
         assert self.state is State.STOPPED, f"the node is {self.state}"
+        assert self._stopped_s <= self._gone_s + EPSILON_S, "the drain took too long"
         left = self.clock.getDelayedCalls()
         assert not left, f"left in the reactor: {left}"
         self._check()
-        assert _INFLIGHT.value == 0, f"inflight is {_INFLIGHT.value}"
+        assert _INFLIGHT.value == self._inflight, "calls are counted that are over"
 
     def _next_time(self) -> float | None:
         """Return the seconds until something is due; None: nothing is.
@@ -277,14 +340,17 @@ class Calls:
         if drain.phase not in (Phase.SERVING, Phase.STOPPED):
             timer = drain._timer
             assert timer is not None, "the drain waits for nothing"
+            assert timer.active(), "the drain waits for nothing"
             due.append(drain.left_s if self.left(drain.phase) else timer.getTime() - now)
         return min(due) if due else None
 
     # A reload
 
     def _serve(self, limit: int) -> None:
-        served = Served(FacetSettings(limit=limit, timeout=TIMEOUT_S), (OPERATION,))
-        self.dispatcher.serve(Serving.of({"echo": served}, self.dispatcher.serving))
+        settings = FacetSettings(limit=limit, queue=self._queue, timeout=self._timeout_s)
+        served = {"echo": Served(settings, (OPERATION,))}
+        before = self.dispatcher.serving
+        self.dispatcher.serve(Serving.of(served, before, max_calls=self._max_calls))
 
     # micronode.concurrency.shutdown.Effects
 
@@ -298,12 +364,12 @@ class Calls:
         """No connection comes any more."""
 
     def finishing(self) -> None:
-        """No call is taken any more."""
-        self.refusing = True
-        self.dispatcher.drain()
+        """Idle connections are closed; who asks now was on his way already."""
 
     def aborting(self) -> Deferred[None]:
-        """Connections are dropped, with a last word."""
+        """No call is taken any more. Connections are dropped, with a last word."""
+        self.refusing = True
+        self.dispatcher.drain()
         for caller in self.callers:
             if caller.asked and not caller.over and not caller.left:
                 if not caller.outcome:
@@ -319,6 +385,10 @@ class Calls:
 
     def stopped(self) -> None:
         """All is over."""
+        self._stopped_s = self.clock.seconds()
+        for caller in self.callers:
+            if caller.asked and not (caller.over or caller.slow):
+                self.wrong.append(f"{caller.name} is not over when all is")
         self._lifecycle.stopped()
 
     def left(self, phase: Phase) -> int:
@@ -326,7 +396,7 @@ class Calls:
         if phase is Phase.LEAVING:
             return 0
         idle = sum(not each.asked for each in self.callers) if phase is Phase.CLOSING else 0
-        return self.dispatcher.active + idle
+        return sum(each.asked and not each.over for each in self.callers) + idle
 
 
 def make(**settings: Any) -> Callable[[], Calls]:

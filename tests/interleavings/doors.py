@@ -18,7 +18,8 @@ from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import Access, Argument, Operation, OperationTable
 from micronode.concurrency.backpressure import Gate
-from micronode.concurrency.shutdown import Drain, Phase
+from micronode.concurrency.shutdown import END_S, Drain, Phase
+from micronode.concurrency.timer import EPSILON_S
 from micronode.config.schema import Limits, Timeouts
 from micronode.draining import Draining
 from micronode.errors import ErrorCode, NodeError
@@ -50,6 +51,10 @@ _METRICS: Final = Metrics(facets=("echo",), owners=(), states=(), build={"versio
 _METRICS.add_routes(["echo.say"])
 
 
+#: When no call is taken any more.
+_REFUSING: Final = (Phase.ABORTING, Phase.RELEASING, Phase.LEAVING, Phase.STOPPED)
+
+
 class _Now:
     """Stands in for the dispatcher of the one world there is at a time, in the routes that all share."""
 
@@ -76,18 +81,17 @@ class _Dispatcher(Dispatcher):
     def __init__(self, **settings: Any) -> None:
         super().__init__(_TABLE, metrics=_METRICS, **settings)
         self.asked: list[str] = []
-        self.over: list[str] = []
+        self.over: set[str] = set()
 
     def dispatch(self, call: Call, sink: IResponseSink) -> Deferred[None]:
         name = call.args["name"]
-        assert name not in self.asked, f"{name} is dispatched twice"
         self.asked.append(name)
         running = super().dispatch(call, sink)
 
         def ended(result: object) -> None:
-            assert result is None, f"{name}: the dispatcher's Deferred failed with {result}"
-            assert name not in self.over, f"{name} ended twice"
-            self.over.append(name)
+            if result is not None or name in self.over:
+                _Now.world.wrong.append(f"{name} ended with {result}, or twice")
+            self.over.add(name)
 
         running.addBoth(ended)
         return running
@@ -136,13 +140,19 @@ class Doors:
         ends: tuple[str, ...] = ("answer", "leave"),
         fills: bool = False,
         hurries: bool = False,
+        drain: Callable[..., Drain] = Drain,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         _Now.world = self
+        self._counted = _counted()
         self.clock = clock = Clock()
         self.stopped = self.refusing = False
         self.gate = Gate(limit)
-        self.dispatcher = _Dispatcher(gates={"echo": self.gate}, timeouts={"echo": TIMEOUT_S}, clock=clock)
+        self.dispatcher = _Dispatcher(gates={"echo": self.gate}, timeouts={"echo": timeout_s}, clock=clock)
         self.owed: dict[str, Deferred[Reply]] = {}
+        self.admitted: set[str] = set()
+        #: What was seen to be wrong where an exception would be taken for a defect of a handler or effect.
+        self.wrong: list[str] = []
         self.http = HttpSite(
             routes=_SETTINGS.routes,
             deadlines=_SETTINGS.deadlines,
@@ -172,6 +182,7 @@ class Doors:
         self._ends, self._fills, self._hurries = ends, fills, hurries
         self._cancelled: set[str] = set()
         self._begun = self._hurried = False
+        self._gone_s = self._stopped_s = 0.0
         self._full: bool | None = None
         self._steps = 0
         none = SimpleNamespace(connections=0, give_up=_unheard, abort_all=lambda: None)
@@ -196,7 +207,7 @@ class Doors:
             # Orders are to come about again.
             spread._chance = _half
         self.effects = draining
-        self.drain = Drain(clock, draining)
+        self.drain = drain(clock, draining)
 
     # World
 
@@ -243,6 +254,7 @@ class Doors:
             self.clock.advance(seconds)
         elif event == "drain":
             self._begun = True
+            self._gone_s = self.clock.seconds() + GRACE_S + DEADLINE_S + END_S
             self.drain.begin(GRACE_S, DEADLINE_S)
         elif event == "hurry":
             self._hurried = True
@@ -289,13 +301,16 @@ class Doors:
 
     def _check(self) -> None:
         """Check what holds at any time: a permit is out for each call that is worked on, and no other."""
-        at_work = len(self.owed)
+        assert not self.wrong, self.wrong
+        at_work = len(self.admitted) - len(self.admitted & self.dispatcher.over)
         assert self.gate.in_use == at_work, f"{self.gate.in_use} permits are out for {at_work} calls"
         assert self.dispatcher.active == at_work, f"{self.dispatcher.active} active, {at_work} at work"
 
     def end(self) -> None:
         """See :class:`~tests.interleavings.explorer.World`."""
-        assert self.stopped and self.drain.phase is Phase.STOPPED, f"the drain is stuck in {self.drain.phase}"
+        assert self.drain.phase is Phase.STOPPED, f"the drain is stuck in {self.drain.phase}"
+        assert self.stopped, "nobody was told of the end"
+        assert self._stopped_s <= self._gone_s + EPSILON_S, "the drain took too long"
         assert not self.http.connections + self.oap.connections, "connections are left"
         left = self.clock.getDelayedCalls()
         assert not left, f"left in the reactor: {left}"
@@ -310,8 +325,7 @@ class Doors:
                 # Nobody who is still there is left without an answer.
                 heard = bool(answers) or caller.left or not caller.asks
                 assert heard, f"{caller.name} was told nothing"
-        assert _METRICS.inflight("echo.say").value == 0, "inflight is not what it was"
-        assert _METRICS.oap_streams.value == 0, "streams are counted that are over"
+        assert _counted() == self._counted, "calls or streams are counted that are over"
 
     def _check_frames(self, peer: Connection) -> None:
         ends: dict[str, int] = dict.fromkeys(peer.asks, 0)
@@ -333,6 +347,7 @@ class Doors:
         due = [each.getTime() - now for each in self.clock.calls if each.func not in looks]
         if begun:
             assert drain._timer is not None, "the drain waits for nothing"
+            assert drain._timer.active(), "the drain waits for nothing"
             left = self.effects.left(drain.phase)
             due.append(drain.left_s if left else drain._timer.getTime() - now)
         soonest = min(due, default=None)
@@ -340,19 +355,30 @@ class Doors:
         return soonest if soonest is not None and (begun or soonest <= TIMEOUT_S) else None
 
     def _stopped(self) -> None:
+        if self.dispatcher.active:
+            self.wrong.append("a call is not over when all is")
         self.stopped = True
+        self._stopped_s = self.clock.seconds()
 
     # The owner
 
     async def handle(self, call: Call) -> Reply:
         """Answer when the world says so."""
         name: str = call.args["name"]
+        self.admitted.add(name)
+        if self.drain.phase in _REFUSING:
+            self.wrong.append(f"{name} was admitted although the node drains")
         owed = self.owed[name] = Deferred(lambda _: self.owed.pop(name, None))
         return await owed
 
 
 def _unheard(*_: object) -> None:
     """What is told to nobody."""
+
+
+def _counted() -> tuple[float, float]:
+    """Return how many calls and streams the metrics say there are."""
+    return _METRICS.inflight("echo.say").value, _METRICS.oap_streams.value
 
 
 def _half() -> float:

@@ -1,14 +1,15 @@
 """Tries every order of the events of a small world, each from a world of its own.
 
-A world is made of the node's real objects on a clock that only the world moves. It says which events may come
-next; whatever it says is tried, depth first. Objects cannot be copied, so each order begins anew, with a fresh
-world, and goes the way of the one before it up to the last choice that has not been tried yet. What is not
-tried is what the world itself does not offer: such as only another name for what it offers already.
+A world is made of the node's real objects on a clock that only the world moves. It says which events may
+come next; whatever it says is tried, depth first. Objects cannot be copied, so each order begins anew, with a
+fresh world, and goes the way of the one before it up to the last choice that has not been tried yet. What is
+not tried is what the world itself does not offer: such as only another name for what it offers already.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Protocol, TypeAlias
 
 #: An order of events, by their names.
@@ -100,20 +101,17 @@ def replay(make: Callable[[], World], schedule: Schedule, *, name: str = "world"
 
 def _run(make: Callable[[], World], chosen: list[int], choices: list[Sequence[str]], name: str) -> None:
     """Go the way that is *chosen*, and then the first one; note what there was to choose from."""
-    world, step = make(), 0
+    world, done = make(), 0
     try:
         do = world.do
-        for step, number in enumerate(chosen):
-            do(choices[step][number])
-        step = len(chosen)
+        for done, number in enumerate(chosen, 1):
+            do(choices[done - 1][number])
         while enabled := world.enabled():
             chosen.append(0)
             choices.append(enabled)
-            step += 1
+            done += 1
             do(enabled[0])
         world.end()
     except Exception as cause:
-        events = [each[number] for each, number in zip(choices, chosen, strict=True)]
-        raise BrokenError(
-            name, tuple(events[: max(step, 1)] if step < len(chosen) else events), cause
-        ) from cause
+        events = (each[number] for each, number in zip(choices, chosen, strict=True))
+        raise BrokenError(name, tuple(islice(events, done)), cause) from cause

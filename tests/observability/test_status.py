@@ -32,6 +32,8 @@ SHAPE = {
     "policy": dict,
     "connections": dict,
     "oap_streams": int,
+    "buffers": dict,
+    "overload": dict,
     "reactor_lag_s": float,
     "topology": list,
 }
@@ -137,6 +139,8 @@ class StatusTests(SynchronousTestCase):
                 },
                 "connections": {"http": 1, "admin": 2, "oap": 3},
                 "oap_streams": 4,
+                "buffers": {},
+                "overload": {},
                 "reactor_lag_s": 0.012346,
                 "topology": [{"name": "calls"}],
             },

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.calls.operations import Access, Argument, BodyRule, Operation, OperationTable
+from micronode.concurrency.memory import Buffers
 from micronode.config.schema import Limits, Timeouts
 from micronode.interfaces import IResponseSink
 from micronode.oap.factory import OAPFactory
@@ -290,9 +291,16 @@ class CallerEnd:
 class StubNode:
     """The OAP/1 ingress before a stub dispatcher, on a clock."""
 
-    def __init__(self, on_call: Callable[[Dispatched], None] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        on_call: Callable[[Dispatched], None] | None = None,
+        *,
+        account: Buffers | None = None,
+        clock: Clock | None = None,
+        **settings: Any,
+    ) -> None:
         limits = {name: settings.pop(name) for name in tuple(settings) if hasattr(Limits, name)}
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.metrics = make_metrics()
         self.dispatcher = StubDispatcher(on_call)
         self.access: list[dict[str, object]] = []
@@ -303,6 +311,7 @@ class StubNode:
             access=self.access.append,
             limits=Limits(**limits),
             timeouts=Timeouts(**settings),
+            buffers=account,
         )
 
     @property

@@ -124,6 +124,11 @@ class NodeConnection:
         """Whether a frame has begun and is not whole."""
         return self._decoder.mid_frame
 
+    @property
+    def held(self) -> int:
+        """How many bytes of a frame are kept that is not whole."""
+        return self._decoder.held
+
     def is_open(self, corr_id: int) -> bool:
         """Whether *corr_id* is owed its terminal frame."""
         return corr_id in self._streams

@@ -74,6 +74,11 @@ class FrameDecoder:
         """Whether a frame has begun and is not whole (an end of input now is ``truncated``)."""
         return bool(self._begun) or self._skip > 0
 
+    @property
+    def held(self) -> int:
+        """How many bytes are kept of a frame that is not whole."""
+        return len(self._begun)
+
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Decode *data*; the iterator must be exhausted before the next feed.
 

@@ -1,4 +1,4 @@
-"""What a node has for each of its callers' connections, for :mod:`micronode.topology`.
+"""What a node has for each of its callers' connections, or for all of them.
 
 These parts come and go by the thousand, so that they are not counted one by one: their figures are those of
 the connections, or nothing.
@@ -7,12 +7,14 @@ the connections, or nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from micronode.assembly import Assembly
+from micronode.concurrency.connections import Connections
 from micronode.concurrency.registry import Figure, Kind, Part
 
 
-def connection_parts(parts: Assembly) -> Iterator[Part]:
+def door_parts(parts: Assembly) -> Iterator[Part]:
     """Yield what the node that is made of *parts* has for its connections."""
     yield from _pools(parts)
     yield from _oap(parts)
@@ -27,16 +29,48 @@ def _oap_connections(parts: Assembly) -> Iterable[Figure]:
     return [Figure(parts.oap.connections, of="oap")]
 
 
+def _listeners(parts: Assembly) -> Iterable[Connections[Any]]:
+    return (parts.http.held, parts.admin.held, parts.oap.held)
+
+
 def _pools(parts: Assembly) -> Iterator[Part]:
     yield Part(
         name="connections",
         kind=Kind.POOL,
-        owner="http.site",
-        also=("oap.factory",),
+        owner="concurrency.connections",
+        also=("http.site", "oap.factory", "concurrency.acceptor"),
         unit="connections",
-        bound_by="the descriptors that the process may have",
-        then="The kernel keeps what is not accepted, 1024 a listener, and refuses more.",
-        figures=lambda: [*_http_connections(parts), *_oap_connections(parts)],
+        keys=("limits.max_connections",),
+        bound_by="``limits.max_connections`` of a listener, 64 of the admin plane's",
+        then="From 90 % on those that idle are closed, the longest first. At the bound no more are accepted:"
+        " they wait in the kernel, 1024 a listener.",
+        figures=lambda: [
+            Figure(len(each), each.bounds.max_connections, each.listener, each.parts)
+            for each in _listeners(parts)
+        ],
+    )
+    yield Part(
+        name="connections.handshakes",
+        kind=Kind.POOL,
+        owner="concurrency.connections",
+        unit="connections",
+        keys=("limits.max_handshakes",),
+        bound_by="those of a listener without a whole HELLO, or a whole head; 32 of the admin plane's",
+        then="The oldest is given up, 408 ``timeout``, once it has had 250 ms; so long nobody is accepted.",
+        figures=lambda: [
+            Figure(each.handshakes, each.bounds.max_handshakes, each.listener) for each in _listeners(parts)
+        ],
+    )
+    yield Part(
+        name="buffers",
+        kind=Kind.BUFFER,
+        owner="concurrency.memory",
+        unit="bytes",
+        keys=("limits.buffers",),
+        bound_by="what is held for the callers of both doors: bodies, uploads, answers that wait to be taken",
+        then="At 80 % nothing new is read until there is less than 70 %; at the bound what would be more is"
+        " refused: 429 ``busy``, an upload that has begun 503 ``owner_unavailable``.",
+        figures=lambda: [Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,))],
     )
     yield Part(
         name="connections.hangup",

@@ -1,0 +1,127 @@
+"""What a node holds in memory for its callers, over all connections and bodies.
+
+Each buffer has a bound of its own; together they would be gigabytes. So all of them are charged to one
+account, where they are counted anyway: when a buffer grows or shrinks, not with every frame.
+
+* At :data:`TIGHT_SHARE` of the limit nothing new is read: connections that wait for a request, and those
+  whose calls run, are left to the kernel, which makes their callers wait; what begins all the same is
+  refused. What has begun goes on, since only that gives memory back: bodies come to their ends, CREDIT is
+  taken, answers leave. Below :data:`EASY_SHARE` all are read again.
+* At the limit what would be more is refused: a request body over HTTP with ``busy``, since nothing was done
+  for it; over OAP/1, where its owner may have got some, with ``owner_unavailable``.
+
+What an answer that is passed on, or a subscription, has on its way is charged as :data:`UNDERWAY_BYTES` for
+as long as it lasts: a piece held back for its digest, a read, messages that wait. Not charged is what a
+transport has taken and not said that it is full, 64 KiB at most; ``limits.max_connections`` bounds that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from micronode.concurrency.tally import Tally
+from micronode.errors import ErrorCode, NodeError
+
+_log = Logger()
+
+#: The share of the limit from which nothing new is read, and below which all is read again.
+TIGHT_SHARE: Final = 0.8
+EASY_SHARE: Final = 0.7
+#: What an answer that is passed on has on its way: one read.
+UNDERWAY_BYTES: Final = 65_536
+#: ``source`` of the errors that come of it, and what ``rejected_total`` calls them.
+SOURCE: Final = "buffers"
+REASON: Final = "busy_buffers"
+#: About when who is refused may come back, in seconds.
+RETRY_S: Final = 2.0
+
+
+def unsent(transport: Any) -> int:
+    """Return how many bytes *transport* has that the kernel has not; 0 where it does not tell."""
+    return len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)
+
+
+class Buffers:
+    """The account of one node.
+
+    :param limit: in bytes; None: there is none.
+    :param clock: makes the turns of the reactor in which the watchers are told; None: they are not.
+    :param rejected: called with :data:`REASON` for each refusal.
+    :param chance: 0 to 1: spreads when the refused come back.
+    :ivar held: bytes.
+    :ivar tight: whether nothing new is to be read.
+    :ivar watchers: called with :attr:`tight` after it has changed, in a turn of the reactor of its own.
+    """
+
+    def __init__(
+        self,
+        limit: int | None = None,
+        clock: IReactorTime | None = None,
+        *,
+        rejected: Callable[[str], None] = lambda reason: None,
+        chance: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        self.held = 0
+        self.tight = False
+        self.watchers: list[Callable[[bool], None]] = []
+        self._clock = clock
+        self._rejected = rejected
+        self._chance = chance
+        self._told = False
+        self._telling: IDelayedCall | None = None
+        self._tally = None if clock is None else Tally(clock, self._log_refused)
+        self.bound(limit)
+
+    def bound(self, limit: int | None) -> None:
+        """Let *limit* hold from now on; what is held stays."""
+        self.limit = limit
+        self._high = float("inf") if limit is None else limit * TIGHT_SHARE
+        self._low = float("inf") if limit is None else limit * EASY_SHARE
+        self.add(0)
+
+    def add(self, size: int) -> None:
+        """Note that *size* bytes more are held; fewer, where it is negative."""
+        held = self.held = self.held + size
+        if held >= self._high:
+            if not self.tight:
+                self._turn(True)
+        elif self.tight and held < self._low:
+            self._turn(False)
+
+    @property
+    def full(self) -> bool:
+        """Whether the limit is reached."""
+        return self.limit is not None and self.held >= self.limit
+
+    def refusal(self, code: ErrorCode = ErrorCode.BUSY) -> NodeError:
+        """Return the refusal of what would be too much; it is counted, and logged now and then."""
+        self._rejected(REASON)
+        if self._tally is not None:
+            self._tally.add()
+        retry_after_s = RETRY_S * (0.5 + self._chance())
+        message = "the node holds as much for its callers as it may"
+        return NodeError(code, message, retry_after_s=retry_after_s, source=SOURCE)
+
+    def _turn(self, tight: bool) -> None:
+        self.tight = tight
+        if self._clock is not None and self._telling is None:
+            # Not at once: whoever gives bytes back may be in the middle of anything.
+            self._telling = self._clock.callLater(0, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
+        if self.tight is self._told:
+            return
+        self._told = self.tight
+        (_log.warn if self.tight else _log.info)(
+            "buffers_tight" if self.tight else "buffers_easy", held=self.held, limit=self.limit
+        )
+        for watcher in self.watchers:
+            watcher(self.tight)
+
+    def _log_refused(self, count: int) -> None:
+        _log.warn("buffers_refused", count=count, held=self.held, limit=self.limit)

@@ -1,0 +1,99 @@
+"""The account of what a node holds for its callers."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from micronode.concurrency.memory import REASON, SOURCE, Buffers, unsent
+from micronode.errors import ErrorCode
+
+
+class BuffersTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.rejected: list[str] = []
+        self.told: list[bool] = []
+        self.buffers = Buffers(1000, self.clock, rejected=self.rejected.append)
+        self.buffers.watchers.append(self.told.append)
+
+    def turn(self) -> list[bool]:
+        """Let a turn of the reactor pass; return what the watcher was told."""
+        self.clock.advance(0)
+        told = self.told[:]
+        self.told.clear()
+        return told
+
+    def test_tight_at_eighty_percent(self) -> None:
+        self.buffers.add(799)
+        self.assertEqual((self.buffers.tight, self.turn()), (False, []))
+        self.buffers.add(1)
+        self.assertEqual((self.buffers.tight, self.told), (True, []), "told in a turn of its own")
+        self.assertEqual(self.turn(), [True])
+
+    def test_easy_again_below_seventy(self) -> None:
+        self.buffers.add(900)
+        self.turn()
+        self.buffers.add(-200)
+        self.assertEqual((self.buffers.tight, self.turn()), (True, []))
+        self.buffers.add(-1)
+        self.assertEqual((self.buffers.tight, self.turn()), (False, [False]))
+
+    def test_a_moment_s_tightness_is_not_told(self) -> None:
+        self.buffers.add(900)
+        self.buffers.add(-900)
+        self.assertEqual(self.turn(), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_full_at_the_limit(self) -> None:
+        self.buffers.add(999)
+        self.assertFalse(self.buffers.full)
+        self.buffers.add(1)
+        self.assertTrue(self.buffers.full)
+
+    def test_another_limit(self) -> None:
+        self.buffers.add(900)
+        self.turn()
+        self.buffers.bound(2000)
+        self.assertEqual((self.buffers.tight, self.turn()), (False, [False]))
+        self.buffers.bound(900)
+        self.assertEqual((self.buffers.tight, self.buffers.full, self.turn()), (True, True, [True]))
+
+    def test_no_limit(self) -> None:
+        buffers = Buffers()
+        buffers.add(1 << 60)
+        self.assertEqual((buffers.tight, buffers.full), (False, False))
+
+    def test_turns_are_logged(self) -> None:
+        with capturedLogs() as logs:
+            self.buffers.add(800)
+            self.turn()
+            self.buffers.add(-800)
+            self.turn()
+        self.assertEqual(
+            [(event["log_level"], event["log_format"], event["held"]) for event in logs],
+            [(LogLevel.warn, "buffers_tight", 800), (LogLevel.info, "buffers_easy", 0)],
+        )
+
+    def test_refusals_are_counted_and_told_now_and_then(self) -> None:
+        with capturedLogs() as logs:
+            refusals = [self.buffers.refusal() for _ in range(10)]
+        self.assertEqual((self.rejected, len(logs)), ([REASON] * 10, 1))
+        self.assertEqual((refusals[0].code, refusals[0].source), (ErrorCode.BUSY, SOURCE))
+
+    def test_the_refused_come_back_at_different_times(self) -> None:
+        times = [Buffers(chance=lambda c=c: c).refusal().retry_after_ms for c in (0.0, 0.5, 1.0)]  # type: ignore[misc]
+        self.assertEqual(times, [1000, 2000, 3000])
+
+
+class UnsentTests(SynchronousTestCase):
+    def test_one_in_memory_does_not_tell(self) -> None:
+        self.assertEqual(unsent(StringTransport()), 0)
+
+    def test_what_the_kernel_has_not(self) -> None:
+        transport = StringTransport()
+        transport.dataBuffer = b"abc"  # type: ignore[attr-defined]
+        transport._tempDataLen = 4  # type: ignore[attr-defined]
+        self.assertEqual(unsent(transport), 7)
