@@ -65,7 +65,7 @@ class Argument:
     maximum: int | None = None
     #: For strings, in characters; for objects, of all names and values together.
     max_length: int = 4096
-    #: What text has to match, as a regular expression of JSON Schema: told in documents, and over HTTP from the head; judged by the facet.
+    #: What text has to match, as a regular expression of JSON Schema: told in documents, judged by the facet.
     pattern: str | None = None
     header: str | None = None
     doc: str = ""
@@ -185,7 +185,8 @@ class Operation:
     #: What finds it among its facet's others, with which it shares name, profile and op; its arguments begin
     #: with :data:`MOUNT_ARGUMENTS`. None: it is alone.
     mount: Mount | None = None
-    #: Whether a call needs an idempotency key; told in documents, and over HTTP from the head; judged by the facet.
+    #: Whether a call needs an idempotency key; told in documents, judged by the facet, and over HTTP from the
+    #: head before.
     needs_key: bool = False
     summary: str = ""
     #: What it answers when all goes well, over HTTP; for documents. Empty: nothing is said of it.

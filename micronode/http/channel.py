@@ -84,6 +84,8 @@ class HttpChannel(Protocol):
         #: Set while what is in the buffer waits for the next turn.
         self._rest: IDelayedCall | None = None
         self._input_ended = False
+        #: Whether there was ever more to write than the transport's buffer holds.
+        self._much = False
         #: Bytes of the body of the request that runs; of an answer that a full transport has; and what of
         #: all that is held is charged.
         self._kept = self._unsent = self._charged = 0
@@ -138,7 +140,8 @@ class HttpChannel(Protocol):
                 self._intake.look_soon()
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: our side is shut down because we asked for it."""
+        """Take note that all is written, and our side shut down as we asked for it."""
+        self._farewell.shut()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Cancel what runs for the caller."""
@@ -306,6 +309,7 @@ class HttpChannel(Protocol):
     # Flow and deadlines
 
     def _filled(self) -> None:
+        self._much = True
         self._unsent = unsent(self.transport)
         self._charge()
         deadlines = self._settings.deadlines
@@ -384,8 +388,8 @@ class HttpChannel(Protocol):
     @property
     def idle_since_s(self) -> float | None:
         """Since when it has waited for a next request; None: it does not."""
-        waits = self._state is State.HEAD and not (self._head_begun or self.flow.full or self._input_ended)
-        return self._since_s if waits else None
+        used = self._head_begun or self._unfinished() or self._input_ended or self.flow.full
+        return self._since_s if self._state is State.HEAD and not used else None
 
     def reap(self) -> None:
         """Close it: it waits for a next request, and there are too many connections."""
@@ -449,6 +453,11 @@ class HttpChannel(Protocol):
         self._request = None
         self.abort()
 
+    def end(self) -> None:
+        """End with the node: what the kernel alone has still to pass on is left to it, all else cut."""
+        if not self._farewell.leave():
+            self.abort()
+
     def abort(self) -> None:
         """Reset the connection: a clean end would make a part of an answer look whole."""
         if self._request is not None and self._request.sink.ended:
@@ -472,4 +481,4 @@ class HttpChannel(Protocol):
         self.flow.close()
         # Input that waits in the kernel would turn the close into a reset.
         self._intake.resume()
-        self._farewell.begin(discarded, linger=linger and not self._input_ended)
+        self._farewell.begin(discarded, linger=linger and not self._input_ended, much=self._much)

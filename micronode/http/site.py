@@ -90,7 +90,8 @@ class HttpSite(ServerFactory):
         self.buffers = buffers or memory.Buffers()
         self.buffers.watchers.append(self._memory_turned)
         self._shed = shed
-        self._channels: set[HttpChannel] = set()
+        #: In the order in which they came.
+        self._channels: dict[HttpChannel, None] = {}
         self.held: Connections[HttpChannel] = Connections(
             listener, clock, bounds=bounds, rejected=lambda reason: metrics.rejected(reason).inc()
         )
@@ -140,7 +141,7 @@ class HttpSite(ServerFactory):
     def abort_all(self) -> None:
         """Drop every connection; what runs for one is cancelled."""
         for channel in list(self._channels):
-            channel.abort()
+            channel.end()
 
     def _memory_turned(self, tight: bool) -> None:
         """Read what may be read now, and nothing else."""
@@ -156,12 +157,12 @@ class HttpSite(ServerFactory):
 
     def opened(self, channel: HttpChannel) -> None:
         """Note a new connection."""
-        self._channels.add(channel)
+        self._channels[channel] = None
         self.held.opened(channel, channel.peer)
 
     def closed(self, channel: HttpChannel) -> None:
         """Note a connection's end."""
-        self._channels.discard(channel)
+        self._channels.pop(channel, None)
         self.held.closed(channel)
 
     def slow_reader(self) -> None:

@@ -67,7 +67,8 @@ class OAPFactory(Factory):
             buffers=buffers,
             shed=shed,
         )
-        self._protocols: set[OAPProtocol] = set()
+        #: In the order in which they came.
+        self._protocols: dict[OAPProtocol, None] = {}
         self.held: Connections[OAPProtocol] = Connections(
             "oap", clock, bounds=Bounds.of(limits), rejected=lambda reason: metrics.rejected(reason).inc()
         )
@@ -153,7 +154,7 @@ class OAPFactory(Factory):
     def abort_all(self) -> None:
         """Drop every connection; its calls are cancelled."""
         for protocol in list(self._protocols):
-            protocol.abort()
+            protocol.end()
 
     def _memory_turned(self, tight: bool) -> None:
         """Read nothing of connections without streams while memory is tight."""
@@ -164,7 +165,7 @@ class OAPFactory(Factory):
 
     def opened(self, protocol: OAPProtocol) -> None:
         """Note a new connection."""
-        self._protocols.add(protocol)
+        self._protocols[protocol] = None
         self.held.opened(protocol, protocol.peer)
         if self._last_call_ms is not None:
             protocol.leave(self._jittered(self._last_call_ms))
@@ -174,7 +175,7 @@ class OAPFactory(Factory):
 
     def closed(self, protocol: OAPProtocol) -> None:
         """Note a connection's end."""
-        self._protocols.discard(protocol)
+        self._protocols.pop(protocol, None)
         self.held.closed(protocol)
         if self._staying:
             self._staying.pop(protocol, None)

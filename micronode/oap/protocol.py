@@ -300,6 +300,11 @@ class OAPProtocol(Protocol):
         self.goaway(retry_after_ms)
         self._session.give_up(draining(retry_after_ms))
 
+    def end(self) -> None:
+        """End with the node: what the kernel alone has still to pass on is left to it, all else cut."""
+        if not self._farewell.leave():
+            self.abort()
+
     def abort(self) -> None:
         """Drop the connection now; its calls are cancelled when the transport says that it is gone."""
         if self._gone:
@@ -365,7 +370,8 @@ class OAPProtocol(Protocol):
             self._close()
 
     def writeConnectionLost(self) -> None:
-        """Our side is shut down, as we asked."""
+        """Our side is shut down, as we asked, and all is written."""
+        self._farewell.shut()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Cancel what runs for this caller."""

@@ -87,9 +87,10 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         owner="concurrency.stall",
         also=("http.channel", "oap.outbox", "concurrency.farewell"),
         unit="connections",
-        keys=("timeouts.write_stall",),
+        keys=("timeouts.write_stall", "limits.min_rate"),
         bound_by="one a connection while something waits for its caller",
-        then="A caller that took no byte for so long is cut off, and what runs for it is cancelled.",
+        then="A caller that took no byte for so long, or less than ``limits.min_rate`` for 30 s, is cut off,"
+        " and what runs for it is cancelled.",
     )
     yield Part(
         name="connections.farewell",
@@ -185,11 +186,11 @@ def _oap(parts: Assembly) -> Iterator[Part]:
     yield Part(
         name="oap.starving",
         kind=Kind.TIMER,
-        owner="oap.session",
-        also=("oap.timers",),
+        owner="oap.starving",
+        also=("oap.session", "oap.timers"),
         unit="streams",
-        keys=("timeouts.write_stall",),
-        bound_by="one a stream whose window is empty",
+        keys=("timeouts.write_stall", "limits.min_rate"),
+        bound_by="one a stream whose window is empty, or was for most of 30 s",
         then="The stream ends with ``timeout``.",
     )
     yield Part(

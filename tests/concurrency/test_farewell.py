@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet.interfaces import INegotiated
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -77,6 +79,71 @@ class FarewellTests(SynchronousTestCase):
         self.farewell.received(LINGER_BYTES + 1)
         self.clock.advance(LINGER_S)
         self.assertFalse(self.transport.aborted)
+
+    def unread(self, *, much: bool) -> socket.socket:
+        """Let the transport be one end of a pair, in which something is unread; return the other end."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        near.send(b"an answer")
+        self.transport.fileno = near.fileno  # type: ignore[attr-defined]
+        self.farewell.begin(0, linger=False, much=much)
+        return far
+
+    def test_what_is_unread_is_waited_for(self) -> None:
+        far = self.unread(much=False)
+        self.assertEqual((self.transport.half_closed, self.transport.disconnecting), (True, False))
+        self.farewell.shut()
+        self.clock.advance(LINGER_S)
+        self.farewell.input_ended()
+        self.assertFalse(self.transport.disconnecting)
+        far.recv(100)
+        self.clock.advance(0.1)
+        self.assertTrue(self.transport.disconnecting)
+        self.clock.advance(0)
+        self.assertEqual(self.left(), 0)
+
+    def test_what_is_unread_is_left_to_the_kernel_at_the_end(self) -> None:
+        self.assertFalse(self.farewell.leave())
+        self.unread(much=False)
+        self.assertFalse(self.farewell.leave())
+        self.farewell.shut()
+        self.assertTrue(self.farewell.leave())
+        self.assertEqual((self.transport.disconnecting, self.transport.aborted), (True, False))
+        self.clock.advance(0)
+        self.assertFalse(self.farewell.leave())
+        self.assertEqual(self.left(), 0)
+
+    def test_what_stays_unread_is_cut(self) -> None:
+        self.unread(much=False)
+        self.farewell.shut()
+        self.clock.pump([7.5] * 4)
+        self.assertFalse(self.transport.disconnecting)
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual(self.left(), 0)
+
+    def test_much_is_waited_for_until_all_is_written(self) -> None:
+        self.farewell.begin(0, linger=False, much=True)
+        self.assertEqual((self.transport.half_closed, self.transport.disconnecting), (True, False))
+        # Not before it is with the kernel can it be seen whether it is taken.
+        self.clock.advance(LINGER_S)
+        self.assertFalse(self.transport.disconnecting)
+        self.farewell.shut()
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_unread_words_behind_a_lingering(self) -> None:
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        near.send(b"a refusal")
+        self.transport.fileno = near.fileno  # type: ignore[attr-defined]
+        self.farewell.begin(0, linger=True)
+        self.farewell.shut()
+        self.clock.advance(LINGER_S)
+        self.assertFalse(self.transport.disconnecting)
+        far.recv(100)
+        self.clock.advance(0.1)
+        self.assertTrue(self.transport.disconnecting)
 
     def test_tls_is_shut_down_its_own_way(self) -> None:
         for linger in (True, False):

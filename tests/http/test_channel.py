@@ -287,6 +287,9 @@ class HalfCloseTests(SynchronousTestCase):
         self.assertEqual((connection.raw(), connection.closing), (b"", False))
         connection.transport.drain()
         self.assertEqual([answer.body for answer in connection.answers()], [b"hello", b"hello"])
+        # There was much: it is not left to the kernel alone.
+        self.assertEqual((connection.closing, connection.transport.disconnecting), (True, False))
+        connection.channel.writeConnectionLost()
         self.assertTrue(connection.transport.disconnecting)
 
     def test_who_goes_altogether_is_gone(self) -> None:
@@ -395,6 +398,15 @@ class MemoryTests(SynchronousTestCase):
             plane.clock.advance(0)
         self.assertEqual([answer.status for answer in connection.answers()], [200] * 100)
         self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
+
+    def test_who_waits_for_a_turn_does_not_idle(self) -> None:
+        plane = Plane()
+        connection = plane.connect().send(get() * 100)
+        self.assertIsNone(connection.channel.idle_since_s)
+        connection.channel.reap()
+        plane.clock.advance(0)
+        self.assertEqual(len(connection.answers()), 100)
+        self.assertIsNotNone(connection.channel.idle_since_s)
 
     def test_a_refusal_in_the_pipeline_ends_it(self) -> None:
         for number in (MAX_STEPS - 1, MAX_STEPS, MAX_STEPS + 1):

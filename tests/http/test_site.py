@@ -176,7 +176,7 @@ class DrainTests(SynchronousTestCase):
         body.send(post("/app/media", b"x" * 100)[:-1])
         head.send(b"GET /app/")
         plane.site.give_up(NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=5))
-        self.assertEqual(dispatcher.cancelled, dispatcher.calls)
+        self.assertCountEqual(dispatcher.cancelled, dispatcher.calls)
         for connection in (waiting, body, head):
             answer = connection.answer()
             self.assertEqual((answer.status, answer.fields["connection"]), (503, "close"))

@@ -352,6 +352,43 @@ class TCPTests(IngressTestCase):
         self.assertEqual((self.log[0]["status"], self.log[0]["reason"]), (408, "timeout"))
         self.assertTrue(spring.stopped)
 
+    async def unread_last_answer(self, **timeouts: float) -> tuple[Caller, Any]:
+        """Return a caller that got its connection's last answer and does not read it, and its transport."""
+        self.serve(StubDispatcher(say(b"x" * (256 << 10))), **timeouts)
+        caller = await self.connect()
+        transport: Any = caller.transport
+        transport.pauseProducing()
+        transport.write(get("/app/search?q=x", "Connection: close"))
+        await self.until(lambda: bool(self.log))
+        return caller, transport
+
+    async def test_answer_in_the_kernel_still_has_its_connection(self) -> None:
+        """Closed now, it would be the kernel's for as long as the caller likes, and nobody's connection."""
+        caller, transport = await self.unread_last_answer()
+        for _ in range(20):
+            await deferLater(reactor, 0.01)
+        self.assertEqual(self.site.connections, 1)
+        transport.resumeProducing()
+        self.assertEqual(await caller.lost, "ConnectionDone")
+        self.assertEqual(len(read_answers(caller.seen)[0].body), 256 << 10)
+        await self.until(lambda: not self.site.connections)
+
+    async def test_answer_that_is_left_in_the_kernel_is_reset(self) -> None:
+        caller, transport = await self.unread_last_answer(write_stall=0.4)
+        await self.until(lambda: not self.site.connections)
+        transport.resumeProducing()
+        self.assertEqual(await caller.lost, "ConnectionLost")
+
+    async def test_answer_in_the_kernel_survives_the_node(self) -> None:
+        caller, transport = await self.unread_last_answer()
+        [channel] = self.site._channels
+        await self.until(lambda: channel._farewell._shut)
+        self.site.abort_all()
+        await self.until(lambda: not self.site.connections)
+        transport.resumeProducing()
+        self.assertEqual(await caller.lost, "ConnectionDone")
+        self.assertEqual(len(read_answers(caller.seen)[0].body), 256 << 10)
+
     async def test_slow_but_steady_reader_is_no_stall(self) -> None:
         """The transport stays full far longer than the limit, but the peer takes bytes all the time."""
         self.serve(StubDispatcher(say(b"x" * (6 << 20))), write_stall=0.6)

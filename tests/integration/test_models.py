@@ -1,4 +1,6 @@
-"""The model of flow control, ``specs/models/oap_flow.pml``, holds; and each rule that is left out breaks it.
+"""The models in ``specs/models`` hold; and each rule that is left out breaks them.
+
+``oap_flow.pml`` is flow control, ``drain.pml`` calls in line for permits, reloads and the drain.
 
 SPIN writes a C program that visits every state of the model; see ``specs/models/README.md``.
 """
@@ -14,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import micronode
 from tests.support.tools import require_tool
 
-MODEL = Path(micronode.__file__).parent.parent / "specs" / "models" / "oap_flow.pml"
+MODELS = Path(micronode.__file__).parent.parent / "specs" / "models"
 #: More than any run below needs several times over; what has no end must not hang.
 RUN_S = 240
 MEMORY_MB = 2000
@@ -28,8 +30,13 @@ HALF_HELD = ("NO_U", "NO_D", "STUCK_A", "ACK=3", "CONN=4", "BODY=4")
 FAIR = ("-DNFAIR=6",)
 
 
-class ModelTests(SynchronousTestCase):
-    """Each run visits all states, or finds the error that it should."""
+class ModelCase(SynchronousTestCase):
+    """Each run visits all states, or finds the error that it should.
+
+    :cvar model: the name of the model's file.
+    """
+
+    model = ""
 
     def setUp(self) -> None:
         self.spin = require_tool("spin")
@@ -45,7 +52,7 @@ class ModelTests(SynchronousTestCase):
         folder = Path(self.mktemp())
         folder.mkdir(parents=True)
         named = [f"-D{define}" for define in ((*defines, "LTL") if claim else defines)]
-        self.do(folder, self.spin, *named, "-a", str(MODEL))
+        self.do(folder, self.spin, *named, "-a", str(MODELS / self.model))
         kind = FAIR if claim else ("-DNP",) if cycles else ("-DSAFETY",)
         memory = f"-DMEMLIM={MEMORY_MB}"
         self.do(folder, self.gcc, optimise, "-w", "-DNOREDUCE", memory, *kind, "-o", "pan", "pan.c")
@@ -83,6 +90,12 @@ class ModelTests(SynchronousTestCase):
         """Assert that the search found an error, and the one that was meant."""
         self.assertRegex(said, r"errors: [1-9]")
         self.assertIn(how, said)
+
+
+class FlowTests(ModelCase):
+    """Flow control of one OAP/1 connection."""
+
+    model = "oap_flow.pml"
 
     # What holds
 
@@ -166,3 +179,75 @@ class ModelTests(SynchronousTestCase):
         """Half of a window that is used is not half of a window that was taken since the last CREDIT."""
         said = self.check("HALF_OF_TAKEN", *HALF_HELD, optimise="-O0")
         self.assert_breaks(said, "invalid end state")
+
+
+#: Owners may never answer, callers may stay for ever, the drain may never come.
+TROUBLE = ("TROUBLE",)
+
+
+class DrainTests(ModelCase):
+    """Calls in line for permits, reloads that change how many there are, and a drain with its deadlines."""
+
+    model = "drain.pml"
+
+    # What holds
+
+    def test_two_facets(self) -> None:
+        """Permits are conserved, nobody is admitted late or out of turn, and every call ends once."""
+        self.assert_holds(self.check(*TROUBLE), states=300_000)
+
+    def test_one_facet(self) -> None:
+        self.assert_holds(self.check(*TROUBLE, "ONE_FACET", "QUEUE=2"), states=600_000)
+
+    def test_the_nodes_own_gate(self) -> None:
+        """With fewer permits of the node than of the facets."""
+        self.assert_holds(self.check(*TROUBLE, "NODE=1", "QUEUE=2"), states=600_000)
+
+    def test_without_trouble(self) -> None:
+        self.assert_holds(self.check(optimise="-O0"), states=3_000)
+
+    def test_every_run_ends(self) -> None:
+        self.assert_holds(self.check(*TROUBLE, cycles=True), states=300_000)
+
+    def test_a_drain_ends(self) -> None:
+        self.assert_holds(self.check(*TROUBLE, claim="stops"), states=500_000)
+
+    def test_who_waits_is_served_or_refused(self) -> None:
+        self.assert_holds(self.check(*TROUBLE, claim="decided"), states=300_000)
+
+    def test_who_is_answered_ends(self) -> None:
+        self.assert_holds(self.check(*TROUBLE, claim="ends"), states=300_000)
+
+    # What each rule is good for
+
+    def breaks(self, define: str, how: str) -> None:
+        self.assert_breaks(self.check(*TROUBLE, define, optimise="-O0"), how)
+
+    def test_permits_must_be_given_back_once(self) -> None:
+        self.breaks("DOUBLE_RELEASE", "assertion violated ((in_use")
+
+    def test_a_smaller_limit_must_not_lose_permits(self) -> None:
+        self.breaks("SHRINK_LOSES", "assertion violated ((in_use")
+
+    def test_who_waits_must_be_let_in_by_a_release(self) -> None:
+        self.breaks("RELEASE_FORGETS", "assertion violated ( !((waiting")
+
+    def test_who_waits_must_be_let_in_by_a_reload(self) -> None:
+        self.breaks("RELOAD_FORGETS", "assertion violated ( !((waiting")
+
+    def test_waiting_must_end(self) -> None:
+        self.breaks("NO_DEADLINE", "invalid end state")
+        said = self.check(*TROUBLE, "NO_DEADLINE", claim="decided", optimise="-O0")
+        self.assert_breaks(said, "acceptance cycle")
+
+    def test_a_drain_must_have_a_deadline(self) -> None:
+        self.breaks("NO_DRAIN_DEADLINE", "invalid end state")
+
+    def test_a_drain_must_end_the_line(self) -> None:
+        self.breaks("DRAIN_FORGETS_LINE", "assertion violated  !(refusing)")
+
+    def test_a_drain_must_cancel_calls(self) -> None:
+        self.breaks("DRAIN_FORGETS_CALLS", "assertion violated (((call[0]")
+
+    def test_a_drain_must_refuse(self) -> None:
+        self.breaks("ADMITS_LATE", "assertion violated  !(refusing)")

@@ -59,7 +59,7 @@ class TwiceReleased(Gate):
 
     __slots__ = ()
 
-    def release(self) -> None:
+    def release(self, held_s: float | None = None) -> None:
         self.in_use = max(0, self.in_use - 2)
 
 
@@ -68,7 +68,7 @@ class LostWhenShrunk(Gate):
 
     __slots__ = ()
 
-    def release(self) -> None:
+    def release(self, held_s: float | None = None) -> None:
         if self.in_use <= self.limit:
             super().release()
 
