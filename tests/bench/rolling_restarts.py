@@ -4,8 +4,9 @@
 
 Starts reference owners, two nodes and HAProxy with ``conf/haproxy.cfg`` (on free ports), and calls them all
 the time: over HTTP on connections that are kept and on new ones, reads and writes, and over OAP/1, one call
-at a time and several on one connection. No caller repeats a call, and HAProxy repeats nothing but connecting. Meanwhile one node after the
-other is sent SIGTERM and started again. Exits with 1 when a call failed, or a stop took longer than it may.
+at a time and several on one connection. No caller repeats a call, and HAProxy repeats nothing but connecting.
+Meanwhile one node after the other is sent SIGTERM and started again. Exits with 1 when a call failed, or a
+stop took longer than it may.
 
 ``tests/integration/test_rolling_restart.py`` does a few of them.
 """
