@@ -51,7 +51,7 @@ def _gates(parts: Assembly) -> Iterator[Part]:
     )
     yield Part(
         name="calls.rates",
-        kind=Kind.GATE,
+        kind=Kind.POOL,
         owner="concurrency.rates",
         unit="callers",
         keys=("limits.rps",),
