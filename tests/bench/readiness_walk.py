@@ -205,7 +205,7 @@ class Walk:
 
     async def _without_time(self, name: str, **overload: str) -> list[Target]:
         self._node.write(
-            owners__index={"url": self._owners["quick"]},
+            owners__index={"url": self._owners["quick"], "concurrency": 2 * CALLERS},
             facets__search={"limit": 2 * CALLERS},
             overload=overload,
         )

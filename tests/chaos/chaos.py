@@ -83,7 +83,7 @@ class Chaos:
         tally = done.tally
         done.must(not tally.lost, f"every call is answered: {tally.lost or 'none was lost'}")
         silent = dict(tally.silent)
-        done.must(not silent, f"every 429 and 503 says when to come back, in 1 s at least: {silent or 'all'}")
+        done.must(not silent, f"every 429 and 503 says when to come back: {silent or 'all'}")
         done.must(not tally.count("500"), "no call finds a defect")
         self.owners.check()
         self.stages.append(done)
