@@ -117,6 +117,10 @@ def _timers(parts: Assembly) -> Iterator[Part]:
         keys=("owners.NAME.timeout", "timeouts.idle"),
         bound_by="one a call of an owner: to the head of its answer, then from one piece of it to the next",
         then="The owner's connection is cut: 504 ``owner_timeout``, or the answer ends where it is.",
+        figures=lambda: [
+            Figure(client.alarms.running, of=name, objects=(client.alarms,))
+            for name, client in parts.owners.clients.items()
+        ],
     )
     yield Part(
         name="owners.pauses",
