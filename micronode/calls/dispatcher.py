@@ -239,8 +239,9 @@ class Dispatcher:
     ) -> None:
         """Wait for a permit, then answer the call: within its deadline, and in the order of arrival."""
         self._queued[running] = None
+        turn = gate.wait()
         try:
-            await gate.wait()
+            await turn
         except CancelledError:
             deadline.stop()
             if running.caller_gone:
@@ -252,6 +253,8 @@ class Dispatcher:
             return
         finally:
             del self._queued[running]
+            # However it ends: a turn that nobody takes would be a permit that nobody gives back.
+            gate.forget(turn)
         deadline.admitted()
         await self._admitted(call, sink, gate, running, deadline)
 

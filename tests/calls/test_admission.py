@@ -234,6 +234,17 @@ class QueueTests(AdmissionCase):
         self.successResultOf(over)
         self.assert_idle()
 
+    def test_a_call_that_is_thrown_away(self) -> None:
+        """Its coroutine is closed by nobody but the garbage collector: no permit is passed to it."""
+        self.dispatch()
+        _, over = self.dispatch()
+        thrown: Any = over
+        thrown._work.close()
+        thrown._awaited = None
+        self.assertEqual(self.gate().waiting, 0)
+        self.answer(0)
+        self.assertEqual(self.gate().in_use, 0)
+
     def test_drain(self) -> None:
         """Nothing was done for those that wait: they are told to ask elsewhere, and the rest goes on."""
         first, _ = self.dispatch()
