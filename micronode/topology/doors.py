@@ -70,7 +70,11 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         bound_by="what is held for the callers of both doors: bodies, uploads, answers that wait to be taken",
         then="At 80 % nothing new is read until there is less than 70 %; at the bound what would be more is"
         " refused: 429 ``busy``, an upload that has begun 503 ``owner_unavailable``.",
-        figures=lambda: [Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,))],
+        figures=lambda: [
+            Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,)),
+            # Nothing of it can be large, and an operator gets in whatever callers do.
+            Figure(parts.admin.buffers.held, of="admin", objects=(parts.admin.buffers,)),
+        ],
     )
     yield Part(
         name="connections.hangup",
@@ -210,6 +214,6 @@ def _oap(parts: Assembly) -> Iterator[Part]:
         owner="oap.leaving",
         unit="connections",
         keys=("drain.grace",),
-        bound_by="one a connection whose turn to go away has come, while calls may be on their way to it",
-        then="GOAWAY, whatever is on its way.",
+        bound_by="one a connection of a node that drains, until it has said GOAWAY",
+        then="GOAWAY, at the latest with the next call.",
     )
