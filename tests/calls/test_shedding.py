@@ -5,17 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 
+from micronode.calls.call import Call, Reply
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import Access, Operation
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.overload import Level
 from micronode.errors import ErrorCode
-from tests.calls.test_dispatcher import DispatcherCase
+from tests.calls.test_dispatcher import DispatcherCase, StubHandler, make_operation
 from tests.support.sinks import MemorySink
 
 
+class WaitingHandler(StubHandler):
+    """Lets each call wait for an answer of its own, which does not come."""
+
+    async def __call__(self, call: Call) -> Reply:
+        self.calls.append(call)
+        reply: Reply = await Deferred()
+        return reply
+
+
 class SheddingTests(DispatcherCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.handler = WaitingHandler()
+        self.operation = make_operation(self.handler)
+        self.dispatcher = self.make_dispatcher(self.operation)
+
     def make_dispatcher(self, *operations: Operation, **more: Any) -> Dispatcher:
         (read,) = operations
         self.write = attrs.evolve(read, name="echo.store", op="store", path="/w", access=Access.WRITE)
@@ -26,7 +43,8 @@ class SheddingTests(DispatcherCase):
 
     def asked(self, operation: Operation) -> MemorySink:
         sink = MemorySink()
-        self.dispatch(sink, operation=operation)
+        # One that nobody ends would be closed by the garbage collector, and give its place to the next.
+        self.addCleanup(self.dispatch(sink, operation=operation).cancel)
         return sink
 
     def test_writes(self) -> None:
