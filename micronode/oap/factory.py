@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 
 from micronode.concurrency.connections import Bounds, Connections
 from micronode.concurrency.memory import Buffers
+from micronode.concurrency.outgoing import Outgoing
 from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Limits, Timeouts
 from micronode.oap.meter import Meter
@@ -61,6 +62,7 @@ class OAPFactory(Factory):
             dispatcher=dispatcher,
             meter=Meter(metrics),
             access=access,
+            outgoing=Outgoing(clock),
             clock=clock,
             limits=limits,
             timeouts=timeouts,
