@@ -196,7 +196,7 @@ def _timers(parts: Assembly) -> Iterator[Part]:
         name="drain",
         kind=Kind.TIMER,
         owner="concurrency.shutdown",
-        also=("concurrency.spread", "concurrency.lastaccept"),
+        also=("concurrency.spread", "concurrency.lastaccept", "oap.leaving"),
         unit="waits",
         keys=("drain.grace", "drain.deadline"),
         bound_by="one, while the node stops",

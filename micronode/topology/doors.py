@@ -77,7 +77,7 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         ],
     )
     yield Part(
-        name="connections.writes",
+        name="connections.outgoing",
         kind=Kind.QUEUE,
         owner="concurrency.outgoing",
         also=("http.site", "oap.factory", "adapters.pool"),
