@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake
+from micronode.concurrency.hangup import Intake, Pending
 from micronode.concurrency.origin import origin_of
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.compression import deflate, make_inflate
@@ -23,7 +23,7 @@ from micronode.oap.hello import hello_reply
 from micronode.oap.leaving import Leaving, draining
 from micronode.oap.liveness import Liveness
 from micronode.oap.outbox import Outbox
-from micronode.oap.pump import MEMORY, OUTPUT, UPLOAD, Pump
+from micronode.oap.pump import MEMORY, OUTPUT, TURN, UPLOAD, Pump
 from micronode.oap.session import Session
 from micronode.oap.wire.connection import NodeConnection
 from micronode.oap.wire.events import (
@@ -65,7 +65,9 @@ class OAPProtocol(Protocol):
             inflate=make_inflate(limits.decompress_ratio),
             deflate=deflate,
         )
-        self._pump = Pump(self._wire.receive, self._handle)
+        self._pump = Pump(self._wire.receive, self._handle, self._rest)
+        #: Set while what was read waits for the next turn of the reactor.
+        self._resting: IDelayedCall | None = None
         #: When it is to go away; None while the node stays.
         self._leaving: Leaving | None = None
         #: The caller will send no more (it half-closed).
@@ -82,6 +84,7 @@ class OAPProtocol(Protocol):
         self._outbox = Outbox(
             transport,
             clock,
+            outgoing=self._services.outgoing,
             stall_s=timeouts.write_stall,
             min_rate=self._services.limits.min_rate,
             broken=self._unread,
@@ -104,8 +107,6 @@ class OAPProtocol(Protocol):
         self._liveness = Liveness(self._services, self._wire, self._outbox, self._session, self)
         self._handlers = self._make_handlers()
         self._listener.opened(self)
-        if self._listener.leaves:
-            self._listener.introduce(self)
 
     @property
     def _transport(self) -> Any:
@@ -217,6 +218,14 @@ class OAPProtocol(Protocol):
         if not (reasons or self._closing or self.input_ended):
             self._intake.resume()
 
+    def _rest(self) -> None:
+        self.stop_reading(TURN)
+        self._resting = self._services.clock.callLater(0, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self.go_on_reading(TURN)
+
     def spare_memory(self, tight: bool) -> None:
         """Read nothing while memory is *tight*, unless something runs for the caller: that must go on."""
         if not tight:
@@ -257,10 +266,15 @@ class OAPProtocol(Protocol):
             return None
         return self._services.clock.seconds() - self._liveness.quiet_s
 
-    def reap(self) -> None:
-        """Close it: nobody uses it, and there are too many connections."""
-        if not self._session.streams:
-            self.goaway(0)
+    def reap(self) -> bool:
+        """Close it: nobody uses it, and there are too many connections.
+
+        False: somebody does, or is about to.
+        """
+        if self.idle_since_s is None or Pending(self._transport).is_there():
+            return False
+        self.goaway(0)
+        return True
 
     def make_way(self) -> None:
         """Close it: HELLO has not come, and others wait for its place."""
@@ -314,6 +328,7 @@ class OAPProtocol(Protocol):
         self._gone = True
         self._stop()
         self._intake.close()
+        self._outbox.discard()
         self._transport.abortConnection()
 
     def _fail(self, failed: ConnectionFailed) -> None:
@@ -343,6 +358,9 @@ class OAPProtocol(Protocol):
         self._closing = True
         self._pump.close()
         self._liveness.close()
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.cancel()
         if self._leaving is not None:
             self._leaving.close()
 

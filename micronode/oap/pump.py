@@ -1,7 +1,7 @@
 """What one connection reads: input not yet decoded, events not yet handled, and why they wait.
 
-Both only wait while nothing is to be handled: a stream without windows is full, or too much control output
-waits for the caller.
+Both only wait while nothing is to be handled: a stream without windows is full, too much control output
+waits for the caller, or others have their turn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from micronode.oap.wire.events import Event
 UPLOAD: Final = "upload"
 OUTPUT: Final = "output"
 MEMORY: Final = "memory"
+#: The connection has had its share of this turn of the reactor.
+TURN: Final = "turn"
+#: Events of one connection that are handled in one turn. More than it may have streams by default, so that
+#: callers hardly ever meet it; a read may hold a thousand STARTs that are refused at once, and everybody else
+#: would wait for all of them.
+MAX_EVENTS: Final = 128
 
 
 class Pump:
@@ -24,15 +30,22 @@ class Pump:
 
     :param decode: yields the events of one read; the core's ``receive``.
     :param handle: called with each event. It may add a reason, or :meth:`close` the pump.
+    :param rest: called when :data:`MAX_EVENTS` were handled in one :meth:`run`; it adds a reason.
     :ivar running: whether :meth:`run` runs.
     :ivar reasons: why nothing is handled; empty while it is.
     """
 
-    def __init__(self, decode: Callable[[bytes], Iterator[Event]], handle: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        decode: Callable[[bytes], Iterator[Event]],
+        handle: Callable[[Event], None],
+        rest: Callable[[], None],
+    ) -> None:
         self.running = False
         self.reasons: set[str] = set()
         self._decode = decode
         self._handle = handle
+        self._rest = rest
         self._events: Iterator[Event] = iter(())
         self._input: deque[bytes] = deque()
         self._open = True
@@ -51,14 +64,16 @@ class Pump:
 
         :return: whether anything was handled.
         """
-        happened = False
+        handled = 0
         reasons, handle = self.reasons, self._handle
         self.running = True
         try:
             while self._open and not reasons:
                 for event in self._events:
-                    happened = True
+                    handled += 1
                     handle(event)
+                    if handled == MAX_EVENTS and self._open:
+                        self._rest()
                     if reasons or not self._open:
                         break
                 else:
@@ -67,7 +82,7 @@ class Pump:
                     self._events = self._decode(self._input.popleft())
         finally:
             self.running = False
-        return happened
+        return handled > 0
 
     def close(self) -> None:
         """Handle nothing more. What was not decoded is still counted by :attr:`held`."""

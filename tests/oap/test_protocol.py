@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -12,6 +13,7 @@ from zope.interface.verify import verifyObject
 from micronode.calls.call import ResponseHead
 from micronode.concurrency.hangup import LOOK_S
 from micronode.oap.leaving import PATIENCE_S, QUIET_S, WATCH_S
+from micronode.oap.pump import MAX_EVENTS
 from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, Control, encode_frame
 from micronode.oap.wire.limits import LINGER_BYTES, LINGER_S
 from tests.support.oap import CallerEnd, Dispatched, StubNode, body, cancel, hello, put, start
@@ -492,6 +494,40 @@ class Batching(SynchronousTestCase):
         self.assertEqual([frame.flags for frame in end.heard()], [RESP | START, RESP, RESP | END])
 
 
+class TurnTests(SynchronousTestCase):
+    """A read with more in it than one turn of the reactor is for."""
+
+    def setUp(self) -> None:
+        self.node = StubNode()
+        self.end = self.node.connect()
+        self.end.send(*[start(corr_id, op="none") for corr_id in range(1, 1001)])
+
+    def answered(self) -> list[int]:
+        return [frame.corr_id for frame in self.end.heard() if frame.ends]
+
+    def test_leaves_turns_to_others(self) -> None:
+        answered = self.answered()
+        self.assertEqual((len(answered), self.end.transport.producerState), (MAX_EVENTS, "paused"))
+        other = self.node.connect()
+        other.send(start(1, op="none"))
+        self.assertEqual([frame.corr_id for frame in other.heard() if frame.ends], [1])
+        self.node.clock.advance(0)
+        self.assertEqual(answered + self.answered(), list(range(1, 1001)))
+        self.assertEqual(self.end.transport.producerState, "producing")
+
+    def test_half_closed_it_is_answered_to_its_end(self) -> None:
+        self.end.protocol.readConnectionLost()
+        self.node.clock.advance(0)
+        self.assertEqual(self.answered(), list(range(1, 1001)))
+        self.assertTrue(self.end.transport.closing)
+
+    def test_who_goes_leaves_nothing(self) -> None:
+        self.end.transport.lose(ConnectionLost())
+        self.node.clock.advance(0)
+        self.assertEqual(len(self.answered()), MAX_EVENTS)
+        self.assertEqual([call for call in self.node.clock.getDelayedCalls() if call.active()], [])
+
+
 class CrowdTests(SynchronousTestCase):
     """Refusals and echoes that come faster than the transport takes them."""
 
@@ -510,6 +546,7 @@ class CrowdTests(SynchronousTestCase):
             if len(answered) == len(self.starts):
                 break
             self.end.transport.drain()
+            self.node.clock.advance(0)
         self.assertEqual(answered, list(range(1, 3001)))
         self.assertFalse(self.end.transport.closing)
         self.end.send(start(3001))

@@ -7,14 +7,14 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.oap.pump import OUTPUT, UPLOAD, Pump
+from micronode.oap.pump import MAX_EVENTS, OUTPUT, TURN, UPLOAD, Pump
 
 
 class PumpTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.handled: list[Any] = []
         self.decoded: list[bytes] = []
-        self.pump = Pump(self.decode, self.handle)
+        self.pump = Pump(self.decode, self.handle, lambda: self.pump.reasons.add(TURN))
 
     def decode(self, data: bytes) -> Iterator[Any]:
         """One event a byte."""
@@ -49,6 +49,16 @@ class PumpTests(SynchronousTestCase):
         self.assertTrue(self.pump.run())
         self.assertEqual(self.handled, [1, 0, 2, 3, 4])
 
+    def test_others_have_their_turn(self) -> None:
+        self.pump.put(b"\1" * (MAX_EVENTS + 1))
+        self.pump.put(b"\2")
+        self.assertTrue(self.pump.run())
+        self.assertEqual((len(self.handled), self.pump.reasons), (MAX_EVENTS, {TURN}))
+        self.pump.reasons.clear()
+        self.pump.run()
+        self.assertEqual(self.handled[MAX_EVENTS:], [1, 2])
+        self.assertEqual(self.pump.reasons, set())
+
     def test_closed_it_handles_nothing(self) -> None:
         self.pump.put(b"\xff\1")
         self.pump.put(b"\2\3\4")
@@ -62,7 +72,7 @@ class PumpTests(SynchronousTestCase):
         def broken(event: Any) -> None:
             raise LookupError("a defect")
 
-        pump = Pump(self.decode, broken)
+        pump = Pump(self.decode, broken, lambda: None)
         pump.put(b"\1")
         self.assertRaises(LookupError, pump.run)
         self.assertFalse(pump.running)

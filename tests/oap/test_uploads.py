@@ -83,6 +83,8 @@ class Uploads(SynchronousTestCase):
         frame = body(1, b"x")
         while self.end.transport.producerState == "producing":
             self.end.send(frame * 1000)
+            # It is read again in its next turn, unless it is full.
+            self.node.clock.advance(0)
         self.assertEqual(upload.held, STREAM_WINDOW_BYTES)
 
     def test_consumer_that_pauses_fills_the_buffer(self) -> None:
