@@ -24,7 +24,9 @@ _WRITES_ALONE_S: Final = 2.0
 #: What callers may make the node hold, and what the process takes beside: for a few hundred connections, and
 #: what the allocator does not use.
 _BUFFERS_BYTES: Final = 16 << 20
-_SLACK_BYTES: Final = 8 << 20
+_SLACK_BYTES: Final = 12 << 20
+#: By so much two shares differ by chance, where all is shed sooner or later.
+_NOISE: Final = 0.05
 #: What the node needs to be sure.
 _SETTLE_S: Final = 0.5
 
@@ -48,7 +50,7 @@ async def node_bound(chaos: Chaos, stage: Stage) -> None:
     await _gets_well(chaos, stage, ended_s)
     stage.must(tally.count("503 not_ready", call="send") > 0, "writes are shed")
     reads, writes = (tally.share("503 not_ready", call=call) for call in ("search", "send"))
-    stage.must(writes >= reads, f"writes before reads: {writes:.0%}, {reads:.0%}", timed=True)
+    stage.must(writes >= reads - _NOISE, f"writes before reads: {writes:.0%}, {reads:.0%}", timed=True)
 
 
 async def too_large(chaos: Chaos, stage: Stage) -> None:
