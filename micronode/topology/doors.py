@@ -93,6 +93,16 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         " and what runs for it is cancelled.",
     )
     yield Part(
+        name="connections.outgoing",
+        kind=Kind.QUEUE,
+        owner="concurrency.outgoing",
+        also=("http.channel", "oap.outbox"),
+        unit="bytes",
+        bound_by="64 KiB of a connection, made in one turn of the reactor",
+        then="All leaves at the beginning of the next turn; what is more is the transport's, which then asks"
+        " for a pause.",
+    )
+    yield Part(
         name="connections.farewell",
         kind=Kind.TIMER,
         owner="concurrency.farewell",

@@ -69,7 +69,8 @@ def _bounds(parts: Assembly) -> Iterator[Part]:
     yield Part(
         name="owners.requests",
         kind=Kind.QUEUE,
-        owner="adapters.outgoing",
+        owner="adapters.connection",
+        also=("concurrency.outgoing",),
         unit="requests",
         bound_by="the requests that one turn of the reactor made, which are not more than there are permits",
         then="All leave at the beginning of the next turn.",
