@@ -82,6 +82,11 @@ class Alarms:
         self._call: IDelayedCall | None = None
         self._wakes_at_s = 0.0
 
+    @property
+    def running(self) -> int:
+        """How many are set."""
+        return self._set
+
     def set(self, seconds: float, ring: Callable[[], None]) -> Alarm:
         """Call *ring* in *seconds*, once."""
         at_s = self.clock.seconds() + seconds

@@ -169,14 +169,6 @@ class OAPFactory(Factory):
         """Note a new connection."""
         self._protocols[protocol] = None
         self.held.opened(protocol, protocol.peer)
-
-    @property
-    def leaves(self) -> bool:
-        """Whether the node has begun to go away, so that new connections are to be introduced."""
-        return self._staying is not None
-
-    def introduce(self, protocol: OAPProtocol) -> None:
-        """Let a new connection of a node that goes away have its turn."""
         if self._last_call_ms is not None:
             protocol.leave(self._jittered(self._last_call_ms))
         elif self._staying is not None:

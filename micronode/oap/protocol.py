@@ -107,8 +107,6 @@ class OAPProtocol(Protocol):
         self._liveness = Liveness(self._services, self._wire, self._outbox, self._session, self)
         self._handlers = self._make_handlers()
         self._listener.opened(self)
-        if self._listener.leaves:
-            self._listener.introduce(self)
 
     @property
     def _transport(self) -> Any:

@@ -70,7 +70,11 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         bound_by="what is held for the callers of both doors: bodies, uploads, answers that wait to be taken",
         then="At 80 % nothing new is read until there is less than 70 %; at the bound what would be more is"
         " refused: 429 ``busy``, an upload that has begun 503 ``owner_unavailable``.",
-        figures=lambda: [Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,))],
+        figures=lambda: [
+            Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,)),
+            # Nothing of it can be large, and an operator gets in whatever callers do.
+            Figure(parts.admin.buffers.held, of="admin", objects=(parts.admin.buffers,)),
+        ],
     )
     yield Part(
         name="connections.hangup",
@@ -91,16 +95,6 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         bound_by="one a connection while something waits for its caller",
         then="A caller that took no byte for so long, or less than ``limits.min_rate`` for 30 s, is cut off,"
         " and what runs for it is cancelled.",
-    )
-    yield Part(
-        name="connections.outgoing",
-        kind=Kind.QUEUE,
-        owner="concurrency.outgoing",
-        also=("http.channel", "oap.outbox"),
-        unit="bytes",
-        bound_by="64 KiB of a connection, made in one turn of the reactor",
-        then="All leaves at the beginning of the next turn; what is more is the transport's, which then asks"
-        " for a pause.",
     )
     yield Part(
         name="connections.farewell",

@@ -67,12 +67,11 @@ def _bounds(parts: Assembly) -> Iterator[Part]:
         ],
     )
     yield Part(
-        name="owners.requests",
+        name="connections.outgoing",
         kind=Kind.QUEUE,
-        owner="adapters.connection",
-        also=("concurrency.outgoing",),
-        unit="requests",
-        bound_by="the requests that one turn of the reactor made, which are not more than there are permits",
+        owner="concurrency.outgoing",
+        unit="bytes",
+        bound_by="what one turn of the reactor wrote to owners and callers, at most 64 KiB a connection",
         then="All leave at the beginning of the next turn.",
     )
     yield Part(
@@ -118,6 +117,10 @@ def _timers(parts: Assembly) -> Iterator[Part]:
         keys=("owners.NAME.timeout", "timeouts.idle"),
         bound_by="one a call of an owner: to the head of its answer, then from one piece of it to the next",
         then="The owner's connection is cut: 504 ``owner_timeout``, or the answer ends where it is.",
+        figures=lambda: [
+            Figure(client.alarms.running, of=name, objects=(client.alarms,))
+            for name, client in parts.owners.clients.items()
+        ],
     )
     yield Part(
         name="owners.pauses",

@@ -24,7 +24,7 @@ from tests.chaos.owners import Owners
 from tests.chaos.stage import Bound, Stage
 
 #: How long a stage's load lasts, in seconds, and how many calls of search are served at a time.
-UNIT_S: Final = 3.0
+UNIT_S: Final = 2.5
 GATE: Final = 32
 SOAK_GATE: Final = 8
 

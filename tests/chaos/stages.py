@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from tests.chaos.chaos import DEADLINE_S, GRACE_S, Chaos
 from tests.chaos.load import both
 from tests.chaos.owners import SERVICE_S
 from tests.chaos.stage import Stage
 from tests.chaos.tally import percentile_ms
-
-#: Where calls are made so late, the machine is busy with something else.
-_LATE_MS: Final = 10.0
 
 
 async def calm(chaos: Chaos, stage: Stage) -> None:
@@ -41,9 +37,7 @@ async def overload(chaos: Chaos, stage: Stage) -> None:
     stage.must(refused > 0, "what is too much is refused with 429")
     stage.must(refused > 0.5, f"{refused:.0%} are refused, 50 % at least", timed=True)
     chaos.stays_ready(stage, "full gates leave readiness be")
-    late = percentile_ms(tally.late_s, 99)
-    if late > _LATE_MS:
-        stage.notes.append(f"this process itself was late by {late:.0f} ms (p99): times are not judged")
+    if not chaos.can_judge(stage):
         return
     part = good / chaos.peak_per_s
     stage.must(part >= 0.9, f"goodput is {part:.2f} of the peak, 0.9", timed=True)
@@ -72,20 +66,13 @@ async def too_often(chaos: Chaos, stage: Stage) -> None:
 
 async def storage_stalls(chaos: Chaos, stage: Stage) -> None:
     """Storage takes calls, and answers none: search must not suffer."""
-    await chaos.switch(**chaos.owners.sections(storage=chaos.owners.ill["storage"]))
-    await chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally)
-    await chaos.load.settle()
-    chaos.one_is_ill(stage, ("get_small", "put"), "504 owner_timeout", "503 owner_unavailable", "429 busy")
-    await chaos.switch()
+    ways = ("504 owner_timeout", "503 owner_unavailable", "429 busy")
+    await chaos.one_is_ill(stage, "storage", ("get_small", "put"), *ways)
 
 
 async def index_refuses(chaos: Chaos, stage: Stage) -> None:
     """Nobody is where the index was."""
-    await chaos.switch(**chaos.owners.sections(index=chaos.owners.ill["index"]))
-    await chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally)
-    await chaos.load.settle()
-    chaos.one_is_ill(stage, ("search",), "503 owner_unavailable")
-    await chaos.switch()
+    await chaos.one_is_ill(stage, "index", ("search",), "503 owner_unavailable")
 
 
 async def slow_uploads(chaos: Chaos, stage: Stage) -> None:

@@ -22,7 +22,6 @@ class Tally:
     :ivar ends: door, call, and how it ended (``200``, ``429 busy``, ``lost: closed``) -> how often.
     :ivar seconds: for how long calls were made.
     :ivar dropped: calls that were not made, because this process was late.
-    :ivar late_s: how late each was made.
     """
 
     ends: Counter[tuple[str, str, str]] = attrs.field(factory=Counter)
@@ -34,7 +33,6 @@ class Tally:
     retry_after_s: dict[int, list[float]] = attrs.field(factory=dict)
     seconds: float = 0.0
     dropped: int = 0
-    late_s: list[float] = attrs.field(factory=list)
 
     def add(self, door: str, call: str, ended: Ended, took_s: float) -> None:
         """Count a call."""
