@@ -160,7 +160,7 @@ class Dispatcher:
         """Refuse every call from now on; those admitted go on.
 
         Subscriptions would go on for ever, so they are ended, with ``draining``; and nothing was done yet for
-        those that wait, so that these can be asked of another node.
+        those that still wait, so that these can be asked of another node.
         """
         self._draining = True
         for running in list(self._queued):

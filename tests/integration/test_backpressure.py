@@ -241,21 +241,34 @@ class QueueTests(BackpressureCase):
         self.assertEqual(self.waiting(), 0)
         self.assert_ends(node)
 
-    def test_a_drain_tells_them_to_ask_elsewhere(self) -> None:
-        node = self.run_node(f"facets.search.limit={LIMIT}", "facets.search.queue=2", "drain.deadline=30s")
+    def drained(self, deadline: str) -> tuple[Program, list[Any], list[Any]]:
+        """Return a node that finishes its calls, those admitted, and those that wait."""
+        node = self.run_node(
+            f"facets.search.limit={LIMIT}", "facets.search.queue=2", f"drain.deadline={deadline}"
+        )
         admitted = self.fill()
         waiting = [self.caller(door).ask() for door in ("http", "oap")]
         eventually(lambda: self.waiting() == 2)
         node.kill(signal.SIGTERM)
+        return node, admitted, waiting
+
+    def test_a_drain_lets_them_have_their_turns(self) -> None:
+        node, admitted, waiting = self.drained("30s")
+        node.until_complaint('"phase":"finishing"')
+        self.index.release.set()
+        self.assertEqual({caller.answer().status for caller in (*admitted, *waiting)}, {200})
+        for caller in self.callers:
+            caller.close()
+        self.assertEqual(node.end(), 0)
+
+    def test_at_its_deadline_they_are_told_to_ask_elsewhere(self) -> None:
+        node, _, waiting = self.drained("100ms")
         for caller in waiting:
             answer = caller.answer()
             self.assertEqual((answer.status, answer.code), (503, "draining"))
             self.assertIsNotNone(answer.retry_after)
-        self.index.release.set()
-        self.assertEqual({caller.answer().status for caller in admitted}, {200})
-        for caller in (*admitted, *waiting):
-            caller.close()
         self.assertEqual(node.end(), 0)
+        self.assertNotIn("Traceback", node.complained)
 
     def waiting(self) -> int:
         topology = ask_json(self.admin("/api/v1/status"))["topology"]
