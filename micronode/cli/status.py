@@ -129,7 +129,7 @@ def _part(part: dict[str, Any]) -> Iterator[str]:
         if bound == 0 and figure["now"] == 0:
             continue
         of = f" {figure['of']}" if figure["of"] else ""
-        yield f"{part['name']}{of} {figure['now']:g}" + ("" if bound is None else f"/{bound:g}")
+        yield f"{part['name']}{of} {figure['now']:.0f}" + ("" if bound is None else f"/{bound:.0f}")
 
 
 def _endpoints(owner: dict[str, Any]) -> str:

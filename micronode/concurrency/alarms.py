@@ -139,7 +139,11 @@ class Alarms:
                     # It may set and stop whatever it likes.
                     ring()
         finally:
-            if self._heap and self._call is None:
+            if not self._set:
+                # One that rang before the time under which it lay, too, is all that there can be.
+                self._heap.clear()
+                self._sleep()
+            elif self._heap and self._call is None:
                 self._wake()
 
 

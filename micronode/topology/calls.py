@@ -109,7 +109,7 @@ def _queues(parts: Assembly) -> Iterator[Part]:
         keys=("facets.feed.subscriptions",),
         bound_by="the topics that have a subscriber, each of which is in it once at most",
         then="First come, first asked for. Where the facet has no permit free, the next look is in 100 ms.",
-        figures=lambda: [Figure(polls.due, polls.topics, objects=(polls,))],
+        figures=lambda: [Figure(polls.due, objects=(polls,))],
     )
     yield Part(
         name="feed.messages",

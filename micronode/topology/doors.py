@@ -77,6 +77,15 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         ],
     )
     yield Part(
+        name="connections.outgoing",
+        kind=Kind.QUEUE,
+        owner="concurrency.outgoing",
+        also=("http.site", "oap.factory", "adapters.pool"),
+        unit="bytes",
+        bound_by="what one turn of the reactor wrote to callers and owners, 64 KiB a connection",
+        then="All of it leaves at the beginning of the next turn; what is more, at once.",
+    )
+    yield Part(
         name="connections.hangup",
         kind=Kind.TIMER,
         owner="concurrency.hangup",

@@ -67,14 +67,6 @@ def _bounds(parts: Assembly) -> Iterator[Part]:
         ],
     )
     yield Part(
-        name="connections.outgoing",
-        kind=Kind.QUEUE,
-        owner="concurrency.outgoing",
-        unit="bytes",
-        bound_by="what one turn of the reactor wrote to owners and callers, at most 64 KiB a connection",
-        then="All leave at the beginning of the next turn.",
-    )
-    yield Part(
         name="owners.answers",
         kind=Kind.PRODUCER,
         owner="adapters.relay",

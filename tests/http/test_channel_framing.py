@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +15,22 @@ from tests.support.smuggling import PAYLOADS, Payload
 
 #: What only routes know: here there is one that takes everything.
 _FROM_ROUTES = {404, 405, 413}
+_MUTATIONS = (
+    b"",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b" ",
+    b"\t",
+    b":",
+    b",",
+    b"0",
+    b"5",
+    b"\0",
+    b"\xff",
+    b"chunked",
+    b"HTTP/1.0",
+)
 
 
 class FramingTests(SynchronousTestCase):
@@ -21,7 +39,7 @@ class FramingTests(SynchronousTestCase):
         ran: list[str] = []
 
         def serve(request: Request) -> None:
-            ran.append(request.request_id)
+            ran.append(f"{request.head.method} {request.head.target} {request.bytes_in}")
             request.sink.start(ResponseHead(length=0))
             request.sink.finish()
 
@@ -52,6 +70,22 @@ class FramingTests(SynchronousTestCase):
             if _FROM_ROUTES.isdisjoint(payload.outcome.statuses):
                 with self.subTest(group=payload.group, name=payload.name):
                     self.check(payload)
+
+    def test_mutations_get_one_verdict_too(self) -> None:
+        """Whatever it is, it is no defect, and does not depend on how it is cut."""
+        source = random.Random(3)
+        short = [each.run(1) for each in PAYLOADS if len(each.data) < 1_000]
+        for _ in range(400):
+            data = bytearray(source.choice(short))
+            for _ in range(source.randrange(1, 4)):
+                at = source.randrange(len(data))
+                data[at : at + source.randrange(2)] = source.choice(_MUTATIONS)
+            whole = self.served(bytes(data), trickled=False)
+            self.assertEqual(self.served(bytes(data), trickled=True), whole, bytes(data))
+            answers, _, ran = whole
+            self.assertLessEqual(len(ran), len(answers), bytes(data))
+            # An answer that refuses is the last one.
+            self.assertEqual([each for each in answers[:-1] if each != 200], [], bytes(data))
 
     def test_names_are_told_apart(self) -> None:
         self.assertEqual(len({(each.group, each.name) for each in PAYLOADS}), len(PAYLOADS))

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import attrs
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
@@ -110,6 +111,22 @@ class _Dispatcher(Dispatcher):
         return running
 
 
+class Socket(MemoryTransport, FileDescriptor):
+    """A transport in memory that takes bytes past its buffers, as one of the reactor's does.
+
+    What one turn of the reactor wrote so leaves in the next.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        MemoryTransport.__init__(self, clock)
+
+    def writeSomeData(self, data: bytes) -> int:
+        """Take all of it."""
+        assert not self.lost, "a write after the end"
+        self.write(data)
+        return len(data)
+
+
 class Connection:
     """A connection to one of the doors.
 
@@ -117,11 +134,11 @@ class Connection:
     :ivar left: whether its caller has gone.
     """
 
-    def __init__(self, name: str, protocol: Any, clock: Clock) -> None:
+    def __init__(self, name: str, protocol: Any, transport: MemoryTransport) -> None:
         self.name = name
         self.asks: list[str] = []
         self.left = False
-        self.transport = MemoryTransport(clock)
+        self.transport = transport
         self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
 
@@ -141,6 +158,7 @@ class Doors:
     :param oap: streams of the one OAP/1 connection.
     :param limit: permits.
     :param ends: how a call may end from outside: ``answer``, ``fail``, ``leave``, ``cancel`` (OAP/1).
+    :param transport: makes what a connection is made of.
     :param listens: whether the calls are subscriptions, whose ends take a while: something goes back.
     :param withdraws: whether a reload may take away what they are of.
     :param fills: whether the OAP/1 caller may stop reading, and read again.
@@ -155,6 +173,7 @@ class Doors:
         ends: tuple[str, ...] = ("answer", "leave"),
         fills: bool = False,
         hurries: bool = False,
+        transport: Callable[[Clock], MemoryTransport] = MemoryTransport,
         listens: bool = False,
         withdraws: bool = False,
         drain: Callable[..., Drain] = Drain,
@@ -198,12 +217,13 @@ class Doors:
             chance=_half,
         )
         self.callers = [
-            Connection(f"h{number}", self.http.buildProtocol(None), clock) for number in range(1, http + 1)
+            Connection(f"h{number}", self.http.buildProtocol(None), transport(clock))
+            for number in range(1, http + 1)
         ]
         self._streams = oap
         self.peer: Connection | None = None
         if oap:
-            self.peer = Connection("o", self.oap.buildProtocol(None), clock)
+            self.peer = Connection("o", self.oap.buildProtocol(None), transport(clock))
             self.peer.send(_HELLO)
             self.callers.append(self.peer)
         self._ends, self._fills, self._hurries = ends, fills, hurries

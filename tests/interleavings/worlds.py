@@ -61,9 +61,17 @@ WORLDS: Final[Mapping[str, Explored]] = {
     "oap-that-does-not-read": Explored(
         doors.make(http=0, oap=1, ends=("answer", "fail", "cancel", "leave"), fills=True, hurries=True), 7_000
     ),
+    # As on real sockets: what one turn of the reactor wrote leaves in the next.
+    "http-in-the-next-turn": Explored(doors.make(http=1, oap=0, transport=doors.Socket, hurries=True), 170),
+    "oap-in-the-next-turn": Explored(
+        doors.make(http=0, oap=1, transport=doors.Socket, ends=("answer", "cancel", "leave"), hurries=True),
+        1_400,
+    ),
     "listening-over-http": Explored(
         doors.make(http=1, oap=0, listens=True, withdraws=True, hurries=True), 2_700
     ),
-    "listening-over-oap": Explored(doors.make(http=0, oap=1, listens=True, ends=("cancel", "leave")), 700),
+    "listening-over-oap": Explored(
+        doors.make(http=0, oap=1, transport=doors.Socket, listens=True, ends=("cancel", "leave")), 2_000
+    ),
     "two-http-for-one-permit": Explored(doors.make(http=2, oap=0, limit=1), 1_700),
 }
