@@ -88,50 +88,50 @@ class Draining:
 
     def closing(self, seconds: float) -> Deferred[None]:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
+        parts = self._parts
         self._goodbyes.close()
         # Before the listeners: who is accepted at last is to hear of it, too.
-        self._parts.oap.last_call(RETRY_MS)
-        self._ends.end()
+        _each(lambda: parts.oap.last_call(RETRY_MS), self._ends.end)
         self._closed = self._close("http", "oap", wait_s=seconds)
-        self._parts.http.close_idle()
+        _each(parts.http.close_idle)
         return _all(_after(self._closed))
 
     def finishing(self) -> None:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
-        self._parts.oap.goaway(RETRY_MS)
-        self._dispatcher.end_subscriptions(lambda call: _draining())
+        _each(
+            lambda: self._parts.oap.goaway(RETRY_MS),
+            lambda: self._dispatcher.end_subscriptions(lambda call: _draining()),
+        )
 
     def aborting(self) -> None:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
         parts = self._parts
         if self.left(Phase.ABORTING):
             _log.warn("drain_deadline", calls=parts.dispatcher.active, connections=self._connections)
-        # Subscriptions first: they end whole.
-        parts.dispatcher.drain()
-        parts.oap.give_up(RETRY_MS)
-        parts.http.give_up(_draining())
+        _each(
+            parts.dispatcher.drain,  # Subscriptions first: they end whole.
+            lambda: parts.oap.give_up(RETRY_MS),
+            lambda: parts.http.give_up(_draining()),
+        )
 
     def releasing(self) -> Deferred[None]:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
         parts = self._parts
-        parts.http.abort_all()
-        parts.oap.abort_all()
-        parts.dispatcher.drain()
-        parts.dispatcher.abandon()
+        _each(parts.http.abort_all, parts.oap.abort_all, parts.dispatcher.drain, parts.dispatcher.abandon)
         if parts.dispatcher.active:
             _log.warn("stop_unfinished", calls=parts.dispatcher.active)
         return _all(maybeDeferred(self._stop_services), parts.owners.close(), _after(self._closed))
 
     def leaving(self) -> Deferred[None]:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
-        closed = self._close("admin", wait_s=0.0)
-        self._parts.admin.give_up(_draining())
+        # That of the admin plane; and what a defect has left open.
+        closed = self._close(*list(self._ports), wait_s=0.0)
+        _each(lambda: self._parts.admin.give_up(_draining()))
         return closed
 
     def stopped(self) -> None:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
-        self._parts.admin.abort_all()
-        self._ended()
+        _each(self._parts.admin.abort_all, self._ended)
 
     def left(self, phase: Phase) -> int:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
@@ -174,6 +174,15 @@ class Draining:
                 ours = not self._inherited(name)
                 closing.append(stop_accepting(port, self._clock, ours=ours, wait_s=wait_s))
         return _all(*closing)
+
+
+def _each(*acts: Callable[[], object]) -> None:
+    """Do all of *acts*: a defect of one is no reason to leave the others."""
+    for act in acts:
+        try:
+            act()
+        except Exception:
+            _log.failure("drain_effect")
 
 
 def _draining() -> NodeError:

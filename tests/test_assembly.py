@@ -617,6 +617,7 @@ def _queue(case: ReloadCase, path: str) -> None:
     connected = len(case.reactor.tcpClients)
     first.leave()
     case.assertEqual(len(case.reactor.tcpClients), connected + 1, "it is its turn")
+    waits.leave()
 
 
 @probe("limits.max_calls")

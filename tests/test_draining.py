@@ -331,6 +331,22 @@ class AbortTests(DrainingCase):
         self.successResultOf(stopped)
         self.assertEqual((self.active, self.reactor.getDelayedCalls()), (0, []))
 
+    def test_defects_do_not_keep_it(self) -> None:
+        def fail(*_: object) -> None:
+            raise RuntimeError("a defect")
+
+        for name in ("give_up", "abort_all", "last_call", "goaway"):
+            self.setUp()
+            node = self.make(0.0, 1.0)
+            waiting = self.http(get("/app/own"))
+            setattr(node._oap, name, fail)
+            stopped = node.stopService()
+            self.run_for(1.0 + END_S)
+            self.successResultOf(stopped)
+            self.assertEqual((node.state, self.reactor.open, self.active), (State.STOPPED, set(), 0))
+            self.assertEqual([each.status for each in waiting.answers], [503], name)
+            self.assertTrue(self.flushLoggedErrors(RuntimeError), name)
+
     def test_owners_pools_that_do_not_close_do_not_keep_it(self) -> None:
         node = self.make(0.0, 0.0)
         node._owners.close = Deferred  # type: ignore[method-assign]

@@ -19,9 +19,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from micronode import Config, make_node
 from micronode.adapters.permits import Permits
 from micronode.adapters.pool import ConnectionPool
+from micronode.concurrency.alarms import Alarms
 from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.connections import Connections
 from micronode.concurrency.hangup import Intake
+from micronode.concurrency.memory import Buffers
+from micronode.concurrency.overload import Overload
+from micronode.concurrency.rates import Rates
 from micronode.concurrency.registry import Figure, Kind, Part, Topology
+from micronode.concurrency.shedlog import ShedLog
 from micronode.concurrency.stall import StallWatch
 from micronode.concurrency.timeouts import Timeouts
 from micronode.concurrency.timer import LazyTimer
@@ -40,6 +46,7 @@ MAKERS: Final = frozenset(
     (
         *("callLater", "deferLater", "addTimeout", "LoopingCall", "deque", "DeferredQueue"),
         *("DeferredSemaphore", "Gate", "Permits", "LazyTimer", "Timeouts", "StallWatch", "Intake"),
+        *("Alarms", "Rates", "Buffers", "Connections", "Overload", "ShedLog", "Spread", "Acceptor"),
         *("Deadline", "Backlog", "Stock", "ConnectionPool", "Polls", "Decider", "Repeater"),
     )
 )
@@ -50,6 +57,8 @@ NO_PART: Final = {
     "observability.writer": "the log's queue is the process's, and is bounded there",
     "assembly": "what it makes is registered under the modules that it is of",
     "adapters.agent": "its pool is of adapters.pool",
+    "draining": "its spreads are of concurrency.spread",
+    "sickness": "its overload is of concurrency.overload",
     "adapters.policy": "its decider is of security.decider",
 }
 #: Other programs, or the other end of the wire.
@@ -57,7 +66,7 @@ NOT_OURS: Final = ("cli", "devowners", "oap.client", "__main__")
 #: Of these no object that a node keeps may be missing.
 TRACKED: Final = (
     *(Gate, Permits, Polls, Timeouts, Repeater, LoopingCall, ConnectionPool),
-    *(LazyTimer, StallWatch, Intake, deque),
+    *(LazyTimer, StallWatch, Intake, deque, Alarms, Rates, Buffers, Connections, Overload, ShedLog),
 )
 
 

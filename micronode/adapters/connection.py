@@ -72,11 +72,11 @@ class OwnerConnection(OwnerWire):
         body = exchange.body
         if body is None or isinstance(body, bytes):
             self._uploads = False
-            self.write(exchange.request_head + body if body else exchange.request_head)
+            self.outlet.write((exchange.request_head, body) if body else (exchange.request_head,))
             exchange.written()
         else:
             self._uploads = True
-            self._writer = BodyWriter(self.buffered(), exchange.request_head, body, self._body_ended)
+            self._writer = BodyWriter(self.outlet.buffered(), exchange.request_head, body, self._body_ended)
             self._writer.start()
 
     def abort_exchange(self, exchange: Exchange) -> None:
@@ -137,6 +137,7 @@ class OwnerConnection(OwnerWire):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is gone; whoever waits for something is told."""
         ours, self.dead = self.dead, True
+        self.outlet.drop()
         self.keeper.lost(self)
         if not ours and self._early is not None and self._is_whole(self._early, self._reader):
             # It has answered, and does not want the rest.

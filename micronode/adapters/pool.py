@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from micronode.adapters.connection import OwnerConnection
-from micronode.adapters.outgoing import Outgoing
+from micronode.concurrency.outgoing import Outgoing
 
 #: Seconds an unused connection is kept: below the 5 s that owners commonly keep theirs, so that the
 #: node closes first and no request meets a closing connection.
@@ -47,7 +47,7 @@ class ConnectionPool(Factory):
         self._idle: list[tuple[float, OwnerConnection]] = []
         self._open: set[OwnerConnection] = set()
         self._connecting = 0
-        self.send_soon = Outgoing(clock).add
+        self.outgoing = Outgoing(clock)
         self._sweep: IDelayedCall | None = None
         #: Connections that are closed in good order and not lost yet, since when; and who waits for them.
         self._closing: dict[OwnerConnection, float] = {}

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 from typing import Protocol as Shape
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Protocol
 
 from micronode.concurrency.hangup import Pending
+from micronode.concurrency.outgoing import Outgoing, Outlet
 
 
 class Keeper(Shape):
     """Who made a connection, and hears what becomes of it before anyone else does."""
+
+    outgoing: Outgoing
 
     def idle(self, connection: Any) -> None:
         """It may be used again."""
@@ -24,9 +26,6 @@ class Keeper(Shape):
     def retired(self, connection: Any) -> None:
         """It was dropped, and is closed in good order; it is to be cut where that takes too long."""
 
-    def send_soon(self, connection: Any, data: bytes) -> None:
-        """Call *connection*'s ``send`` with *data* in the reactor's next turn."""
-
     def lost(self, connection: Any) -> None:
         """It is closed. It may not have been dropped before."""
 
@@ -35,6 +34,7 @@ class OwnerWire(Protocol):
     """What :class:`~micronode.adapters.connection.OwnerConnection` stands on.
 
     :ivar wire: the transport.
+    :ivar outlet: writes to it.
     :ivar dead: whether it is closed, or about to be.
     """
 
@@ -44,8 +44,6 @@ class OwnerWire(Protocol):
         self.keeper = keeper
         self._reading = True
         self._pending: Pending | None = None
-        #: Whether the kernel has taken all that was written, so that what follows may go to it directly.
-        self._unbuffered = False
 
     def connectionMade(self) -> None:
         self.wire = self.transport
@@ -53,32 +51,10 @@ class OwnerWire(Protocol):
         no_delay = getattr(self.wire, "setTcpNoDelay", None)
         if no_delay is not None:
             no_delay(True)
-        # By its class: what wraps a transport, as TLS does, may offer what is below it as its own.
-        self._unbuffered = isinstance(self.wire, FileDescriptor) and not ISSLTransport.providedBy(self.wire)
-        if self._unbuffered:
+        self.outlet = Outlet(self.wire, self.keeper.outgoing)
+        if self.outlet.past_buffers:
             # What an endpoint puts between them has done its work: it tells that there is a connection.
             self.wire.protocol = self
-
-    def write(self, data: bytes) -> None:
-        """Let *data* leave, a request that is whole, in the reactor's next turn."""
-        if self._unbuffered:
-            self.keeper.send_soon(self, data)
-        else:
-            self.wire.write(data)
-
-    def buffered(self) -> Any:
-        """Return the transport for somebody who writes to it; so does everybody from now on, in order."""
-        self._unbuffered = False
-        return self.wire
-
-    def send(self, data: bytes) -> None:
-        """Hand *data* to the kernel; what it does not take, and how it failed, is the transport's."""
-        if self.dead:
-            return
-        sent = self.wire.writeSomeData(data) if self._unbuffered else 0
-        if sent != len(data):
-            rest = data[sent:] if isinstance(sent, int) else data
-            self.buffered().write(rest)
 
     @property
     def clean(self) -> bool:
@@ -101,6 +77,7 @@ class OwnerWire(Protocol):
         """Close it at once, whatever it does; it is never used again."""
         if not self.dead:
             self.dead = True
+            self.outlet.drop()
             self.keeper.dropped(self)
             self.wire.abortConnection()
 
@@ -110,7 +87,7 @@ class OwnerWire(Protocol):
             self.dead = True
             self.keeper.dropped(self)
             self.keeper.retired(self)
-            self.wire.loseConnection()
+            self.outlet.buffered().loseConnection()
 
     def part(self) -> None:
         """Close it in good order, or at once where its owner might not answer: over TLS, to close_notify."""

@@ -10,20 +10,19 @@ nothing. Whatever goes wrong reaches the sink as exactly one :class:`~micronode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from contextvars import copy_context
+from collections.abc import Callable, Collection, Mapping
 from random import Random
-from typing import Any, Final
+from typing import Final
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
 from micronode.calls.operations import Access, OperationTable
 from micronode.calls.refusals import buckets_of, busy, rate_limited
+from micronode.calls.running import Running
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.overload import Level
@@ -72,9 +71,9 @@ class Dispatcher:
         self._adopt(Serving.within(table, gates, slots or {}, timeouts, policy))
         self.active = 0
         #: The subscriptions that run, with what is needed to tell their callers of the end.
-        self._subscriptions: dict[_Running, tuple[Call, IResponseSink]] = {}
+        self._subscriptions: dict[Running, tuple[Call, IResponseSink]] = {}
         #: The calls that wait for a permit.
-        self._queued: dict[_Running, None] = {}
+        self._queued: dict[Running, None] = {}
         self._rates = Rates(clock.seconds)
         self._metrics = metrics
         self._shed = shed
@@ -147,7 +146,7 @@ class Dispatcher:
         elif sheds:
             gate.release()
             return self._refuse(call, sink, self._overloaded())
-        running = _Running()
+        running = Running()
         if operation.subscribes:
             self._subscriptions[running] = call, sink
         deadline = Deadline(self._clock, self._timeouts[bound.timeout_s], call, sink)
@@ -236,12 +235,13 @@ class Dispatcher:
         return succeed(None)
 
     async def _wait(
-        self, call: Call, sink: IResponseSink, gate: Gate, running: _Running, deadline: Deadline
+        self, call: Call, sink: IResponseSink, gate: Gate, running: Running, deadline: Deadline
     ) -> None:
         """Wait for a permit, then answer the call: within its deadline, and in the order of arrival."""
         self._queued[running] = None
+        turn = gate.wait()
         try:
-            await gate.wait()
+            await turn
         except CancelledError:
             deadline.stop()
             if running.caller_gone:
@@ -253,11 +253,13 @@ class Dispatcher:
             return
         finally:
             del self._queued[running]
+            # However it ends: a turn that nobody takes would be a permit that nobody gives back.
+            gate.forget(turn)
         deadline.admitted()
         await self._admitted(call, sink, gate, running, deadline)
 
     async def _admitted(
-        self, call: Call, sink: IResponseSink, gate: Gate, running: _Running, deadline: Deadline
+        self, call: Call, sink: IResponseSink, gate: Gate, running: Running, deadline: Deadline
     ) -> None:
         operation = call.operation
         inflight = self._metrics.inflight(operation.name)
@@ -287,78 +289,11 @@ class Dispatcher:
                 self._idle_waiters.pop(0).callback(None)
 
 
-class _Running(Deferred[None]):
-    """What :meth:`Dispatcher.dispatch` returns: it tells a caller that has gone from a stray CancelledError.
-
-    It drives the work itself: with ``Deferred.fromCoroutine`` there would be three Deferreds a call for one.
-
-    :ivar caller_gone: it was cancelled.
-    :ivar ended: what the node itself ended it for.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.caller_gone = False
-        self.ended: NodeError | None = None
-        self._work: Coroutine[Deferred[Any], Any, None] | None = None
-        self._context = copy_context()
-        #: What the work waits for; None while it runs.
-        self._awaited: Deferred[Any] | None = None
-
-    def run(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
-        """Do *work*, which awaits Deferreds, and fire when it is over."""
-        self._work = work
-        self._go_on(None)
-
-    def _go_on(self, result: object) -> None:
-        """Go on with the *result* of what the work waited for."""
-        self._awaited = None
-        work = self._work
-        assert work is not None
-        try:
-            if isinstance(result, Failure):
-                awaited = self._context.run(result.throwExceptionIntoGenerator, work)
-            else:
-                awaited = self._context.run(work.send, result)
-        except StopIteration:
-            self.callback(None)
-        except BaseException:
-            self.errback()
-        else:
-            if not isinstance(awaited, Deferred):
-                awaited = fail(TypeError("a handler may await nothing but Deferreds"))
-            self._awaited = awaited
-            awaited.addBoth(self._go_on)
-
-    def cancel(self) -> None:
-        """Abort the work. Unlike any Deferred's, it is over when the work is, not at once."""
-        if self.called or self._work is None:
-            super().cancel()
-            return
-        self.caller_gone = True
-        self.interrupt()
-
-    def interrupt(self) -> None:
-        """Cancel what the work waits for, if it does."""
-        if self._awaited is not None:
-            self._awaited.cancel()
-
-    @property
-    def given_up(self) -> bool:
-        """Whether the work was aborted, by the caller or by the node."""
-        return self.caller_gone or self.ended is not None
-
-    def end(self, error: NodeError) -> None:
-        """Abort the work on the node's behalf; the caller is to be told *error*."""
-        self.ended = error
-        self.interrupt()
-
-
 def _draining() -> NodeError:
     return NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=DRAINING_RETRY_S)
 
 
-async def _answer(call: Call, sink: IResponseSink, running: _Running, deadline: Deadline) -> None:
+async def _answer(call: Call, sink: IResponseSink, running: Running, deadline: Deadline) -> None:
     """Ask the facet and relay what it answers; an answer that fails is let go of."""
     reply = await call.operation.handler(call)
     body = reply.body
@@ -377,7 +312,7 @@ async def _answer(call: Call, sink: IResponseSink, running: _Running, deadline: 
         raise
 
 
-def _tell(call: Call, sink: IResponseSink, error: Exception, running: _Running) -> str:
+def _tell(call: Call, sink: IResponseSink, error: Exception, running: Running) -> str:
     """Tell the caller, if there still is one, of *error*; return the call's ``result``.
 
     Called while *error* is being handled, so that a defect is logged with its traceback.

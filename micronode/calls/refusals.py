@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from random import Random
 
 from micronode.calls.call import Call
@@ -42,6 +43,7 @@ def rate_limited(rps: int, wait_s: float) -> NodeError:
 
     :param wait_s: when there will be a token for it.
     """
-    return NodeError(
-        ErrorCode.RATE_LIMITED, f"more than {rps} calls a second, the limit of a caller", retry_after_s=wait_s
-    )
+    # In whole milliseconds, as it is told: who comes a moment too early is refused again.
+    retry_after_s = ceil(wait_s * 1000) / 1000
+    message = f"more than {rps} calls a second, the limit of a caller"
+    return NodeError(ErrorCode.RATE_LIMITED, message, retry_after_s=retry_after_s)

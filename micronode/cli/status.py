@@ -110,6 +110,13 @@ def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{kind}s", ", ".join(shown)
     streams = f" ({answer['oap_streams']} streams)" if answer["oap_streams"] else ""
     yield "connections", _list(answer["connections"].items()) + streams
+    buffers, overload = answer.get("buffers"), answer.get("overload")
+    if buffers:
+        tight = "; nothing new is read" if buffers["tight"] else ""
+        yield "memory", f"{_size(buffers['held'])} of {_size(buffers['limit'])} for callers{tight}"
+    if overload and overload["shedding"] != "none":
+        unready = "" if overload["fit"] else "; it has lasted, and the node is not ready"
+        yield "shedding", f"{overload['shedding']}, for {overload['reason']}{unready}"
     yield "reactor lag", f"{answer['reactor_lag_s'] * 1000:.1f} ms"
 
 
@@ -122,7 +129,7 @@ def _part(part: dict[str, Any]) -> Iterator[str]:
         if bound == 0 and figure["now"] == 0:
             continue
         of = f" {figure['of']}" if figure["of"] else ""
-        yield f"{part['name']}{of} {figure['now']:g}" + ("" if bound is None else f"/{bound:g}")
+        yield f"{part['name']}{of} {figure['now']:.0f}" + ("" if bound is None else f"/{bound:.0f}")
 
 
 def _endpoints(owner: dict[str, Any]) -> str:
@@ -139,6 +146,10 @@ def _policy(policy: dict[str, Any]) -> str:
 
 def _list(pairs: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in pairs)
+
+
+def _size(count: float) -> str:
+    return f"{count / 1024**2:.1f} MiB"
 
 
 def _duration(seconds: float) -> str:

@@ -82,6 +82,11 @@ class Alarms:
         self._call: IDelayedCall | None = None
         self._wakes_at_s = 0.0
 
+    @property
+    def running(self) -> int:
+        """How many are set."""
+        return self._set
+
     def set(self, seconds: float, ring: Callable[[], None]) -> Alarm:
         """Call *ring* in *seconds*, once."""
         at_s = self.clock.seconds() + seconds
@@ -134,7 +139,11 @@ class Alarms:
                     # It may set and stop whatever it likes.
                     ring()
         finally:
-            if self._heap and self._call is None:
+            if not self._set:
+                # One that rang before the time under which it lay, too, is all that there can be.
+                self._heap.clear()
+                self._sleep()
+            elif self._heap and self._call is None:
                 self._wake()
 
 

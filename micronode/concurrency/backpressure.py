@@ -137,16 +137,16 @@ class Gate:
             queue.
         """
         outer = self._outer
-        waiter: Deferred[None] = Deferred(self._leave)
+        waiter: Deferred[None] = Deferred(self.forget)
         self._waiters[waiter] = outer._arrivals
         outer._arrivals += 1
         outer._crowded[self] = None
         outer._pass_on()
         return waiter
 
-    def _leave(self, waiter: Deferred[None]) -> None:
-        del self._waiters[waiter]
-        if not self._waiters:
+    def forget(self, waiter: Deferred[None]) -> None:
+        """Let *waiter*, which :meth:`wait` returned, wait no more; harmless where it does not."""
+        if self._waiters.pop(waiter, None) is not None and not self._waiters:
             del self._outer._crowded[self]
 
     @property

@@ -91,8 +91,8 @@ class Connection(Protocol):
     def idle_since_s(self) -> float | None:
         """Since when nobody has used it, by the clock; None: somebody does, or it is closing."""
 
-    def reap(self) -> None:
-        """Close it politely: it idles."""
+    def reap(self) -> bool:
+        """Close it politely; False: it does not idle any more, and stays."""
 
     def make_way(self) -> None:
         """Close it: it has not finished its handshake, and others wait for its place."""
@@ -284,6 +284,6 @@ class Connections(Generic[C]):
             if each not in self._reaped and (since_s := each.idle_since_s) is not None and since_s <= before_s
         )
         for _, _, each in nsmallest(most, idle):
-            self._reaped.add(each)
-            self._tallies["idle_reaped"].add()
-            each.reap()
+            if each.reap():
+                self._reaped.add(each)
+                self._tallies["idle_reaped"].add()

@@ -106,11 +106,6 @@ class Polls:
         """How many topics wait for their turn."""
         return len(self._queue)
 
-    @property
-    def topics(self) -> int:
-        """How many topics there are."""
-        return len(self._topics)
-
     def next(self, seeker: Seeker) -> Deferred[Sequence[Received]]:
         """Wait for messages, at least one.
 

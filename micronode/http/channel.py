@@ -25,6 +25,7 @@ from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Intake, Pending
 from micronode.concurrency.memory import unsent
 from micronode.concurrency.origin import origin_of
+from micronode.concurrency.outgoing import Outlet
 from micronode.concurrency.shutdown import LAST_CALL_S
 from micronode.concurrency.stall import StallWatch, unacknowledged
 from micronode.concurrency.timer import EPSILON_S, LazyTimer
@@ -113,6 +114,7 @@ class HttpChannel(Protocol):
             cut=self._stalled,
         )
         self._intake = Intake(self._clock, transport, lost=self.abort)
+        self._outlet = Outlet(transport, self._site.outgoing)
         self.flow = Flow(transport, filled=self._filled, emptied=self._emptied, buffers=self._site.buffers)
         # The first head has its deadline from here on: a connection costs as much as a request.
         self._since_s = self._clock.seconds()
@@ -146,6 +148,7 @@ class HttpChannel(Protocol):
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Cancel what runs for the caller."""
         self._state = State.CLOSING
+        self._outlet.drop()
         self._timer.close()
         self._watch.close()
         self._intake.close()
@@ -281,7 +284,7 @@ class HttpChannel(Protocol):
     def send(self, pieces: tuple[bytes, ...]) -> None:
         """Hand *pieces* to the transport."""
         self._watch.written += (size := sum(map(len, pieces)))
-        self.transport.writeSequence(pieces)
+        self._outlet.write(pieces)
         if self._following:
             deadlines = self._settings.deadlines
             self._watch.sent(size, deadlines.write_stall_s, deadlines.min_rate)
@@ -289,6 +292,7 @@ class HttpChannel(Protocol):
     def follow(self) -> None:
         """Watch whether what this answer sends is taken, also while the transport's buffer is not full."""
         self._following = True
+        self._outlet.buffered()
 
     @property
     def behind(self) -> bool:
@@ -391,10 +395,15 @@ class HttpChannel(Protocol):
         used = self._head_begun or self._unfinished() or self._input_ended or self.flow.full
         return self._since_s if self._state is State.HEAD and not used else None
 
-    def reap(self) -> None:
-        """Close it: it waits for a next request, and there are too many connections."""
-        if self.idle_since_s is not None:
-            self._end(linger=True)
+    def reap(self) -> bool:
+        """Close it: it waits for a next request, and there are too many connections.
+
+        False: a request is there, be it in the socket.
+        """
+        if self.idle_since_s is None or Pending(self.transport).is_there():
+            return False
+        self._end(linger=True)
+        return True
 
     def make_way(self) -> None:
         """Close it: its first head is not whole, and others wait for its place."""
@@ -469,6 +478,7 @@ class HttpChannel(Protocol):
         self._body = None
         self._charge()
         self._intake.close()
+        self._outlet.drop()
         self.transport.abortConnection()
 
     def _end(self, *, linger: bool = False) -> None:
@@ -479,6 +489,7 @@ class HttpChannel(Protocol):
         self._charge()
         self._watch.close()
         self.flow.close()
+        self._outlet.buffered()
         # Input that waits in the kernel would turn the close into a reset.
         self._intake.resume()
         self._farewell.begin(discarded, linger=linger and not self._input_ended, much=self._much)

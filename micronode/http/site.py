@@ -18,6 +18,7 @@ from micronode.calls.call import Ingress
 from micronode.calls.operations import OperationTable
 from micronode.concurrency import memory
 from micronode.concurrency.connections import Bounds, Connections
+from micronode.concurrency.outgoing import Outgoing
 from micronode.concurrency.shedlog import ShedLog
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
@@ -81,6 +82,7 @@ class HttpSite(ServerFactory):
         self.settings = SiteSettings(routes=routes, deadlines=deadlines)
         self.clock = clock
         self.date = DateField(wall)
+        self.outgoing = Outgoing(clock)
         #: True from last_answers() on: every answer that begins is its connection's last.
         self.ending = False
         #: True from close_idle() on: whoever is asked nothing is waited for a moment only.

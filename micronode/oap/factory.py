@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 
 from micronode.concurrency.connections import Bounds, Connections
 from micronode.concurrency.memory import Buffers
+from micronode.concurrency.outgoing import Outgoing
 from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Limits, Timeouts
 from micronode.oap.meter import Meter
@@ -61,6 +62,7 @@ class OAPFactory(Factory):
             dispatcher=dispatcher,
             meter=Meter(metrics),
             access=access,
+            outgoing=Outgoing(clock),
             clock=clock,
             limits=limits,
             timeouts=timeouts,
@@ -167,14 +169,6 @@ class OAPFactory(Factory):
         """Note a new connection."""
         self._protocols[protocol] = None
         self.held.opened(protocol, protocol.peer)
-
-    @property
-    def leaves(self) -> bool:
-        """Whether the node has begun to go away, so that new connections are to be introduced."""
-        return self._staying is not None
-
-    def introduce(self, protocol: OAPProtocol) -> None:
-        """Let a new connection of a node that goes away have its turn."""
         if self._last_call_ms is not None:
             protocol.leave(self._jittered(self._last_call_ms))
         elif self._staying is not None:

@@ -28,6 +28,7 @@ from zope.interface import implementer
 
 from micronode.concurrency.memory import Buffers, unsent
 from micronode.concurrency.nodelay import send_at_once
+from micronode.concurrency.outgoing import Outgoing, Outlet
 from micronode.concurrency.stall import StallWatch
 from micronode.oap.fairness import Rounds, Sender, Stock
 
@@ -72,6 +73,7 @@ class Outbox:
         transport: Any,
         clock: IReactorTime,
         *,
+        outgoing: Outgoing,
         stall_s: float,
         min_rate: int = 0,
         broken: Callable[[], None],
@@ -86,6 +88,7 @@ class Outbox:
         self._crowded = crowded
         self._relieved = relieved
         self._transport = transport
+        self._outlet = Outlet(transport, outgoing)
         self._stall_s = stall_s
         self._min_rate = min_rate
         self._watch = StallWatch(clock, transport, broken)
@@ -145,6 +148,7 @@ class Outbox:
         if self._open:
             self._take_control()
             self._flush()
+            self._outlet.buffered()
             self.discard()
             # A transport does not close while it has a producer that it paused.
             self._transport.unregisterProducer()
@@ -152,6 +156,7 @@ class Outbox:
     def discard(self) -> None:
         """The transport is gone."""
         self._open = False
+        self._outlet.drop()
         self._watch.close()
         self._pieces.clear()
         self._control.clear()
@@ -168,16 +173,12 @@ class Outbox:
         self._control_size = 0
 
     def _flush(self) -> None:
-        pieces, size = self._pieces, self._size
+        pieces = self._pieces
         if pieces:
+            self._watch.written += self._size
             self._pieces = []
             self._size = 0
-            self._watch.written += size
-            if size < _BATCH_BYTES or len(pieces) == 1:
-                # A transport looks at every piece that it is given; to copy small ones costs less.
-                self._transport.write(b"".join(pieces))
-            else:
-                self._transport.writeSequence(pieces)
+            self._outlet.write(pieces)
 
     # Streams
 

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
-from micronode.concurrency.hangup import Intake
+from micronode.concurrency.hangup import Intake, Pending
 from micronode.concurrency.origin import origin_of
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.oap.compression import deflate, make_inflate
@@ -84,6 +84,7 @@ class OAPProtocol(Protocol):
         self._outbox = Outbox(
             transport,
             clock,
+            outgoing=self._services.outgoing,
             stall_s=timeouts.write_stall,
             min_rate=self._services.limits.min_rate,
             broken=self._unread,
@@ -106,8 +107,6 @@ class OAPProtocol(Protocol):
         self._liveness = Liveness(self._services, self._wire, self._outbox, self._session, self)
         self._handlers = self._make_handlers()
         self._listener.opened(self)
-        if self._listener.leaves:
-            self._listener.introduce(self)
 
     @property
     def _transport(self) -> Any:
@@ -267,10 +266,15 @@ class OAPProtocol(Protocol):
             return None
         return self._services.clock.seconds() - self._liveness.quiet_s
 
-    def reap(self) -> None:
-        """Close it: nobody uses it, and there are too many connections."""
-        if not self._session.streams:
-            self.goaway(0)
+    def reap(self) -> bool:
+        """Close it: nobody uses it, and there are too many connections.
+
+        False: somebody does, or is about to.
+        """
+        if self.idle_since_s is None or Pending(self._transport).is_there():
+            return False
+        self.goaway(0)
+        return True
 
     def make_way(self) -> None:
         """Close it: HELLO has not come, and others wait for its place."""
@@ -324,6 +328,7 @@ class OAPProtocol(Protocol):
         self._gone = True
         self._stop()
         self._intake.close()
+        self._outbox.discard()
         self._transport.abortConnection()
 
     def _fail(self, failed: ConnectionFailed) -> None:

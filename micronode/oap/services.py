@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from micronode.calls.call import Call, Ingress
 from micronode.calls.operations import OperationTable
 from micronode.concurrency.memory import Buffers
+from micronode.concurrency.outgoing import Outgoing
 from micronode.concurrency.shedlog import ShedLog
 from micronode.config.schema import Limits, Timeouts
 from micronode.interfaces import IResponseSink
@@ -52,6 +53,7 @@ class Services:
     dispatcher: Dispatch
     meter: Meter
     access: Access
+    outgoing: Outgoing
     clock: IReactorTime
     limits: Limits
     timeouts: Timeouts

@@ -51,7 +51,7 @@ def _gates(parts: Assembly) -> Iterator[Part]:
     )
     yield Part(
         name="calls.rates",
-        kind=Kind.GATE,
+        kind=Kind.POOL,
         owner="concurrency.rates",
         unit="callers",
         keys=("limits.rps",),
@@ -109,7 +109,7 @@ def _queues(parts: Assembly) -> Iterator[Part]:
         keys=("facets.feed.subscriptions",),
         bound_by="the topics that have a subscriber, each of which is in it once at most",
         then="First come, first asked for. Where the facet has no permit free, the next look is in 100 ms.",
-        figures=lambda: [Figure(polls.due, polls.topics, objects=(polls,))],
+        figures=lambda: [Figure(polls.due, objects=(polls,))],
     )
     yield Part(
         name="feed.messages",
@@ -169,7 +169,9 @@ def _timers(parts: Assembly) -> Iterator[Part]:
         bound_by="ten beats a second, while there is a threshold",
         then="From the threshold on writes are refused, 503 ``not_ready``; at twice that, or after 3 s, all"
         " calls are; and when it has lasted, ``/readyz`` says no.",
-        figures=lambda: [Figure(value, bound or None, name) for name, (value, bound) in _sickness(parts)],
+        figures=lambda: [
+            Figure(value, bound or None, name, (parts.overload,)) for name, (value, bound) in _sickness(parts)
+        ],
     )
     yield Part(
         name="calls.refusals",
@@ -194,7 +196,7 @@ def _timers(parts: Assembly) -> Iterator[Part]:
         name="drain",
         kind=Kind.TIMER,
         owner="concurrency.shutdown",
-        also=("concurrency.spread", "concurrency.lastaccept"),
+        also=("concurrency.spread", "concurrency.lastaccept", "oap.leaving"),
         unit="waits",
         keys=("drain.grace", "drain.deadline"),
         bound_by="one, while the node stops",

@@ -70,7 +70,20 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         bound_by="what is held for the callers of both doors: bodies, uploads, answers that wait to be taken",
         then="At 80 % nothing new is read until there is less than 70 %; at the bound what would be more is"
         " refused: 429 ``busy``, an upload that has begun 503 ``owner_unavailable``.",
-        figures=lambda: [Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,))],
+        figures=lambda: [
+            Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,)),
+            # Nothing of it can be large, and an operator gets in whatever callers do.
+            Figure(parts.admin.buffers.held, of="admin", objects=(parts.admin.buffers,)),
+        ],
+    )
+    yield Part(
+        name="connections.outgoing",
+        kind=Kind.QUEUE,
+        owner="concurrency.outgoing",
+        also=("http.site", "oap.factory", "adapters.pool"),
+        unit="bytes",
+        bound_by="what one turn of the reactor wrote to callers and owners, 64 KiB a connection",
+        then="All of it leaves at the beginning of the next turn; what is more, at once.",
     )
     yield Part(
         name="connections.hangup",
@@ -203,4 +216,13 @@ def _oap(parts: Assembly) -> Iterator[Part]:
         bound_by="one a connection and question: HELLO, the rest of a frame, silence, the echo of a PING",
         then="GOAWAY with what was waited for, and a close.",
         figures=lambda: _oap_connections(parts),
+    )
+    yield Part(
+        name="oap.leaving",
+        kind=Kind.TIMER,
+        owner="oap.leaving",
+        unit="connections",
+        keys=("drain.grace",),
+        bound_by="one a connection of a node that drains, until it has said GOAWAY",
+        then="GOAWAY, at the latest with the next call.",
     )

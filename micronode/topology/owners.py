@@ -67,14 +67,6 @@ def _bounds(parts: Assembly) -> Iterator[Part]:
         ],
     )
     yield Part(
-        name="owners.requests",
-        kind=Kind.QUEUE,
-        owner="adapters.outgoing",
-        unit="requests",
-        bound_by="the requests that one turn of the reactor made, which are not more than there are permits",
-        then="All leave at the beginning of the next turn.",
-    )
-    yield Part(
         name="owners.answers",
         kind=Kind.PRODUCER,
         owner="adapters.relay",
@@ -117,6 +109,10 @@ def _timers(parts: Assembly) -> Iterator[Part]:
         keys=("owners.NAME.timeout", "timeouts.idle"),
         bound_by="one a call of an owner: to the head of its answer, then from one piece of it to the next",
         then="The owner's connection is cut: 504 ``owner_timeout``, or the answer ends where it is.",
+        figures=lambda: [
+            Figure(client.alarms.running, of=name, objects=(client.alarms,))
+            for name, client in parts.owners.clients.items()
+        ],
     )
     yield Part(
         name="owners.pauses",

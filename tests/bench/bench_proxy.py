@@ -9,12 +9,14 @@ on the other processor the owner and the callers: wrk with 64 kept connections o
 connections with 16 calls in flight on each. The node admits, measures and writes its access log to a file.
 aiohttp and nginx log nothing, and aiohttp, to which the targets are held, has no timeouts and collects small
 answers; ``aiohttp, usual`` is as one would run it, with its timeouts and access log, and passes answers on as
-they come (``aiohttp_proxy.py``). With ``--before``, a node of another checkout takes its turn, too.
+they come (``aiohttp_proxy.py``). ``naive`` is Klein and treq in ten lines, and ``bare Twisted, OAP`` what is
+left of the node without anything that it is for (``twisted_proxy.py``). With ``--before``, a node of another
+checkout takes its turn, too.
 
 By turns within each round; a ratio is the median of the rounds' ratios. ``CPU`` is by the processor's time
 that a server takes for a request, which other work on the machine disturbs least, and what the targets are
 held to; ``wall`` is by the requests of a second, which says the same on a quiet machine, but for nginx, whose
-callers and owner may be what is slow. Exits with 1 where a target is missed. A run takes a minute and a half;
+callers and owner may be what is slow. Exits with 1 where a target is missed. A run takes two minutes;
 ``--profile`` says where a call's time goes, too, and needs py-spy.
 """
 
@@ -35,7 +37,15 @@ from typing import Final, NamedTuple
 from micronode.oap.wire.profiles import Profile
 from tests.bench.load import pin
 from tests.bench.oap_calls import Calls
-from tests.bench.proxy_peers import CALLERS_CPU, Server, aiohttp_proxy, nginx_proxy, node, owner
+from tests.bench.proxy_peers import (
+    CALLERS_CPU,
+    Server,
+    aiohttp_proxy,
+    nginx_proxy,
+    node,
+    owner,
+    twisted_proxy,
+)
 from tests.bench.shares import watched
 
 CONNECTIONS: Final = 64
@@ -123,6 +133,8 @@ class Contestants:
             "aiohttp": (over_http, aiohttp),
             "aiohttp, usual": (over_http, usual),
             "nginx": (over_http, nginx),
+            "naive": (over_http, stack.enter_context(twisted_proxy(url, "naive"))),
+            "bare Twisted, OAP": (over_oap, stack.enter_context(twisted_proxy(url, "bare"))),
         }
 
     def run(self, rounds: int, seconds: float) -> dict[str, list[Sample]]:
@@ -193,13 +205,13 @@ def show(table: list[dict[str, object]]) -> None:
         "target",
         "",
     )
-    print("{:15}{:>9}{:>11}{:>8}{:>12}{:>9}{:>9}{:>10}{:>11}{:>8}  {}".format(*head))
+    print("{:18}{:>9}{:>11}{:>8}{:>12}{:>9}{:>9}{:>10}{:>11}{:>8}  {}".format(*head))
     for row in table:
         verdict = {None: "", True: "met", False: "MISSED"}[row["met"]]  # type: ignore[index]
         cells = [row[key] for key in ("name", "wall", "cpu", "p99_ms", "to_aiohttp_cpu", "to_aiohttp_wall")]
         cells += [row["to_usual_cpu"], row["to_nginx_cpu"], row.get("to_before_cpu"), row["target"], verdict]
         spelled = ["" if cell is None else str(cell) for cell in cells]
-        print("{:15}{:>9}{:>11}{:>8}{:>12}{:>9}{:>9}{:>10}{:>11}{:>8}  {}".format(*spelled))
+        print("{:18}{:>9}{:>11}{:>8}{:>12}{:>9}{:>9}{:>10}{:>11}{:>8}  {}".format(*spelled))
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
 """Whom ``tests.bench.bench_proxy`` and ``bench_streaming`` measure a node by, each a process of its own.
 
-An owner of nginx; and before it nginx's ``proxy_pass``, aiohttp over uvloop, and nodes of this checkout or
-another. All that stand before it are pinned to one processor, one worker each; the owner is pinned to the
-other, with the callers.
+An owner of nginx; and before it nginx's ``proxy_pass``, aiohttp over uvloop, plain Twisted, and nodes of this
+checkout or another. All that stand before it are pinned to one processor, one worker each; the owner is
+pinned to the other, with the callers.
 """
 
 from __future__ import annotations
@@ -160,6 +160,21 @@ def aiohttp_proxy(url: str, kind: str = "bare") -> Iterator[Server]:
     with tempfile.TemporaryFile() as log, _running(command, stderr=log) as process:
         _until_it_listens(port, process)
         yield Server(process, {"http": port})
+
+
+@contextmanager
+def twisted_proxy(url: str, kind: str) -> Iterator[Server]:
+    """Run Twisted before the owner at *url*.
+
+    :param kind: ``naive`` or ``bare``; see there.
+    """
+    port = _free_port()
+    program = str(Path(__file__).with_name("twisted_proxy.py"))
+    command = pinned(SERVER_CPU, [sys.executable, program, url, str(port), kind])
+    # A traceback for each call that the callers leave behind when their turn is over.
+    with _running(command, stderr=subprocess.DEVNULL) as process:
+        _until_it_listens(port, process)
+        yield Server(process, {"http": port, "oap": port})
 
 
 @contextmanager

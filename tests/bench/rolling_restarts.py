@@ -4,13 +4,9 @@
 
 Starts reference owners, two nodes and HAProxy with ``conf/haproxy.cfg`` (on free ports), and calls them all
 the time: over HTTP on connections that are kept and on new ones, reads and writes, and over OAP/1, one call
-at a time. No caller repeats a call, and HAProxy repeats nothing but connecting. Meanwhile one node after the
-other is sent SIGTERM and started again. Exits with 1 when a call failed, or a stop took longer than it may.
-
-With ``--at-a-time N`` there are also OAP/1 callers with N calls at a time on one connection. A call that such
-a caller makes while GOAWAY is on its way to it is answered ``draining``: nothing was done, and it is made
-again on another connection where the caller allows that (``retry=True``). Here nobody does, so these are
-told, and not counted.
+at a time and several on one connection. No caller repeats a call, and HAProxy repeats nothing but connecting.
+Meanwhile one node after the other is sent SIGTERM and started again. Exits with 1 when a call failed, or a
+stop took longer than it may.
 
 ``tests/integration/test_rolling_restart.py`` does a few of them.
 """
@@ -29,7 +25,7 @@ def main() -> int:
     """Run the bench and print what it saw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--restarts", type=int, default=50)
-    parser.add_argument("--at-a-time", type=int, default=1)
+    parser.add_argument("--at-a-time", type=int, default=4, help="calls of an OAP/1 connection")
     parser.add_argument("--pause-ms", type=float, default=10, help="between two calls of a caller")
     options = parser.parse_args()
     took: list[float] = []

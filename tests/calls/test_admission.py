@@ -234,6 +234,17 @@ class QueueTests(AdmissionCase):
         self.successResultOf(over)
         self.assert_idle()
 
+    def test_a_call_that_is_thrown_away(self) -> None:
+        """Its coroutine is closed by nobody but the garbage collector: no permit is passed to it."""
+        self.dispatch()
+        _, over = self.dispatch()
+        thrown: Any = over
+        thrown._work.close()
+        thrown._awaited = None
+        self.assertEqual(self.gate().waiting, 0)
+        self.answer(0)
+        self.assertEqual(self.gate().in_use, 0)
+
     def test_drain(self) -> None:
         """Nothing was done for those that wait: they are told to ask elsewhere, and the rest goes on."""
         first, _ = self.dispatch()
@@ -366,7 +377,7 @@ class RateTests(AdmissionCase):
         sink, over = self.dispatch()
         self.successResultOf(over)
         self.assert_refused(sink, ErrorCode.RATE_LIMITED, "rate_limited")
-        self.assertEqual(sink.error.retry_after_ms, 333)  # type: ignore[union-attr]
+        self.assertEqual(sink.error.retry_after_ms, 334)  # type: ignore[union-attr]
         self.assertEqual(self.rejected(), {"rate_limited": 8})
         self.assertEqual(self.gate().in_use, 3)
 

@@ -133,6 +133,9 @@ class OapLine(asyncio.Protocol):
         self._buffer = bytearray()
         self._streams: dict[int, _Stream] = {}
         self._last = 0
+        #: What GOAWAY said: the last call that the node has acted on, and when to come back.
+        self._acted_on = 0
+        self._retry_after_s: float | None = None
 
     @property
     def busy(self) -> int:
@@ -173,6 +176,8 @@ class OapLine(asyncio.Protocol):
             if app:
                 self._heard(flags, code, corr_id, payload)
             elif flags & EVENT and code == Control.GOAWAY:
+                said = _json(payload)
+                self._acted_on, self._retry_after_s = int(said["last_corr_id"]), said["retry_after_ms"] / 1000
                 self._leave()
             elif flags & EVENT and code == Control.PING:
                 self.transport.write(encode_frame(EVENT, Control.PONG, 0, corr_id, payload))
@@ -218,7 +223,11 @@ class OapLine(asyncio.Protocol):
     def _lose(self, why: str) -> None:
         self.usable = False
         for corr_id in list(self._streams):
-            self._end(corr_id, Ended(lost=why))
+            if self._retry_after_s is not None and corr_id > self._acted_on:
+                # It crossed GOAWAY, which is its answer (``specs/oap-1.md``, section 3).
+                self._end(corr_id, Ended(503, "draining", self._retry_after_s))
+            else:
+                self._end(corr_id, Ended(lost=why))
 
 
 def _json(payload: bytes) -> dict[str, Any]:

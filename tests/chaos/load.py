@@ -180,7 +180,6 @@ class Load:
             # Turns are given up also where there is no time: others are due, answers come in.
             await asyncio.sleep(max(0.0, due - now))
             now = time.perf_counter()
-            tally.late_s = max(tally.late_s, now - due)
             if now - due < _LATE_S:
                 call = asyncio.ensure_future(self._call(stream.door, stream.call, tally))
                 self._calls.add(call)

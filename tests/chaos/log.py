@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, deque
-from typing import Final
+from typing import Any, Final
 
 #: What a log never has, whatever callers and owners do.
 _BAD_NEWS: Final = re.compile(r"Traceback|Unhandled|\"level\":\s*\"critical\"")
@@ -19,6 +19,7 @@ class Log:
     """What was read of a log.
 
     :ivar events: how often each event was in it; ``state`` with the state that was entered.
+    :ivar latest: the last of each event.
     :ivar addresses: of the listeners that were opened, by name.
     :ivar bad: the first lines that a log never has: tracebacks, defects, and what is no event.
     :ivar tail: the last lines, access lines apart.
@@ -26,6 +27,7 @@ class Log:
 
     def __init__(self) -> None:
         self.events: Counter[str] = Counter()
+        self.latest: dict[str, dict[str, Any]] = {}
         self.addresses: dict[str, str] = {}
         self.bad: list[str] = []
         self.tail: deque[str] = deque(maxlen=_TAIL)
@@ -46,6 +48,7 @@ class Log:
             event = found["event"]
         except (ValueError, KeyError, TypeError):
             return False
+        self.latest[event] = found
         if event == "listening":
             self.addresses[found["listener"]] = found["address"]
         self.events[f"state {found['state']}" if event == "state" else event] += 1

@@ -16,8 +16,8 @@ from tests.support.switched import to_toml
 
 #: Nothing here takes longer, unless it hangs.
 PATIENCE_S: Final = 30.0
-#: Bytes a line of the log may have.
-_MAX_LINE: Final = 1 << 20
+#: Bytes of the log that are read at a time.
+_BUFFER_BYTES: Final = 1 << 18
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -43,19 +43,22 @@ class Node:
         """Start it, and return when it is running."""
         self.write(**changes)
         environ = {name: text for name, text in os.environ.items() if not name.startswith("MICRONODE_")}
+        reading, writing = os.pipe()
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", self._module, "run", *FREE, "--config", str(self._file)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=writing,
             env=environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=self._file.parent,
-            limit=_MAX_LINE,
             start_new_session=True,
             preexec_fn=default_signals,
         )
-        self._reading = asyncio.ensure_future(self._read())
+        os.close(writing)
+        self._reading = asyncio.ensure_future(
+            asyncio.to_thread(self._read, reading, asyncio.get_running_loop())
+        )
         await self.until("state running", 1)
 
     @property
@@ -106,12 +109,13 @@ class Node:
                 self._news.clear()
                 await self._news.wait()
 
-    async def _read(self) -> None:
-        assert self.process.stderr is not None
-        async for data in self.process.stderr:
-            if self.log.take(data):
-                self._news.set()
-        self._news.set()
+    def _read(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Read the log to its end; in a thread, since a log that nobody reads for a moment loses lines."""
+        with os.fdopen(descriptor, "rb", _BUFFER_BYTES) as log:
+            for data in log:
+                if self.log.take(data):
+                    loop.call_soon_threadsafe(self._news.set)
+        loop.call_soon_threadsafe(self._news.set)
 
     # Looked at from outside
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from tests.chaos.chaos import Chaos
 from tests.chaos.stage import Stage
 from tests.chaos.tally import percentile_ms
 
-HEAD = (
+_MOST_LINES: Final = 40
+HEAD: Final = (
     f"{'stage':<15}{'calls/s':>8}{'good/s':>8}{'429':>6}{'503':>6}{'504':>6}{'lost':>6}"
     f"{'admitted p50, p99 ms':>22}{'refused p50, p99 ms':>21}{'CPU':>6}{'RSS MiB':>9}"
 )
@@ -57,12 +59,21 @@ def seen(chaos: Chaos) -> str:
     return "\n".join(
         (
             "changes, by /readyz and /metrics:",
-            *(lines or ["  none"]),
-            *notes,
+            *_few(lines or ["  none"]),
+            *_few(notes),
             refusals,
             f"the admin plane's slowest page took {watch.slowest_s * 1000:.0f} ms;"
             f" {watch.unanswered} did not come",
             f"calls that were due and not made, for want of time here: {dropped}",
             f"log: {events}; tracebacks and the like: {len(node.log.bad)}",
         )
+    )
+
+
+def _few(lines: list[str]) -> list[str]:
+    """Return *lines*, the first of them alone where they are many, as of a soak."""
+    return (
+        lines
+        if len(lines) <= _MOST_LINES
+        else [*lines[:_MOST_LINES], f"  and {len(lines) - _MOST_LINES} more"]
     )

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from micronode.config.schema import KEYS
 from tests.bench.processes import keeping
 from tests.chaos import report, sickness, soak, stages
 from tests.chaos.chaos import Chaos
@@ -25,7 +24,7 @@ from tests.chaos.owners import Owners
 from tests.chaos.stage import Bound, Stage
 
 #: How long a stage's load lasts, in seconds, and how many calls of search are served at a time.
-UNIT_S: Final = 3.0
+UNIT_S: Final = 2.5
 GATE: Final = 32
 SOAK_GATE: Final = 8
 
@@ -35,10 +34,12 @@ ROUND: Final = (
     stages.calm,
     stages.peak,
     stages.overload,
+    stages.too_often,
     stages.storage_stalls,
     stages.index_refuses,
-    *((sickness.node_bound, sickness.too_large) if KEYS["overload.lag"].built else ()),
-    *((sickness.buffers_full,) if KEYS["limits.buffers"].built else ()),
+    sickness.node_bound,
+    sickness.too_large,
+    sickness.buffers_full,
     stages.slow_uploads,
     stages.callers_leave,
     stages.reloads,

@@ -6,6 +6,8 @@ been busy with something else; ``bin/chaos_degrade_shed.sh`` does.
 
 from __future__ import annotations
 
+import time
+
 import attrs
 
 from tests.chaos.tally import Tally
@@ -24,6 +26,7 @@ class Bound:
 class Stage:
     """One stage that is over, or under way.
 
+    :ivar began: when it began, as ``time.monotonic`` tells it.
     :ivar from_s: when it began, as the watch tells time; ``until_s``: when it ended.
     :ivar cpu: the share of a processor that the node took.
     :ivar rss_bytes: what it had resident at the end.
@@ -33,6 +36,7 @@ class Stage:
     tally: Tally = attrs.field(factory=Tally)
     bounds: list[Bound] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
+    began: float = attrs.field(factory=time.monotonic)
     from_s: float = 0.0
     until_s: float = 0.0
     cpu: float = 0.0

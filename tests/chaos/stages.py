@@ -37,6 +37,8 @@ async def overload(chaos: Chaos, stage: Stage) -> None:
     stage.must(refused > 0, "what is too much is refused with 429")
     stage.must(refused > 0.5, f"{refused:.0%} are refused, 50 % at least", timed=True)
     chaos.stays_ready(stage, "full gates leave readiness be")
+    if not chaos.can_judge(stage):
+        return
     part = good / chaos.peak_per_s
     stage.must(part >= 0.9, f"goodput is {part:.2f} of the peak, 0.9", timed=True)
     p99 = percentile_ms(tally.good(), 99) / chaos.unloaded_p99_ms
@@ -45,22 +47,32 @@ async def overload(chaos: Chaos, stage: Stage) -> None:
     stage.must(p99 <= 50, f"p99 of refusals is {p99:.1f} ms, 50", timed=True)
 
 
+async def too_often(chaos: Chaos, stage: Stage) -> None:
+    """Callers, who have one address, may ask a fifth as often as they do."""
+    may = sum(stream.per_s for stream in chaos.calm_load) / 5
+    await chaos.switch(limits={"rps": int(may)})
+    tally = stage.tally
+    await chaos.load.offer(chaos.calm_load, chaos.unit_s, tally)
+    await chaos.load.settle()
+    await chaos.switch()
+    ways = tally.count("2", "429 rate_limited", "429 busy")
+    stage.must(ways == tally.count(), "calls are answered, or refused with rate_limited")
+    stage.must(tally.count("429 rate_limited") > 0, "what is too often is refused")
+    # A second's worth may come at once.
+    most = may * (tally.seconds + 1) + 1
+    stage.must(tally.count("2") <= most, f"{tally.count('2')} are let in, {most:.0f}")
+    chaos.stays_ready(stage, "rates leave readiness be")
+
+
 async def storage_stalls(chaos: Chaos, stage: Stage) -> None:
     """Storage takes calls, and answers none: search must not suffer."""
-    await chaos.switch(**chaos.owners.sections(storage=chaos.owners.ill["storage"]))
-    await chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally)
-    await chaos.load.settle()
-    chaos.one_is_ill(stage, ("get_small", "put"), "504 owner_timeout", "503 owner_unavailable", "429 busy")
-    await chaos.switch()
+    ways = ("504 owner_timeout", "503 owner_unavailable", "429 busy")
+    await chaos.one_is_ill(stage, "storage", ("get_small", "put"), *ways)
 
 
 async def index_refuses(chaos: Chaos, stage: Stage) -> None:
     """Nobody is where the index was."""
-    await chaos.switch(**chaos.owners.sections(index=chaos.owners.ill["index"]))
-    await chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally)
-    await chaos.load.settle()
-    chaos.one_is_ill(stage, ("search",), "503 owner_unavailable")
-    await chaos.switch()
+    await chaos.one_is_ill(stage, "index", ("search",), "503 owner_unavailable")
 
 
 async def slow_uploads(chaos: Chaos, stage: Stage) -> None:
@@ -75,8 +87,8 @@ async def slow_uploads(chaos: Chaos, stage: Stage) -> None:
 
 
 async def callers_leave(chaos: Chaos, stage: Stage) -> None:
-    """As many callers as the gate lets in hang up before they have their answers; nobody else notices."""
-    leaving = both(search=chaos.gate / SERVICE_S / 4, get_small=chaos.gate / 4, put=chaos.gate / 4)
+    """Callers hang up before they have their answers; nobody else notices."""
+    leaving = both(search=chaos.gate / SERVICE_S / 8, get_small=chaos.gate / 4, put=chaos.gate / 4)
     await asyncio.gather(
         chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally),
         chaos.load.leave(leaving, chaos.unit_s, SERVICE_S),

@@ -22,7 +22,6 @@ class Tally:
     :ivar ends: door, call, and how it ended (``200``, ``429 busy``, ``lost: closed``) -> how often.
     :ivar seconds: for how long calls were made.
     :ivar dropped: calls that were not made, because this process was late.
-    :ivar late_s: how late the latest was due.
     """
 
     ends: Counter[tuple[str, str, str]] = attrs.field(factory=Counter)
@@ -34,7 +33,6 @@ class Tally:
     retry_after_s: dict[int, list[float]] = attrs.field(factory=dict)
     seconds: float = 0.0
     dropped: int = 0
-    late_s: float = 0.0
 
     def add(self, door: str, call: str, ended: Ended, took_s: float) -> None:
         """Count a call."""
@@ -46,7 +44,9 @@ class Tally:
             self.good_s.setdefault(call, []).append(took_s)
         elif ended.status in _REFUSED:
             self.refused_s.append(took_s)
-            if ended.retry_after_s is None or ended.retry_after_s < 1:
+            # Until the next token is due that may be less, where the door can say so.
+            least_s = 0.001 if ended.code == "rate_limited" else 1.0
+            if ended.retry_after_s is None or ended.retry_after_s < least_s:
                 self.silent[f"{door} {call} {ended.status} {ended.code}: {ended.retry_after_s}"] += 1
             else:
                 self.retry_after_s.setdefault(ended.status, []).append(ended.retry_after_s)

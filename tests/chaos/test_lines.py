@@ -30,6 +30,11 @@ class SpyTransport:
         self.closed = True
 
 
+def goaway(last_corr_id: int) -> bytes:
+    said = b'{"retry_after_ms":2000,"last_corr_id":"%d"}' % last_corr_id
+    return encode_frame(EVENT, Control.GOAWAY, 0, 0, said)
+
+
 def connected(line: Any) -> Any:
     line.connection_made(SpyTransport())
     return line
@@ -105,13 +110,23 @@ class OapLineTests(SynchronousTestCase):
         """What is open is awaited, then the line is closed."""
 
         def then(line: OapLine) -> None:
-            line.data_received(encode_frame(EVENT, Control.GOAWAY, 0, 0, b"{}"))
+            line.data_received(goaway(1))
             self.assertEqual((line.usable, line.transport.closed), (False, False))
             line.data_received(encode_frame(RESP | START | END, 200, APP, 1, b'{"status":200}'))
 
         line, (ended,) = self.run_with(1, then)
         self.assertEqual(ended, Ended(200))
         self.assertTrue(line.transport.closed)
+
+    def test_calls_that_cross_goaway(self) -> None:
+        """They are refused by it, as their numbers say; one before them is lost without an answer."""
+
+        def then(line: OapLine) -> None:
+            line.data_received(goaway(1))
+            line.connection_lost(None)
+
+        _, ended = self.run_with(3, then)
+        self.assertEqual(ended, [Ended(lost="closed"), *[Ended(503, "draining", 2.0)] * 2])
 
     def test_an_error_after_the_head(self) -> None:
         """The answer was cut."""

@@ -24,11 +24,18 @@ class TallyTests(SynchronousTestCase):
         self.assertEqual(tally.retry_after_s, {429: [1, 1.5]})
 
     def test_a_refusal_without_a_time(self) -> None:
-        """None, or less than a second: it is told."""
+        """None, or less than a second: it is told. For the next token to come it may be less."""
         tally = Tally()
         for ended in (Ended(429, "busy"), Ended(503, "draining", 0.5), Ended(503, "draining", 1), Ended(404)):
             tally.add("oap", "search", ended, 0.1)
-        expected = {"oap search 429 busy: None": 1, "oap search 503 draining: 0.5": 1}
+        for wait_s in (None, 0.0, 0.02):
+            tally.add("oap", "search", Ended(429, "rate_limited", wait_s), 0.1)
+        expected = {
+            "oap search 429 busy: None": 1,
+            "oap search 503 draining: 0.5": 1,
+            "oap search 429 rate_limited: None": 1,
+            "oap search 429 rate_limited: 0.0": 1,
+        }
         self.assertEqual(tally.silent, expected)
 
     def test_lost(self) -> None:

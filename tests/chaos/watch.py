@@ -70,6 +70,11 @@ class Watch:
         """Whether ``/readyz`` said so at the last look."""
         return self._now.get("ready") == "yes"
 
+    @property
+    def well(self) -> bool:
+        """Whether no owner was ill at the last look, nor left alone for having been."""
+        return not self._now["degraded"] and "open" not in self._now.values()
+
     def ready_after(self, at_s: float) -> float | None:
         """Return how long after *at_s* the node was ready from then on; None: it is not, or was all along.
 

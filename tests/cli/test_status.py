@@ -43,6 +43,8 @@ STATUS: dict[str, Any] = {
         "last_failure": {"ago_s": 61.9, "reason": "owner policy did not answer in time"},
     },
     "connections": {"http": 1, "admin": 2, "oap": 3},
+    "buffers": {"held": 1_572_864, "limit": 268_435_456, "tight": False},
+    "overload": {"shedding": "none", "reason": "", "fit": True, "lag_s": 0.0, "rss": 0},
     "oap_streams": 4,
     "reactor_lag_s": 0.00123,
     "topology": [
@@ -93,6 +95,7 @@ class StatusTests(CommandTestCase):
                 "  gates         feed.polls 2/16",
                 "  queues        owners.waiting policy 3/1024, backlog 5",
                 "  connections   http 1, admin 2, oap 3 (4 streams)",
+                "  memory        1.5 MiB of 256.0 MiB for callers",
                 "  reactor lag   1.2 ms",
             ],
         )
@@ -102,13 +105,24 @@ class StatusTests(CommandTestCase):
         self.assertEqual(self.status(FRESH), 0)
         self.assertEqual(
             [line.split()[0] for line in self.printed.splitlines()[1:]],
-            ["up", "listeners", "config", "calls", "connections", "reactor"],
+            ["up", "listeners", "config", "calls", "connections", "memory", "reactor"],
         )
         self.assertIn("  up            5 s, since", self.printed)
 
     def test_not_ready(self) -> None:
         self.assertEqual(self.status(NOT_READY), 1)
         self.assertIn("draining, not ready, degraded: index, listeners\n", self.printed)
+
+    def test_sick(self) -> None:
+        sick = {"shedding": "writes", "reason": "lag", "fit": True, "lag_s": 0.2, "rss": 0}
+        full = {"held": 943_718_400, "limit": 1_073_741_824, "tight": True}
+        self.status(STATUS | {"overload": sick, "buffers": full})
+        self.assertIn(
+            "  memory        900.0 MiB of 1024.0 MiB for callers; nothing new is read\n", self.printed
+        )
+        self.assertIn("  shedding      writes, for lag\n", self.printed)
+        self.status(NOT_READY | {"overload": sick | {"shedding": "all", "fit": False}})
+        self.assertIn("all, for lag; it has lasted, and the node is not ready\n", self.printed)
 
     def test_json(self) -> None:
         for value, code in ((STATUS, 0), (NOT_READY, 1)):

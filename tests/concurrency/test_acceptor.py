@@ -64,8 +64,9 @@ class SpyConnection:
         self._connections.opened(self, "10.0.0.1")
         self._connections.greeted(self)
 
-    def reap(self) -> None:
+    def reap(self) -> bool:
         self.reaped += 1
+        return True
 
     def make_way(self) -> None:
         raise AssertionError("it has finished its handshake")

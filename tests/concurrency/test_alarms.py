@@ -72,6 +72,18 @@ class AlarmsTests(SynchronousTestCase):
         alarm.move(2.0, self.ring("that"))
         self.assertEqual(self.run_out(), [("that", 2.0)])
 
+    def test_one_that_rang_early_leaves_nothing(self) -> None:
+        alarm = self.set("it", 5.0)
+        alarm.move(1.0)
+        self.clock.advance(1.0)
+        self.assertEqual((self.rung, self.clock.getDelayedCalls()), ([("it", 1.0)], []))
+
+    def test_one_that_is_moved_to_now_while_another_rings(self) -> None:
+        other = self.set("other", 5.0)
+        self.alarms.set(1.0, lambda: other.move(0.0))
+        self.clock.advance(1.0)
+        self.assertEqual((self.rung, self.clock.getDelayedCalls()), ([("other", 1.0)], []))
+
     def test_one_that_rang_cannot_be_moved(self) -> None:
         alarm = self.set("it", 1.0)
         self.run_out()

@@ -178,6 +178,18 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(self.got, ["stays"])
         self.successResultOf(stays)
 
+    def test_forgotten(self) -> None:
+        """Its Deferred is left alone, and it gets no permit."""
+        self.fill()
+        waiter, stays = self.one.wait(), self.one.wait()
+        self.one.forget(waiter)
+        self.one.forget(waiter)
+        self.one.release()
+        self.assertNoResult(waiter)
+        self.successResultOf(stays)
+        self.one.forget(stays)
+        self.assertEqual((self.one.in_use, self.node.waiting), (1, 0))
+
     def test_all_leave(self) -> None:
         self.fill()
         for left in [self.wait(self.one, "") for _ in range(3)]:

@@ -23,7 +23,7 @@ class StubConnection:
     """Idles since it was made, until :attr:`used`; keeps what it was told."""
 
     def __init__(self, clock: Clock) -> None:
-        self.used = False
+        self.used = self.stays = False
         self.told: list[str] = []
         self._since_s = clock.seconds()
 
@@ -31,8 +31,10 @@ class StubConnection:
     def idle_since_s(self) -> float | None:
         return None if self.used or self.told else self._since_s
 
-    def reap(self) -> None:
-        self.told.append("reap")
+    def reap(self) -> bool:
+        if not self.stays:
+            self.told.append("reap")
+        return not self.stays
 
     def make_way(self) -> None:
         self.told.append("make way")
@@ -156,6 +158,16 @@ class ReapTests(ConnectionsCase):
         self.assertEqual([each.told for each in opened], [[]] * 9)
         self.clock.pump([LOOK_S] * 2)
         self.assertEqual([each.told for each in opened], [["reap"], *[[]] * 8])
+
+    def test_one_that_does_not_go_counts_as_there(self) -> None:
+        """A request waits in its socket."""
+        opened = [self.open() for _ in range(9)]
+        opened[0].stays = True
+        self.clock.pump([LOOK_S] * 5)
+        self.assertEqual(sum(bool(each.told) for each in opened), 0)
+        opened[0].stays = False
+        self.clock.advance(LOOK_S)
+        self.assertEqual(opened[0].told, ["reap"])
 
     def test_one_that_goes_counts_as_gone(self) -> None:
         opened = [self.open() for _ in range(9)]

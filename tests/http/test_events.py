@@ -469,9 +469,12 @@ class KernelWire(Wire):
     def fileno(self) -> int:
         return self.near.fileno()
 
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.near.send(data)
+
     def writeSequence(self, data: Any) -> None:
-        super().writeSequence(data)
-        self.near.send(b"".join(data))
+        self.write(b"".join(data))
 
     def read(self) -> None:
         """Take all there is."""

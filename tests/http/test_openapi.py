@@ -101,7 +101,7 @@ class DocumentTests(SynchronousTestCase):
         self.assertIn("Retry-After", components["responses"]["Error503"]["headers"])
         self.assertNotIn("headers", components["responses"]["Error400"])
         schema = busy["content"]["application/json"]["schema"]
-        self.assertEqual(schema["allOf"][1], {"properties": {"code": {"enum": ["busy"]}}})
+        self.assertEqual(schema["allOf"][1], {"properties": {"code": {"enum": ["busy", "rate_limited"]}}})
 
     def test_a_code_stands_at_its_status(self) -> None:
         responses = document(*make_table())["components"]["responses"]

@@ -109,8 +109,8 @@ class ConnectionsCase(SynchronousTestCase):
         self.assertNotIn("Traceback", self.node.complained)
 
 
-class CapTests(ConnectionsCase):
-    def test_accepting_pauses_and_nobody_is_dropped(self) -> None:
+class CapCase(ConnectionsCase):
+    def pauses(self) -> None:
         """Twenty callers, of which four may be connected, ask one after the other, and go."""
         self.run_node("limits.max_connections=4")
         callers = [Caller(self).ask() for _ in range(20)]
@@ -124,6 +124,11 @@ class CapTests(ConnectionsCase):
                 waiting.remove(each)
         self.assertIn('"event":"accepting_paused","listener":"http"', self.node.complained)
         self.end()
+
+
+class CapTests(CapCase):
+    def test_accepting_pauses_and_nobody_is_dropped(self) -> None:
+        self.pauses()
 
     def test_idle_ones_make_room(self) -> None:
         self.run_node("limits.max_connections=10")
@@ -185,13 +190,16 @@ class CapTests(ConnectionsCase):
         self.end()
 
 
-class UnixTests(CapTests):
+class UnixTests(CapCase):
     """The same over a Unix socket."""
 
     def setUp(self) -> None:
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         self.listen = f"unix:{folder}/http"
+
+    def test_accepting_pauses_and_nobody_is_dropped(self) -> None:
+        self.pauses()
 
 
 class WhoTests(ConnectionsCase):

@@ -228,6 +228,22 @@ class ActivationTests(SynchronousTestCase):
             self.stop(second)
             self.assertIn("owner_unavailable", second.complained)
 
+    def test_no_more_than_it_may_have(self) -> None:
+        """Who connects beyond that waits, and is served when another has gone."""
+        for listener in (self.tcp(), self.unix("http")):
+            node = self.start({"http": listener}, "--oap", "off", "--set", "limits.max_connections=1")
+            node.until_complaint('"running"')
+            with socket.socket(listener.family) as first, socket.socket(listener.family) as second:
+                first.connect(listener.getsockname())
+                first.sendall(b"GET /")
+                node.until_complaint('"accepting_paused"')
+                second.connect(listener.getsockname())
+                second.settimeout(0.2)
+                self.assertRaises(TimeoutError, second.recv, 1)
+                first.close()
+                self.assertEqual(self.call(second), b"HTTP/1.1 503 Service Unavailable")
+            self.stop(node)
+
     def test_a_path_of_systemd_is_left_alone(self) -> None:
         listener = self.unix("http")
         os.chmod(self.folder / "http", 0o622)

@@ -67,6 +67,9 @@ class Caller:
         self.slow = slow
         self.asked = self.left = self.started = self.admitted = self.over = self.freed = False
         self.outcome = ""
+        #: Whether its owner answers at once; and who asks when it is over.
+        self.at_once = False
+        self.then: Caller | None = None
         #: Which one it was to ask.
         self.number = 0
         self.error: NodeError | None = None
@@ -93,6 +96,9 @@ class Caller:
         if result is not None or self.over or not told:
             self._world.wrong.append(f"{self.name} ended with {result}, over {self.over}, told {told}")
         self.over = True
+        if self.then is not None and not self.left:
+            # As who asks again on the same connection: in the midst of what ends the call before.
+            self.then.ask()
 
     # IResponseSink, as far as a call without a body needs it
 
@@ -127,6 +133,8 @@ class Caller:
         if earlier:
             self._world.wrong.append(f"{self.name} is admitted before {earlier}")
         self.admitted = True
+        if self.at_once:
+            return _REPLY
         self.owed = Deferred()
         try:
             return await self.owed
@@ -161,6 +169,8 @@ class Calls:
     :param ends: how a call may end from outside: ``answer``, ``fail``, ``leave``.
     :param drains: whether the node is told to drain at any time; else at the end.
     :param hurries: whether it is told so twice, the second time to make haste.
+    :param at_once: the numbers of those whose owners answer at once.
+    :param chained: pairs of numbers: when the first one's call is over, the second asks at once.
     :param queue: how many calls may wait for a permit.
     :param max_calls: permits of the node.
     :param timeout_s: of the facet.
@@ -179,6 +189,8 @@ class Calls:
         ends: tuple[str, ...] = ("answer", "fail", "leave"),
         drains: bool = True,
         hurries: bool = False,
+        at_once: tuple[int, ...] = (),
+        chained: tuple[tuple[int, int], ...] = (),
         queue: int = 0,
         max_calls: int = 512,
         gate: Callable[[int], Gate] | None = None,
@@ -208,7 +220,12 @@ class Calls:
         self.callers = [
             Caller(f"c{number}", self, slow=number > callers - slow) for number in range(1, callers + 1)
         ]
-        self._alike = callers - slow
+        for before, after in chained:
+            self.callers[before - 1].then = self.callers[after - 1]
+        self._chained = {self.callers[after - 1] for _, after in chained}
+        for number in at_once:
+            self.callers[number - 1].at_once = True
+        self._alike = 1 if chained or at_once else callers - slow
         self._limits = list(limits)
         self._ends = ends
         self._drains = drains
@@ -235,6 +252,8 @@ class Calls:
         first = True
         for number, caller in enumerate(self.callers):
             if not caller.asked:
+                if caller in self._chained:
+                    continue
                 if self.drain.phase is not Phase.STOPPED and (first or number >= self._alike):
                     events.append(f"{caller.name} asks")
                     first = False

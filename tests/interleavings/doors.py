@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Final
 
+import attrs
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
@@ -26,29 +28,37 @@ from micronode.errors import ErrorCode, NodeError
 from micronode.http.site import HttpSite, app_settings
 from micronode.interfaces import IResponseSink
 from micronode.oap.factory import OAPFactory
+from micronode.oap.wire.frames import ACK_REQ
 from micronode.observability.metrics import Metrics
-from tests.http.support import read_answers
+from tests.http.test_events import read_stream
 from tests.interleavings.calls import DEADLINE_S, GRACE_S, MAX_STEPS, TIMEOUT_S
 from tests.support.oap import MemoryTransport, cancel, hello, read_frames, start
 
 PROFILE: Final = 0x0402
 _HEAD: Final = ResponseHead(status=200, content_type="application/json", length=0)
 _REPLY: Final = Reply(head=_HEAD)
-_ECHO: Final = Operation(
-    name="echo.say",
-    facet="echo",
-    method="GET",
-    path="/app/echo",
-    profile=PROFILE,
-    op="say",
-    access=Access.READ,
-    arguments=(Argument(name="name", required=True),),
-    handler=lambda call: _Now.world.handle(call),
-)
+_HEAD_OF_EVENTS: Final = ResponseHead(content_type="application/json")
+
+
+def _operation(op: str, **fields: Any) -> Operation:
+    return Operation(
+        name=f"echo.{op}",
+        facet="echo",
+        method="GET",
+        path=f"/app/echo/{op}",
+        profile=PROFILE,
+        op=op,
+        access=Access.READ,
+        arguments=(Argument(name="name", required=True),),
+        handler=lambda call: _Now.world.handle(call),
+        **fields,
+    )
+
+
 #: These take a hundred times as long to make as a world; what they count comes back to what it was.
-_TABLE: Final = OperationTable([_ECHO])
+_TABLE: Final = OperationTable([_operation("say"), _operation("listen", subscribes=True)])
 _METRICS: Final = Metrics(facets=("echo",), owners=(), states=(), build={"version": "0"})
-_METRICS.add_routes(["echo.say"])
+_METRICS.add_routes(["echo.say", "echo.listen"])
 
 
 #: When no call is taken any more.
@@ -71,8 +81,12 @@ _LIMITS: Final = Limits()
 _TIMEOUTS: Final = Timeouts()
 #: What callers send: made once.
 _HELLO: Final = hello()
-_STARTS: Final = {number: start(number, PROFILE, "say", {"name": f"o{number}"}) for number in range(1, 4)}
-_CANCELS: Final = {number: cancel(number, PROFILE) for number in _STARTS}
+_STARTS: Final = {
+    (number, op): start(number, PROFILE, op, {"name": f"o{number}"}, flags=flags)
+    for number in range(1, 4)
+    for op, flags in (("say", 0), ("listen", ACK_REQ))
+}
+_CANCELS: Final = {number: cancel(number, PROFILE) for number, _ in _STARTS}
 
 
 class _Dispatcher(Dispatcher):
@@ -97,6 +111,22 @@ class _Dispatcher(Dispatcher):
         return running
 
 
+class Socket(MemoryTransport, FileDescriptor):
+    """A transport in memory that takes bytes past its buffers, as one of the reactor's does.
+
+    What one turn of the reactor wrote so leaves in the next.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        MemoryTransport.__init__(self, clock)
+
+    def writeSomeData(self, data: bytes) -> int:
+        """Take all of it."""
+        assert not self.lost, "a write after the end"
+        self.write(data)
+        return len(data)
+
+
 class Connection:
     """A connection to one of the doors.
 
@@ -104,11 +134,11 @@ class Connection:
     :ivar left: whether its caller has gone.
     """
 
-    def __init__(self, name: str, protocol: Any, clock: Clock) -> None:
+    def __init__(self, name: str, protocol: Any, transport: MemoryTransport) -> None:
         self.name = name
         self.asks: list[str] = []
         self.left = False
-        self.transport = MemoryTransport(clock)
+        self.transport = transport
         self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
 
@@ -128,6 +158,9 @@ class Doors:
     :param oap: streams of the one OAP/1 connection.
     :param limit: permits.
     :param ends: how a call may end from outside: ``answer``, ``fail``, ``leave``, ``cancel`` (OAP/1).
+    :param transport: makes what a connection is made of.
+    :param listens: whether the calls are subscriptions, whose ends take a while: something goes back.
+    :param withdraws: whether a reload may take away what they are of.
     :param fills: whether the OAP/1 caller may stop reading, and read again.
     """
 
@@ -140,6 +173,9 @@ class Doors:
         ends: tuple[str, ...] = ("answer", "leave"),
         fills: bool = False,
         hurries: bool = False,
+        transport: Callable[[Clock], MemoryTransport] = MemoryTransport,
+        listens: bool = False,
+        withdraws: bool = False,
         drain: Callable[..., Drain] = Drain,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
@@ -147,9 +183,19 @@ class Doors:
         self._counted = _counted()
         self.clock = clock = Clock()
         self.stopped = self.refusing = False
+        #: Of the calls, or where they are subscriptions, of these.
         self.gate = Gate(limit)
-        self.dispatcher = _Dispatcher(gates={"echo": self.gate}, timeouts={"echo": timeout_s}, clock=clock)
+        self.dispatcher = _Dispatcher(
+            gates={"echo": Gate(0) if listens else self.gate},
+            slots={"echo": self.gate},
+            timeouts={"echo": timeout_s},
+            clock=clock,
+        )
+        self._op = "listen" if listens else "say"
+        self._withdraws = withdraws
         self.owed: dict[str, Deferred[Reply]] = {}
+        #: What a subscription that ended waits for.
+        self.backs: dict[str, Deferred[None]] = {}
         self.admitted: set[str] = set()
         #: What was seen to be wrong where an exception would be taken for a defect of a handler or effect.
         self.wrong: list[str] = []
@@ -171,12 +217,13 @@ class Doors:
             chance=_half,
         )
         self.callers = [
-            Connection(f"h{number}", self.http.buildProtocol(None), clock) for number in range(1, http + 1)
+            Connection(f"h{number}", self.http.buildProtocol(None), transport(clock))
+            for number in range(1, http + 1)
         ]
         self._streams = oap
         self.peer: Connection | None = None
         if oap:
-            self.peer = Connection("o", self.oap.buildProtocol(None), clock)
+            self.peer = Connection("o", self.oap.buildProtocol(None), transport(clock))
             self.peer.send(_HELLO)
             self.callers.append(self.peer)
         self._ends, self._fills, self._hurries = ends, fills, hurries
@@ -230,12 +277,20 @@ class Doors:
             if self.peer.open and len(self.peer.asks) < self._streams:
                 events.append(f"o{len(self.peer.asks) + 1} asks")
             if "cancel" in self._ends and self.peer.open:
-                events += [f"{name} cancels" for name in self.peer.asks if name in self.owed]
+                going_on = self.owed if self._op == "say" else self.admitted - self.dispatcher.over
+                events += [
+                    f"{name} cancels"
+                    for name in self.peer.asks
+                    if name in going_on and name not in self._cancelled
+                ]
             if "leave" in self._ends:
                 events.append("o leaves")
             if self._fills and self._full is not False and self.peer.transport.producer is not None:
                 events.append("o reads" if self._full else "o stops reading")
         events += [f"{name} {end}s" for name in self.owed for end in self._ends if end in ("answer", "fail")]
+        events += [f"{name} hands back" for name in self.backs]
+        if self._withdraws and not self.stopped:
+            events.append("reload")
         if not self._begun:
             events.append("drain")
         elif self._hurries and not self._hurried and not self.stopped:
@@ -259,6 +314,10 @@ class Doors:
         elif event == "hurry":
             self._hurried = True
             self.drain.hurry()
+        elif event == "reload":
+            self._withdraws = False
+            self.dispatcher.serve(attrs.evolve(self.dispatcher.serving, table=OperationTable(())))
+            self.dispatcher.end_withdrawn()
         else:
             self._to(*event.split(" ", 1))
         self._check()
@@ -268,6 +327,8 @@ class Doors:
             self.owed.pop(name).callback(_REPLY)
         elif what == "fails":
             self.owed.pop(name).errback(NodeError(ErrorCode.OWNER_UNAVAILABLE, "the owner failed"))
+        elif what == "hands back":
+            self.backs.pop(name).callback(None)
         elif name.startswith("o"):
             assert self.peer is not None
             self._to_peer(self.peer, name, what)
@@ -275,14 +336,14 @@ class Doors:
             caller = self.callers[int(name[1:]) - 1]
             if what == "asks":
                 caller.asks.append(name)
-                caller.send(b"GET /app/echo?name=" + name.encode() + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+                caller.send(f"GET /app/echo/{self._op}?name={name} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             else:
                 self._leave(caller)
 
     def _to_peer(self, peer: Connection, name: str, what: str) -> None:
         if what == "asks":
             peer.asks.append(name)
-            peer.send(_STARTS[int(name[1:])])
+            peer.send(_STARTS[int(name[1:]), self._op])
         elif what == "cancels":
             self._cancelled.add(name)
             peer.send(_CANCELS[int(name[1:])])
@@ -320,12 +381,15 @@ class Doors:
             if caller is self.peer:
                 self._check_frames(caller)
             else:
-                answers = read_answers(caller.transport.value())
-                assert len(answers) <= max(1, len(caller.asks)), f"{caller.name}: {len(answers)} answers"
-                # Nobody who is still there is left without an answer.
-                heard = bool(answers) or caller.left or not caller.asks
-                assert heard, f"{caller.name} was told nothing"
+                self._check_answer(caller)
         assert _counted() == self._counted, "calls or streams are counted that are over"
+
+    def _check_answer(self, caller: Connection) -> None:
+        """Check that nobody who is still there is left without an answer, or with half of one."""
+        told = read_stream(caller.transport.value())
+        assert not told.behind, f"{caller.name} was told more than it asked"
+        whole = told.head is not None and told.whole
+        assert whole or caller.left or not caller.asks, f"{caller.name} was not told all"
 
     def _check_frames(self, peer: Connection) -> None:
         ends: dict[str, int] = dict.fromkeys(peer.asks, 0)
@@ -363,13 +427,39 @@ class Doors:
     # The owner
 
     async def handle(self, call: Call) -> Reply:
-        """Answer when the world says so."""
+        """Answer when the world says so, or begin a subscription at once."""
         name: str = call.args["name"]
         self.admitted.add(name)
         if self.drain.phase in _REFUSING:
             self.wrong.append(f"{name} was admitted although the node drains")
+        if self._op == "listen":
+            return Reply(head=_HEAD_OF_EVENTS, body=_Feed(self, name))
         owed = self.owed[name] = Deferred(lambda _: self.owed.pop(name, None))
         return await owed
+
+
+class _Feed:
+    """The body of a subscription to which nothing comes: it ends when it is cancelled."""
+
+    def __init__(self, world: Doors, name: str) -> None:
+        self._world = world
+        self._name = name
+
+    def relay(self, head: ResponseHead, sink: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._relay(head, sink))
+
+    async def _relay(self, head: ResponseHead, sink: Any) -> None:
+        sink.start(head)
+        name, backs = self._name, self._world.backs
+        try:
+            # As a subscription does that has no messages.
+            await Deferred()
+        finally:
+            back = backs[name] = Deferred(lambda _: backs.pop(name, None))
+            await back
+
+    def abort(self) -> None:
+        """Nothing is taken before the relay."""
 
 
 def _unheard(*_: object) -> None:
@@ -378,7 +468,8 @@ def _unheard(*_: object) -> None:
 
 def _counted() -> tuple[float, float]:
     """Return how many calls and streams the metrics say there are."""
-    return _METRICS.inflight("echo.say").value, _METRICS.oap_streams.value
+    calls = _METRICS.inflight("echo.say").value + _METRICS.inflight("echo.listen").value
+    return calls, _METRICS.oap_streams.value
 
 
 def _half() -> float:

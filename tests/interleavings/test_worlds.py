@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,13 @@ class HoldsTests(SynchronousTestCase):
 
     def explore(self, name: str) -> None:
         world = WORLDS[name]
-        count = explore(world.make, name=name)
+        # Where coverage is measured, it learns nothing from the ten thousandth order, and doubles the time.
+        trace = sys.gettrace()
+        sys.settrace(None)
+        try:
+            count = explore(world.make, name=name)
+        finally:
+            sys.settrace(trace)
         print(f"{name}: {count} schedules", end=" ")
         self.assertGreaterEqual(count, world.least)
 

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 from zope.interface.verify import verifyObject
 
+from micronode.concurrency.outgoing import Outgoing
 from micronode.oap.fairness import QUANTUM_BYTES
 from micronode.oap.outbox import MAX_CONTROL_BYTES, Outbox, keep_unsent_small
 from tests.support.oap import MemoryTransport
@@ -47,6 +48,7 @@ class OutboxTests(SynchronousTestCase):
         self.outbox = Outbox(
             self.transport,
             self.clock,
+            outgoing=Outgoing(self.clock),
             stall_s=30.0,
             broken=lambda: self.broken.append(True),
             crowded=lambda: self.crowds.append(True),
@@ -221,7 +223,15 @@ class UnsentTests(SynchronousTestCase):
     def test_the_end_of_a_chunk_does_not_wait(self) -> None:
         transport = TCPTransport()
         ignored: Any = lambda: None  # noqa: E731
-        Outbox(transport, Clock(), stall_s=30.0, broken=ignored, crowded=ignored, relieved=ignored)
+        Outbox(
+            transport,
+            Clock(),
+            outgoing=Outgoing(Clock()),
+            stall_s=30.0,
+            broken=ignored,
+            crowded=ignored,
+            relieved=ignored,
+        )
         self.assertFalse(transport.delays)
 
     def test_tcp_is_told(self) -> None:

@@ -33,7 +33,8 @@ class ProbesTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.state = State.RUNNING.value
-        self.on_time = True
+        self.on_time = self.fit = True
+        self.shedding = False
         self.now_s = NOW_S
         self.checks = {name: StubCheck(name) for name in ("config", "listeners", "index", "storage")}
         self.probes = Probes(
@@ -42,6 +43,8 @@ class ProbesTests(SynchronousTestCase):
             version=lambda: {"service": "micronode"},
             event_loop=lambda: self.on_time,
             wall_clock=lambda: self.now_s,
+            fit=lambda: self.fit,
+            shedding=lambda: self.shedding,
         )
 
     def readyz(self) -> dict[str, Any]:
@@ -57,6 +60,17 @@ class ProbesTests(SynchronousTestCase):
         self.assertEqual((self.readyz()["ready"], set(self.readyz()["deps"])), (True, set(DEPS)))
         own.answer = "ok"
         self.assertEqual(self.readyz()["degraded"], [])
+
+    def test_shedding_shows_and_changes_nothing_else(self) -> None:
+        self.shedding = True
+        self.assertEqual((self.readyz()["shedding"], self.readyz()["ready"]), (True, True))
+
+    def test_overload_that_lasted(self) -> None:
+        self.fit = False
+        status, body, retry_after_s = self.probes.readyz()
+        self.assertEqual((status, body["ready"], body["state"]), (503, False, "running"))
+        self.assertEqual(retry_after_s, RETRY_AFTER_S)
+        self.assertEqual(self.probes.healthz()[0], 200)
 
     def test_check_that_asks_a_function(self) -> None:
         check = Check("listeners", lambda: "closed")

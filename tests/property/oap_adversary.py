@@ -11,7 +11,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet.task import Clock
 
+from micronode.concurrency.memory import Buffers
 from micronode.oap.wire.frames import ACK_REQ, EVENT, Control, encode_frame
 from micronode.oap.wire.limits import (
     CONNECTION_WINDOW_BYTES,
@@ -61,7 +63,11 @@ class Connection(RuleBasedStateMachine):
     def begin(self) -> None:
         self.owners: list[StallingOwner] = []
         self.sources: list[EndlessAnswer] = []
-        self.node = StubNode(self.serve, max_inflight=MAX_INFLIGHT, max_object=1 << 30)
+        clock = Clock()
+        self.account = Buffers(None, clock)
+        self.node = StubNode(
+            self.serve, account=self.account, clock=clock, max_inflight=MAX_INFLIGHT, max_object=1 << 30
+        )
         self.connect()
 
     def serve(self, dispatched: Dispatched) -> None:
@@ -210,12 +216,14 @@ class Connection(RuleBasedStateMachine):
             return
         self.transport.lose()
         assert held_by(self.end.protocol).total <= SLACK
+        assert self.account.held == 0
 
     @precondition(lambda self: self.transport.lost or self.transport.closing)
     @rule()
     def come_back(self) -> None:
         self.transport.lose()
         assert held_by(self.end.protocol).total <= SLACK
+        assert self.account.held == 0
         self.connect()
 
     # The owners, and time
@@ -233,6 +241,11 @@ class Connection(RuleBasedStateMachine):
     def sources_pour(self, pieces: int) -> None:
         for source in self.sources:
             source.pour(pieces)
+
+    @rule(limit=st.sampled_from((None, None, None, 1, 100_000)))
+    def squeeze(self, limit: int | None) -> None:
+        """Let the node hold no more than so much for its callers, or any number again."""
+        self.account.bound(limit)
 
     @rule(seconds=st.sampled_from((0.0, 0.0, 0.0, 0.2, 0.2, 1.1, 6.0, 31.0)))
     def pass_time(self, seconds: float) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
 from micronode.calls.call import ResponseHead
+from micronode.concurrency.memory import Buffers
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.limits import MAX_HTTP_BODY_BYTES, MAX_PIPELINED_BYTES
 from micronode.http.request import Request
@@ -74,6 +76,7 @@ steps = st.one_of(
     st.tuples(st.just("receive"), soup),
     st.tuples(st.just("answer"), st.sampled_from(("whole", "chunks", "part", "fail", "empty"))),
     st.tuples(st.just("wait"), st.sampled_from((0.1, 1.0, 5.0, 10.0, 30.0, 75.0))),
+    st.tuples(st.just("squeeze"), st.sampled_from((None, None, 1, 1_000))),
     st.tuples(st.sampled_from(("fill", "empty", "fill", "empty", "half_close", "drain")), st.none()),
 )
 
@@ -84,6 +87,8 @@ def silence() -> Iterator[None]:
     said: list[Any] = []
 
     def observe(event: Any) -> None:
+        if event.get("log_namespace") == Buffers.__module__:
+            return  # that memory is tight
         if event.get("log_level", LogLevel.info) >= LogLevel.warn or event.get("isError"):
             said.append(event)
 
@@ -123,7 +128,9 @@ class Session:
     def __init__(self, *, prompt: bool) -> None:
         """:param prompt: owners answer at once; else when :meth:`answer` is called."""
         self.dispatcher = StubDispatcher(say(b"hello") if prompt else None)
-        self.plane = Plane(self.dispatcher)
+        clock = Clock()
+        self.account = Buffers(None, clock)
+        self.plane = Plane(self.dispatcher, clock=clock, buffers=self.account)
         self.methods: list[str] = []
         record = self.plane.site.record
 
@@ -190,6 +197,11 @@ class Session:
         """Let the node be about to stop."""
         self.plane.site.close_idle()
 
+    def squeeze(self, limit: int | None) -> None:
+        """Let the node hold no more than *limit* bytes for its callers; None: any number."""
+        self.account.bound(limit)
+        self.plane.clock.advance(0)
+
     def settle(self) -> None:
         """Check what must hold at any time; lose the connection when the node dropped it."""
         assert len(self.channel._buffer) <= MAX_PIPELINED_BYTES + READ_BYTES
@@ -206,6 +218,7 @@ class Session:
     def check(self) -> None:
         """Check what must hold at the end."""
         assert self.lost
+        assert self.account.held == 0
         assert self.plane.clock.getDelayedCalls() == []
         assert self.plane.site.connections == 0
         assert len(self.methods) == len(self.plane.log)
@@ -231,6 +244,8 @@ def test_whatever_happens_is_answered_or_silent(
         for name, argument in script:
             getattr(session, name)(argument)
             session.settle()
+        session.squeeze(None)
+        session.settle()
         # At the end the caller goes; or it waits until the node has had enough.
         if patient:
             for _ in range(300):

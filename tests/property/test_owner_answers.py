@@ -13,12 +13,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
 from micronode.adapters.connection import OwnerConnection
 from micronode.adapters.exchange import Exchange
+from micronode.concurrency.outgoing import Outgoing
 from tests.adapters.test_answerhead import MALFORMED as MALFORMED_HEADS
 from tests.adapters.test_chunks import MALFORMED as MALFORMED_CHUNKS
 from tests.adapters.test_chunks import WELL_FORMED as WELL_FORMED_CHUNKS
@@ -93,6 +95,8 @@ class _Reader(Protocol):
 class _Keeper:
     """Keeps nothing."""
 
+    outgoing = Outgoing(Clock())
+
     def idle(self, connection: Any) -> None:
         """It stays open."""
 
@@ -101,10 +105,6 @@ class _Keeper:
 
     def retired(self, connection: Any) -> None:
         """It was dropped."""
-
-    def send_soon(self, connection: Any, data: bytes) -> None:
-        """Nothing is sent by turns in memory."""
-        raise AssertionError
 
     def lost(self, connection: Any) -> None:
         """Nothing to count."""

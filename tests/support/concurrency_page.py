@@ -89,7 +89,7 @@ def _bound(part: Part) -> str:
 
 
 def _shown(figure: Figure) -> str:
-    return f"{figure.of} {figure.bound:g}".strip()
+    return f"{figure.of} {figure.bound:,.0f}".replace(",", " ").strip()
 
 
 if __name__ == "__main__":

@@ -57,12 +57,9 @@ class Seen:
 
     @property
     def failed(self) -> int:
-        """How many calls did not succeed, but those that crossed GOAWAY where there are several at a time."""
+        """How many calls did not succeed."""
         return sum(
-            count
-            for kind, each in self.answers.items()
-            for what, count in each.items()
-            if what not in GOOD and not (what.startswith("draining") and not kind.endswith(" 1 at a time"))
+            count for each in self.answers.values() for what, count in each.items() if what not in GOOD
         )
 
     def __str__(self) -> str:
