@@ -5,8 +5,10 @@ Half-closes, resets, kernel buffers, TLS, and a client that nobody here wrote, i
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -432,6 +434,24 @@ class UnixTests(IngressTestCase):
         await caller.lost
         self.assertEqual(read_answers(caller.seen)[0].body, b"hello")
         self.assertEqual(self.log[0]["peer"], "unix")
+
+    async def test_answer_in_the_kernel_still_has_its_connection(self) -> None:
+        self.serve(StubDispatcher(say(b"x" * (256 << 10))))
+        caller = socket.socket(socket.AF_UNIX)
+        self.addCleanup(caller.close)
+        caller.connect(self.path)
+        caller.sendall(get("/app/search?q=x", "Connection: close"))
+        await self.until(lambda: bool(self.log))
+        for _ in range(20):
+            await deferLater(reactor, 0.01)
+        self.assertEqual(self.site.connections, 1)
+        caller.setblocking(False)
+        seen = b""
+        while self.site.connections:
+            with contextlib.suppress(BlockingIOError):
+                seen += caller.recv(1 << 20)
+            await deferLater(reactor, 0.01)
+        self.assertEqual(len(read_answers(seen)[0].body), 256 << 10)
 
 
 class TLSTests(IngressTestCase):
