@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -83,6 +85,14 @@ class ChargeTests(MemoryCase):
             self.assertGreaterEqual(self.account.held, 1000)
             connection.lose()
             self.assertEqual(self.account.held, 0)
+
+    def test_a_body_that_came_compressed_is_charged_as_it_is_held(self) -> None:
+        small, large = gzip.compress(bytes(4_000)), 4_000
+        fields = ("Content-Encoding: gzip", f"Content-Length: {len(small)}")
+        self.plane.connect().send(get("/app/media", *fields, method="POST") + small)
+        self.assertEqual(self.account.held, large)
+        self.end()
+        self.assertEqual(self.account.held, 0)
 
     def test_a_body_that_is_late(self) -> None:
         self.plane.connect().send(BEGUN + bytes(1000))
