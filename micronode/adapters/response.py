@@ -116,13 +116,6 @@ class OwnerResponse:
         """See :class:`~twisted.web.iweb.IResponse`; whoever follows redirects asks for it."""
         self.previousResponse = response
 
-    def field(self, name: bytes) -> bytes | None:
-        """Return the first value of field *name*, in small letters; None if it is not there."""
-        for each, value in self.fields:
-            if each == name:
-                return value
-        return None
-
     def whole(self, most: int) -> bytes | None:
         """Give the body out if all of it is here, at most *most* bytes; it is delivered to nobody then."""
         if self._ended is not DONE or self._consumer is not None or len(self._held) > most:
