@@ -66,7 +66,7 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("oap",), ("http",)),
     # The other end: it uses what the node's side has, never the other way round.
     (("oap.client",),),
-    (("node", "assembly", "custom", "draining", "overview", "sickness", "topology"),),
+    (("node", "assembly", "builtin", "prepared", "custom", "draining", "overview", "sickness", "topology"),),
     (("cli", "__main__"),),
 )
 #: Their modules are of several layers, so importing one of them must not bring in another.
