@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-
 from typing import Any
 
 from twisted.internet.task import Clock
