@@ -105,7 +105,8 @@ class LevelTests(OverloadCase):
         self.beat(LAG_S * 3, times=3)
         self.beat(times=2)  # until the median has noticed
         self.assertEqual(self.beat_for(DWELL_S), Level.WRITES)
-        self.assertEqual(self.beat_for(DWELL_S), Level.NONE)
+        self.assertEqual(self.beat_for(DWELL_S - BEAT_S), Level.WRITES)
+        self.assertEqual(self.beat(), Level.NONE)
         self.assertEqual([change[:2] for change in self.changes[1:]], [("all", "writes"), ("writes", "none")])
         self.assertEqual(self.overload.reason, "")
 
