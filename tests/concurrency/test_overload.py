@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from micronode.concurrency.measure import Level
 from micronode.concurrency.overload import (
     BEAT_S,
     CALM_S,
@@ -15,9 +16,7 @@ from micronode.concurrency.overload import (
     LASTING_S,
     MAX_RETRY_S,
     MIN_RETRY_S,
-    Level,
     Overload,
-    process_rss,
 )
 
 LAG_S = 0.1
@@ -233,8 +232,3 @@ class WatchTests(OverloadCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.overload._beat = self.beats.append
         self.assertEqual(self.beat(LAG_S * 1.5, times=2), Level.WRITES)
-
-
-class RssTests(SynchronousTestCase):
-    def test_that_of_this_process(self) -> None:
-        self.assertGreater(process_rss(), 10 * 1024**2)
