@@ -135,7 +135,7 @@ class Limits:
         "Memory held for connections and bodies, all together; at 80 % nothing new is read, at the bound"
         " what would be more is refused with 429.",
         256 * 1024**2,
-        minimum=1024**2,
+        minimum=16 * 1024**2,
     )
     rps: int = integer(
         "Calls a second from one caller, so many of them at once; one more is refused with 429. A caller is"

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from micronode.calls.call import ResponseHead
+from micronode.concurrency.memory import ANSWER_BYTES, UNDERWAY_BYTES
 from micronode.errors import ErrorCode, NodeError, http_status
 from micronode.http.flow import Flow
 from micronode.http.request import Request
@@ -179,7 +180,9 @@ class ResponseSink:
             producer.stopProducing()
             return
         self._producer = producer
-        line.flow.attach(producer)
+        route = self._request.route
+        subscribes = route is not None and route.subscribes
+        line.flow.attach(producer, UNDERWAY_BYTES if subscribes else ANSWER_BYTES)
 
     def unregisterProducer(self) -> None:
         """Forget the producer."""
