@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from micronode.concurrency.memory import ANSWER_BYTES, UNDERWAY_BYTES, Buffers
+from micronode.errors import NodeError
 
 
 @implementer(IPushProducer)
@@ -87,6 +88,12 @@ class Flow:
             self._buffers.add(-self.reserved)
             self.reserved = 0
         self._producer = None
+
+    def refusal(self, length: int | None) -> NodeError | None:
+        """Return why an answer of *length* bytes is not begun; None: there is room for it, or it is small."""
+        if self._buffers.full and (length is None or length > UNDERWAY_BYTES):
+            return self._buffers.refusal()
+        return None
 
     def beyond(self, unsent: int) -> int:
         """Return how many of *unsent* bytes that the transport has are not charged yet."""

@@ -112,6 +112,10 @@ class ResponseSink:
         return self._request.request_id
 
     @property
+    def _subscribes(self) -> bool:
+        return self._request.route is not None and self._request.route.subscribes
+
+    @property
     def behind(self) -> bool:
         """Whether bytes were sent that the caller has not taken, as far as the transport can tell."""
         return self._line is not None and self._line.behind
@@ -128,6 +132,10 @@ class ResponseSink:
         if line is None or self.started:
             return None
         request = self._request
+        if request.head.method == "GET" and not self._subscribes and (full := line.flow.refusal(head.length)):
+            # Nothing was changed by it, so that it may be asked again.
+            self.fail(full)
+            return None
         bodiless = request.head.method == "HEAD" or head.status in BODILESS
         chunked = head.length is None and not bodiless and request.head.http11
         # Without a length or chunks only the end of the connection tells the end of the body.
@@ -180,9 +188,7 @@ class ResponseSink:
             producer.stopProducing()
             return
         self._producer = producer
-        route = self._request.route
-        subscribes = route is not None and route.subscribes
-        line.flow.attach(producer, UNDERWAY_BYTES if subscribes else ANSWER_BYTES)
+        line.flow.attach(producer, UNDERWAY_BYTES if self._subscribes else ANSWER_BYTES)
 
     def unregisterProducer(self) -> None:
         """Forget the producer."""

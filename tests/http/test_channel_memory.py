@@ -137,6 +137,24 @@ class ChargeTests(MemoryCase):
 
 
 class BoundTests(MemoryCase):
+    def test_a_long_answer_is_not_begun_at_the_limit(self) -> None:
+        """Its call was let in before."""
+        long, small = self.plane.connect().send(get()), self.plane.connect().send(get())
+        self.account.add(LIMIT)
+        for sink, length in zip(self.dispatcher.sinks, (100_000, 5), strict=True):
+            sink.start(ResponseHead(length=length))
+            sink.write(bytes(length))
+            sink.finish()
+        self.assertEqual((long.answer().status, small.answer().status), (429, 200))
+        self.assertEqual((self.rejected, self.account.held), (["busy_buffers"], LIMIT))
+
+    def test_what_is_no_question_is_answered_at_the_limit(self) -> None:
+        """Its owner has done it."""
+        asked = self.plane.connect().send(post("/app/media", b"x"))
+        self.account.add(LIMIT)
+        self.dispatcher.sinks[0].start(ResponseHead(length=100_000))
+        self.assertTrue(asked.raw().startswith(b"HTTP/1.1 200 "))
+
     def test_never_more_than_the_limit_and_one_read(self) -> None:
         """A hundred callers send a mebibyte each, and none ends."""
         connections = [self.plane.connect().send(BEGUN) for _ in range(100)]
