@@ -300,6 +300,7 @@ class TCPTests(IngressTestCase):
         transport.loseWriteConnection()
         dispatcher.answer = say(b"hello")
         say(b"first")(dispatcher.calls[0], dispatcher.sinks[0])
+        dispatcher.results[0].callback(None)
         self.assertEqual(await caller.lost, "ConnectionDone")
         self.assertEqual(len(read_answers(caller.seen)), 3000)
 
@@ -313,6 +314,7 @@ class TCPTests(IngressTestCase):
         for number in range(2):
             await self.until(lambda: len(dispatcher.calls) > number)  # noqa: B023
             say(b"%d" % number)(dispatcher.calls[number], dispatcher.sinks[number])
+            dispatcher.results[number].callback(None)
         self.assertEqual(await caller.lost, "ConnectionDone")
         self.assertEqual([answer.body for answer in read_answers(caller.seen)], [b"0", b"1"])
 
