@@ -53,7 +53,16 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("concurrency",), ("security",), ("config",), ("lifecycle",)),
     (("adapters",),),
     (("facets",),),
-    (("calls.dispatcher", "calls.deadline", "calls.refusals", "calls.running", "calls.serving"),),
+    (
+        (
+            "calls.dispatcher",
+            "calls.deadline",
+            "calls.outcome",
+            "calls.refusals",
+            "calls.running",
+            "calls.serving",
+        ),
+    ),
     (("oap",), ("http",)),
     # The other end: it uses what the node's side has, never the other way round.
     (("oap.client",),),

@@ -35,10 +35,6 @@ __all__ = ["CONNECT_TIMEOUT_S", "Exchange", "OwnerAgent"]
 CONNECT_TIMEOUT_S: Final = 2.0
 
 
-def _nothing() -> None:
-    """What is called when nobody wants to know."""
-
-
 class OwnerAgent:
     """Makes requests of one URL of an owner. Its users bound their number.
 
@@ -75,7 +71,7 @@ class OwnerAgent:
         *,
         fresh: bool = False,
         keep: bool = True,
-        on_written: Callable[[], None] = _nothing,
+        on_written: Callable[[], None] | None = None,
     ) -> Exchange:
         """Begin one request.
 

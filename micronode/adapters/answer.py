@@ -20,7 +20,7 @@ class AnswerReader:
     :param to_head: whether the request was a HEAD.
     :ivar begun: whether there were any bytes.
     :ivar status: the answer's, as soon as it can be read; it may be an interim one's.
-    :ivar rest: what came with the head's last byte and is not yet taken.
+    :ivar rest: what came with the head's last byte and is not yet taken; of an answer that is over, its body.
     :ivar over: whether the answer was whole.
     :ivar surplus: whether there were bytes behind it.
     """
@@ -127,10 +127,9 @@ class AnswerReader:
         self._held = None
         if head.chunked:
             self._chunks = ChunkReader()
-        elif head.length == 0:
-            self._left = 0
-            self._end(rest)
-            return
+        elif head.length is not None and len(rest) >= head.length:
+            self._end(rest[head.length :])
+            rest = rest[: head.length]
         else:
             self._left = head.length
         self.rest = rest

@@ -49,20 +49,25 @@ class MalformedAnswerError(Exception):
 
 
 class AnswerHead:
-    """Status and fields of an answer, and how its body ends.
+    """Status and fields of an answer, and how its body ends. httptools tells it of the fields.
 
     :ivar fields: names in small letters, and values; but for those of the connection.
+    :ivar about: those that are the connection's.
     :ivar length: of the body in bytes; None where it is chunked, or as long as the connection lasts.
     :ivar keeps: whether the connection outlives the answer, for all the owner says.
     """
 
-    __slots__ = ("_raw", "chunked", "code", "fields", "keeps", "length", "version")
+    __slots__ = ("_raw", "about", "chunked", "code", "fields", "keeps", "length", "version")
+    # The parser asks for each of these, and asking for what is not there takes longer than all the fields.
+    on_message_begin = on_status = on_headers_complete = on_body = None
+    on_message_complete = on_chunk_header = on_chunk_complete = None
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
         self.code = int(raw[9:12])
         self.version = _VERSION_11 if raw[7] == 0x31 else _VERSION_10
         self.fields: list[tuple[bytes, bytes]] = []
+        self.about: list[tuple[bytes, bytes]] = []
         self.length: int | None = None
         self.chunked = False
         # HTTP/1.0 keeps connections by another agreement, which is not worth its traps.
@@ -73,20 +78,10 @@ class AnswerHead:
         """The reason behind the status; it may be empty."""
         return self._raw[13 : self._raw.index(b"\r")]
 
-
-class _Fields:
-    """What httptools tells its fields to."""
-
-    # It asks for each of these, and asking for what is not there takes longer than all the fields.
-    on_message_begin = on_status = on_headers_complete = on_body = None
-    on_message_complete = on_chunk_header = on_chunk_complete = None
-    __slots__ = ("found",)
-
-    def __init__(self) -> None:
-        self.found: list[tuple[bytes, bytes]] = []
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.found.append((name.lower(), value.strip(b" \t")))
+        """Take a field."""
+        name = name.lower()
+        (self.about if name in _HOP_BY_HOP else self.fields).append((name, value.strip(b" \t")))
 
 
 def read_answer_head(raw: bytes, *, to_head: bool) -> AnswerHead:
@@ -101,28 +96,24 @@ def read_answer_head(raw: bytes, *, to_head: bool) -> AnswerHead:
     code = head.code
     if code == 101:
         raise MalformedAnswerError("it changed the protocol, which nobody asked for")
-    fields = _Fields()
     try:
-        HttpResponseParser(fields).feed_data(raw)
+        HttpResponseParser(head).feed_data(raw)
     except (HttpParserError, HttpParserUpgrade):
         raise MalformedAnswerError("the head of its answer contradicts itself") from None
-    about: list[tuple[bytes, bytes]] = []
-    for field in fields.found:
-        (about if field[0] in _HOP_BY_HOP else head.fields).append(field)
-    if about:
-        _judge(head, about, to_head=to_head)
+    if head.about:
+        _judge(head, to_head=to_head)
     if to_head or code < 200 or code in _BODILESS:
         head.length, head.chunked = 0, False
     return head
 
 
-def _judge(head: AnswerHead, about: list[tuple[bytes, bytes]], *, to_head: bool) -> None:
+def _judge(head: AnswerHead, *, to_head: bool) -> None:
     """Find the end of the body; see RFC 9112, section 6.3, whose choices are all made for the strict side."""
     lengths: list[bytes] = []
     transfers: list[bytes] = []
     # All of them first: there may be thousands of such fields, and of others.
     options: set[bytes] = set()
-    for name, value in about:
+    for name, value in head.about:
         if name == b"content-length":
             lengths.append(value)
         elif name == b"transfer-encoding":

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import attrs
 from twisted.internet import error as net
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,7 +13,6 @@ from twisted.web.client import RequestGenerationFailed, ResponseNeverReceived
 from twisted.web.iweb import IBodyProducer
 
 from micronode.adapters.agent import Exchange
-from micronode.adapters.breaker import Pass
 from micronode.adapters.endpoints import Endpoint
 from micronode.adapters.exchange import root_cause
 from micronode.adapters.lease import Lease
@@ -23,9 +21,14 @@ from micronode.adapters.tls import TlsRefusedError
 from micronode.adapters.upload import UploadBody
 from micronode.errors import ErrorCode, NodeError
 
+if TYPE_CHECKING:
+    from micronode.adapters.owner import OwnerClient
+
 _log = Logger()
 _IDENTITY: Final = (b"accept-encoding", b"identity")
 _TOO_SLOW: Final = (net.TimeoutError, net.TCPTimedOutError, net.ConnectingCancelledError)
+#: What its end says of its endpoint: that it is well, or, where its caller has left, nothing.
+_WELL: Final = {"ok": True, "client_error": True, "cancelled": None}
 
 
 class Request(NamedTuple):
@@ -71,17 +74,31 @@ UNCONNECTED: Final = frozenset((Loss.NOT_CONNECTED, Loss.NO_TLS, Loss.NO_ROOM))
 FINAL: Final = frozenset((Loss.NO_TLS, Loss.BROKEN))
 
 
-@attrs.define(eq=False)
-class Attempt:
-    """See the module's docstring."""
+class Attempt(Lease):
+    """See the module's docstring. It is the lease of its slot, and takes it when it is made.
 
-    endpoint: Endpoint
-    entered: Pass
-    lease: Lease
-    #: When it began, or, where it has a body, when that was whole.
-    began: float
-    #: Whether the call ends with it.
-    is_last: bool = True
+    :ivar began: when it began, or, where it has a body, when that was whole.
+    :ivar is_last: whether the call ends with it, so that the call's permit is given back, too.
+    """
+
+    def __init__(self, client: OwnerClient, endpoint: Endpoint, idle_s: float) -> None:
+        super().__init__(client.name, client.alarms, idle_s=idle_s, max_body=client.max_body)
+        self.endpoint = endpoint
+        self.entered = endpoint.enter()
+        self.began = client.clock.seconds()
+        self.is_last = True
+        self._client = client
+
+    def released(self, outcome: str) -> None:
+        """See :class:`~micronode.adapters.lease.Lease`."""
+        self.endpoint.leave()
+        self.judge(_WELL.get(outcome, False))
+        if self.is_last:
+            self._client.ended(outcome)
+
+    def judge(self, well: bool | None) -> None:
+        """Tell how it went; see :meth:`~micronode.adapters.endpoints.Endpoint.judge`."""
+        self._client.judge(self.endpoint, self.entered, well)
 
     def send(
         self,
@@ -90,7 +107,7 @@ class Attempt:
         *,
         fresh: bool,
         left_s: float,
-        on_written: Callable[[], None],
+        on_written: Callable[[], None] | None,
     ) -> Exchange:
         """Send *request*, with *body* unless it has bytes of its own.
 
@@ -108,17 +125,17 @@ class Attempt:
         exchange = self.endpoint.agent.exchange(
             request.method, request.target, headers, sent, fresh=fresh, on_written=on_written
         )
-        self.lease.exchange = exchange
+        self.exchange = exchange
         return exchange
 
     def loss(self, failure: Failure) -> tuple[Loss, NodeError]:
         """Return what *failure*, with which the exchange's head failed, means, and the caller's error."""
-        lease, exchange, cause = self.lease, self.lease.exchange, root_cause(failure)
+        exchange, cause = self.exchange, root_cause(failure)
         if isinstance(cause, NodeError):
             # Whoever produces the body knows why.
             return Loss.NO_REQUEST, cause
         is_connected = exchange is not None and exchange.connected
-        _log.debug("owner_failed", owner=lease.owner, connected=is_connected, reason=type(cause).__name__)
+        _log.debug("owner_failed", owner=self.owner, connected=is_connected, reason=type(cause).__name__)
         if failure.check(RequestGenerationFailed):
             # Its length was not what it said, or its producer is broken: the endpoint has no part in it.
             return Loss.NO_REQUEST, NodeError(
@@ -126,13 +143,13 @@ class Attempt:
             )
         if isinstance(cause, TlsRefusedError):
             # What came after a handshake is that of a TLS 1.3 owner: it may be asked, but does not listen.
-            return Loss.BROKEN if is_connected else Loss.NO_TLS, lease.unavailable(cause.what)
+            return Loss.BROKEN if is_connected else Loss.NO_TLS, self.unavailable(cause.what)
         if exchange is None or not is_connected:
             if isinstance(cause, TooManyConnectionsError):
-                return Loss.NO_ROOM, lease.unavailable("has all the connections it can take")
+                return Loss.NO_ROOM, self.unavailable("has all the connections it can take")
             slow = isinstance(cause, _TOO_SLOW)
-            return Loss.NOT_CONNECTED, lease.too_slow() if slow else lease.unavailable("cannot be reached")
-        error = lease.bad_answer("closed the connection, or what it answered is not HTTP")
+            return Loss.NOT_CONNECTED, self.too_slow() if slow else self.unavailable("cannot be reached")
+        error = self.bad_answer("closed the connection, or what it answered is not HTTP")
         if failure.check(ResponseNeverReceived) is None:
             return Loss.BROKEN, error
         return Loss.STALE if exchange.reused else Loss.UNANSWERED, error

@@ -183,22 +183,20 @@ class OwnerConnection(OwnerWire):
         exchange, reader = self._exchange, self._reader
         assert exchange is not None
         assert reader is not None
-        response = OwnerResponse(head, self)
-        rest, reader.rest = reader.rest, b""
-        if not reader.over and rest:
+        body, reader.rest = reader.rest, b""
+        if body and not reader.over:
             try:
-                response.take(reader.take_body(rest))
+                body = reader.take_body(body)
             except MalformedAnswerError as error:
-                self._response = response
+                self._response = response = OwnerResponse(head, self)
                 self._malformed(error)
                 exchange.answer(response)
                 return
         if reader.over:
             self._end(head.keeps)
-            response.end(DONE)
-            exchange.answer(response)
+            exchange.answer(OwnerResponse(head, self, body, DONE))
             return
-        self._response = response
+        self._response = response = OwnerResponse(head, self, body)
         self._keeps = head.keeps
         exchange.answer(response)
         if self._response is response:
@@ -222,7 +220,8 @@ class OwnerConnection(OwnerWire):
         assert reader is not None
         exchange.has_surplus = reader.surplus
         uploads = self._uploads
-        self.read(True)
+        if not self.reading:
+            self.read(True)
         self._forget()
         if reader.surplus:
             self.kill()

@@ -25,7 +25,7 @@ class Exchange:
     :param body: goes out in one write with the head where it is bytes, or there in time.
     :param to_head: whether the method is HEAD.
     :param keep: whether the connection may be used again.
-    :param on_written: called when the request was written whole (or will not be written further).
+    :param on_written: called when the request was written whole (or will not be written further), if any.
 
     :ivar reused: whether its connection had carried a request before.
     :ivar connected: whether there is a connection; before that the owner cannot have seen anything.
@@ -56,7 +56,7 @@ class Exchange:
         self,
         request_head: bytes,
         body: IBodyProducer | bytes | None,
-        on_written: Callable[[], None],
+        on_written: Callable[[], None] | None,
         *,
         to_head: bool,
         keep: bool,
@@ -72,7 +72,7 @@ class Exchange:
         self.has_surplus = False
         self.request_head = request_head
         self.body = body
-        self._on_written: Callable[[], None] | None = on_written
+        self._on_written = on_written
         self.to_head = to_head
         self.keep = keep
         self._aborted = False

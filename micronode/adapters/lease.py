@@ -16,28 +16,15 @@ from micronode.errors import ErrorCode, NodeError
 _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT: "timeout"}
 
 
-def _nothing(outcome: str) -> None:
-    """What is called when nobody is to hear of it."""
-
-
 class Lease:
     """See the module's docstring.
 
     :param owner: the owner's name, for messages.
     :param idle_s: seconds between two pieces of a response body.
     :param max_body: bytes of a response body, or None: no bound.
-    :param released: called once with the outcome (:data:`micronode.observability.metrics.OWNER_OUTCOMES`).
     """
 
-    def __init__(
-        self,
-        owner: str,
-        alarms: Alarms,
-        *,
-        idle_s: float,
-        max_body: int | None,
-        released: Callable[[str], None],
-    ) -> None:
+    def __init__(self, owner: str, alarms: Alarms, *, idle_s: float, max_body: int | None) -> None:
         self.owner = owner
         self.idle_s = idle_s
         self.max_body = max_body
@@ -47,7 +34,12 @@ class Lease:
         self.ended = False
         self._alarms = alarms
         self._alarm: Alarm | None = None
-        self._released = released
+
+    def released(self, outcome: str) -> None:
+        """The slot is free, which whose lease it is overrides; called once.
+
+        :param outcome: one of :data:`micronode.observability.metrics.OWNER_OUTCOMES`.
+        """
 
     @property
     def timed(self) -> bool:
@@ -78,9 +70,7 @@ class Lease:
         if not self.ended:
             self.ended = True
             self.rest()
-            # Once, and what it refers to may refer to this.
-            released, self._released = self._released, _nothing
-            released(outcome)
+            self.released(outcome)
 
     def abort(self, outcome: str = "cancelled") -> None:
         """Close the connection and give the slot back. Idempotent, and harmless once it :meth:`ended`."""

@@ -194,8 +194,13 @@ class OwnerClient:
 
     # For its calls
 
+    def ended(self, outcome: str) -> None:
+        """A call that had a permit has ended: it is given back."""
+        self.permits.release()
+        self.count(outcome)
+
     def count(self, outcome: str) -> None:
-        """A call has ended."""
+        """A call has ended, or was not even begun."""
         self.metrics.owner_requests(self.name, outcome).inc()
 
     def answered(self, endpoint: Endpoint, entered: Pass) -> None:

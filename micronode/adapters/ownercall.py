@@ -1,7 +1,7 @@
 """One call of an owner, from its permit to the response head, over as many attempts as it takes.
 
-Each attempt has a lease of its own; the permit is the call's, and is free when the lease of its last
-attempt has ended. What is tried again, and what never: ``docs/architecture.rst``, "Owners".
+One ends before the next begins; the permit is the call's, and is free when its last attempt has ended.
+What is tried again, and what never: ``docs/architecture.rst``, "Owners".
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from twisted.web.iweb import IResponse
 
 from micronode.adapters.attempt import BLAMED, FINAL, UNCONNECTED, Attempt, Loss, Request
 from micronode.adapters.endpoints import Endpoint, choose, rest_before_s
-from micronode.adapters.lease import Lease, outcome_of, unavailable
+from micronode.adapters.lease import outcome_of, unavailable
 from micronode.adapters.reply import OwnerReply
 from micronode.adapters.retries import STATUSES, Retries, read_rest
 from micronode.adapters.settings import OwnerSettings
-from micronode.adapters.timeleft import Limit, TimeLeft
+from micronode.adapters.timeleft import TimeLeft
 from micronode.adapters.upload import UploadBody
 from micronode.errors import NodeError
 from micronode.interfaces import IOwnerReply
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from micronode.adapters.owner import OwnerClient
 
 _EMPTY: Final = (204, 304)
-#: What the end of an attempt says of its endpoint: that it is well, or, where its caller has left, nothing.
-_WELL: Final = {"ok": True, "client_error": True, "cancelled": None}
 
 
 class OwnerCall:
@@ -75,7 +73,7 @@ class OwnerCall:
             self._send(endpoint)
             return
         wait_s = max(1.0, min(each.breaker.wait_s for each in self._settings.endpoints))
-        self._finish("unavailable")
+        self._client.ended("unavailable")
         self._tell(unavailable(self._client.name, "fails too often, and is left alone for now", wait_s))
 
     def begin_after(self, waiting: Deferred[None]) -> None:
@@ -90,115 +88,86 @@ class OwnerCall:
             self._client.count("unavailable")
             self._tell(unavailable(self._client.name, "has all the calls it can take"))
 
-    def _finish(self, outcome: str) -> None:
-        """Give the permit back."""
-        self._client.permits.release()
-        self._client.count(outcome)
-
     # One attempt
 
     def _send(self, endpoint: Endpoint, *, fresh: bool = False) -> None:
-        client = self._client
-
-        def released(outcome: str) -> None:
-            self._released(attempt, outcome)
-
-        idle_s, max_body = self._settings.idle_s, client.max_body
-        lease = Lease(client.name, client.alarms, idle_s=idle_s, max_body=max_body, released=released)
-        limit = self._time_left.of_attempt
-        attempt = Attempt(endpoint, endpoint.enter(), lease, client.clock.seconds())
-        self._attempt = attempt
+        attempt = self._attempt = Attempt(self._client, endpoint, self._settings.idle_s)
         self._tried.append(endpoint)
-
-        def written() -> None:
-            self._written(attempt)
-
+        body, left_s = self._body, self._time_left.of_attempt
         # Of a body that is uploaded it watches the way to the connection, which takes no deadline of its own.
-        self._watch(attempt, limit)
+        attempt.watch(left_s, partial(self._expired, attempt, left_s))
+        written = None if body is None else partial(self._uploaded, attempt)
         try:
-            exchange = attempt.send(
-                self._request, self._body, fresh=fresh, left_s=limit.seconds, on_written=written
-            )
+            exchange = attempt.send(self._request, body, fresh=fresh, left_s=left_s, on_written=written)
         except Exception as error:
-            lease.abort()
+            attempt.abort()
             self._tell(error)
             return
         exchange.listen(partial(self._got_head, attempt), partial(self._failed, attempt))
 
-    def _watch(self, attempt: Attempt, limit: Limit) -> None:
-        def expired() -> None:
-            if limit.is_short:
-                self._judge(attempt, None)
-            # The same one would need as long again, and may be slow because it has too much to do.
-            (self._lost if self._elsewhere() else self._fail)(attempt, attempt.lease.too_slow())
+    def _expired(self, attempt: Attempt, left_s: float) -> None:
+        """*attempt*, which had so many seconds, got no answer in them."""
+        if self._time_left.is_short(left_s):
+            attempt.judge(None)
+        # The same one would need as long again, and may be slow because it has too much to do.
+        (self._lost if self._elsewhere() else self._fail)(attempt, attempt.too_slow())
 
-        attempt.lease.watch(limit.seconds, expired)
-
-    def _written(self, attempt: Attempt) -> None:
-        if self._body is not None and not attempt.lease.ended and self.answered is not None:
+    def _uploaded(self, attempt: Attempt) -> None:
+        if not attempt.ended and self.answered is not None:
             # How long an upload took says nothing about the owner.
             attempt.began = self._client.clock.seconds()
             self._time_left.restart()
-            self._watch(attempt, self._time_left.of_attempt)
+            left_s = self._time_left.of_attempt
+            attempt.watch(left_s, partial(self._expired, attempt, left_s))
 
     def _upload_begun(self) -> None:
         """There is a connection. How long the body takes is its caller's affair."""
         if self._attempt is not None:
-            self._attempt.lease.rest()
+            self._attempt.rest()
 
     def _upload_stalled(self) -> None:
-        if self._attempt is not None and not self._attempt.lease.ended and self.answered is not None:
-            self._fail(self._attempt, self._attempt.lease.unavailable("does not take the request's body"))
-
-    def _released(self, attempt: Attempt, outcome: str) -> None:
-        """The lease of *attempt* has ended."""
-        attempt.endpoint.leave()
-        self._judge(attempt, _WELL.get(outcome, False))
-        if attempt.is_last:
-            self._finish(outcome)
-
-    def _judge(self, attempt: Attempt, well: bool | None) -> None:
-        self._client.judge(attempt.endpoint, attempt.entered, well)
+        if self._attempt is not None and not self._attempt.ended and self.answered is not None:
+            self._fail(self._attempt, self._attempt.unavailable("does not take the request's body"))
 
     # What becomes of an attempt
 
     def _got_head(self, attempt: Attempt, response: IResponse) -> None:
-        lease, client, status = attempt.lease, self._client, response.code
-        if lease.ended:
+        client, status = self._client, response.code
+        if attempt.ended:
             return
-        # Its timer runs on to whoever comes next: the body, or the end of the lease.
+        # Its timer runs on to whoever comes next: the body, or the end of the attempt.
         if not self._time_left.waits:
             client.latency.observe(client.clock.seconds() - attempt.began)
         if not 200 <= status <= 599:
-            self._fail(attempt, lease.bad_answer("answered with a status that is none"))
+            self._fail(attempt, attempt.bad_answer("answered with a status that is none"))
             return
-        lease.outcome = "ok" if status < 400 else "client_error" if status < 500 else "server_error"
+        attempt.outcome = "ok" if status < 400 else "client_error" if status < 500 else "server_error"
         if status >= 500:
-            self._judge(attempt, False)
+            attempt.judge(False)
         elif not (attempt.endpoint.breaker.is_closed or self._request.is_question):
             client.answered(attempt.endpoint, attempt.entered)
         delay_s = None if status < 400 else self._delay_after(response, attempt)
         attempt.is_last = delay_s is None
         empty = self._request.method == b"HEAD" or status in _EMPTY
-        reply = OwnerReply(lease, response, empty=empty, mismatches=client.mismatches)
+        reply = OwnerReply(attempt, response, empty=empty, mismatches=client.mismatches)
         if delay_s is not None:
             reply.discard()
-            self._pause(delay_s, lease.unavailable("cannot serve now"))
-        elif not empty and lease.max_body is not None and (reply.length or 0) > lease.max_body:
-            self._fail(attempt, lease.bad_answer("answered more than it may"))
+            self._pause(delay_s, attempt.unavailable("cannot serve now"))
+        elif not empty and attempt.max_body is not None and (reply.length or 0) > attempt.max_body:
+            self._fail(attempt, attempt.bad_answer("answered more than it may"))
         else:
             self._tell(reply)
 
     def _failed(self, attempt: Attempt, failure: Failure) -> None:
-        if attempt.lease.ended:
+        if attempt.ended:
             return
         loss, error = attempt.loss(failure)
         if loss not in BLAMED:
-            self._judge(attempt, None)
+            attempt.judge(None)
         if loss in UNCONNECTED and self._move_on(attempt, error):
             return
         if loss is Loss.NO_REQUEST:
-            attempt.lease.abort()
+            attempt.abort()
             self._tell(error)
         elif loss in FINAL:
             self._fail(attempt, error)
@@ -214,7 +183,7 @@ class OwnerCall:
         if not others or self._time_left.of_call <= 0:
             return False
         attempt.is_last = False
-        attempt.lease.fail(error)
+        attempt.fail(error)
         self._send_to_one_of(others, error)
         return True
 
@@ -225,7 +194,7 @@ class OwnerCall:
             self._fail(attempt, error)
             return
         attempt.is_last = False
-        attempt.lease.fail(error)
+        attempt.fail(error)
         if stale and attempt.endpoint.breaker.admits:
             self._send(attempt.endpoint, fresh=True)
         else:
@@ -233,7 +202,7 @@ class OwnerCall:
 
     def _fail(self, attempt: Attempt, error: NodeError) -> None:
         attempt.is_last = True
-        attempt.lease.fail(error)
+        attempt.fail(error)
         self._tell(error)
 
     # Another try
@@ -272,7 +241,7 @@ class OwnerCall:
         """Send it to one of *endpoints*, or fail with *error*, that of the attempt before."""
         endpoint = choose(endpoints, self._client.random, self._tried)
         if endpoint is None:
-            self._finish(outcome_of(error))
+            self._client.ended(outcome_of(error))
             self._tell(error)
         else:
             self._send(endpoint)
@@ -293,16 +262,16 @@ class OwnerCall:
         elif self._pausing is not None:
             self._pausing.cancel()
             self._let_go()
-            self._finish("cancelled")
+            self._client.ended("cancelled")
         else:
             attempt = self._attempt
             assert attempt is not None
             waited_s = self._client.clock.seconds() - attempt.began
-            if attempt.lease.timed and self._time_left.is_over(waited_s):
-                attempt.lease.abort("timeout")
+            if attempt.timed and self._time_left.is_over(waited_s):
+                attempt.abort("timeout")
             self._let_go()
 
     def _let_go(self) -> None:
         """Abort the attempt; after a pause, what is left of it: a refusal's body that is still being read."""
         if self._attempt is not None:
-            self._attempt.lease.abort()
+            self._attempt.abort()

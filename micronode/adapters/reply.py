@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
@@ -43,6 +42,11 @@ class OwnerReply:
         self._response = cast(OwnerResponse, response)
         self._mismatches = mismatches
         self._taken = False
+        #: How its body is passed on: what its BLAKE3 digest must be, whether its beginning may wait, and
+        #: whether it must be a JSON object.
+        self._digest: bytes | None = None
+        self._hold = True
+        self._is_json = False
         self.length: int | None = None
         if empty:
             said = self.header("content-length")
@@ -55,10 +59,11 @@ class OwnerReply:
 
     def header(self, name: str) -> str | None:
         """Return the value of field *name*; None if it is not there, or holds more than visible ASCII."""
-        value = self._response.field(name.lower().encode("ascii"))
-        if value is None or not _VALUE.fullmatch(value):
-            return None
-        return value.decode("ascii")
+        wanted = name.lower().encode("ascii")
+        for each, value in self._response.fields:
+            if each == wanted:
+                return value.decode("ascii") if _VALUE.fullmatch(value) else None
+        return None
 
     def headers(self) -> list[tuple[str, str]]:
         """Return every end-to-end field; see :class:`~micronode.interfaces.IOwnerReply`."""
@@ -82,47 +87,37 @@ class OwnerReply:
         return collector.done
 
     def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
-        """Pass the body on unchecked; see :class:`~micronode.interfaces.IReplyBody`."""
-        return self.relay_as(head, sink)
+        """Pass the body on; see :class:`~micronode.interfaces.IReplyBody`.
 
-    def relay_as(
-        self,
-        head: ResponseHead,
-        sink: IResponseSink,
-        *,
-        digest: bytes | None = None,
-        hold: bool = True,
-        is_json: bool = False,
-    ) -> Deferred[None]:
-        """Pass the body on, of which *digest* must be the BLAKE3 digest unless it is None.
-
-        :param hold: whether its beginning may wait, see :mod:`micronode.adapters.relay`.
-        :param is_json: see :meth:`as_json`.
+        Unchecked, unless one of :meth:`checked` and :meth:`as_json` was asked for before.
         """
         if self._empty:
             sink.start(head)
             return sink.finish()
-        lease = self._take()
+        lease, digest = self._take(), self._digest
         if digest is None and lease.exchange is not None and not lease.exchange.has_surplus:
             data = self._response.whole(HOLD_BYTES)
             if data is not None:
-                return relay_whole(lease, data, head, sink, is_json=is_json)
+                return relay_whole(lease, data, head, sink, is_json=self._is_json)
         check = None if digest is None else Check(digest, self._mismatches)
-        relay = Relay(lease, head, sink, check, hold=hold, is_json=is_json)
+        relay = Relay(lease, head, sink, check, hold=self._hold, is_json=self._is_json)
         relay.read_from(self._response)
         return relay.done
 
     def checked(self, digest: bytes) -> IReplyBody:
         """Return this reply's body as one that must match *digest* (BLAKE3, 32 bytes)."""
-        return _Body(self, digest=digest)
+        self._digest = digest
+        return self
 
     def streamed(self) -> IReplyBody:
         """Return this reply's body as one of which nothing is held back."""
-        return _Body(self, hold=False)
+        self._hold = False
+        return self
 
     def as_json(self) -> IReplyBody:
         """Return this reply's body as one that must be a JSON object; see IOwnerReply."""
-        return _Body(self, is_json=True)
+        self._is_json = True
+        return self
 
     def abort(self) -> None:
         """Throw the body away and close its connection. Idempotent, and harmless once it was read."""
@@ -149,22 +144,3 @@ def _checked(data: bytes, check: Callable[[bytes], object] | None) -> bytes:
     if check is not None:
         check(data)
     return data
-
-
-@implementer(IReplyBody)
-@attrs.frozen
-class _Body:
-    """The body of a reply, relayed in one certain way."""
-
-    _reply: OwnerReply
-    _digest: bytes | None = attrs.field(default=None, kw_only=True)
-    _hold: bool = attrs.field(default=True, kw_only=True)
-    _is_json: bool = attrs.field(default=False, kw_only=True)
-
-    def relay(self, head: ResponseHead, sink: IResponseSink) -> Deferred[None]:
-        """See :class:`~micronode.interfaces.IReplyBody`."""
-        return self._reply.relay_as(head, sink, digest=self._digest, hold=self._hold, is_json=self._is_json)
-
-    def abort(self) -> None:
-        """See :class:`~micronode.interfaces.IReplyBody`."""
-        self._reply.abort()

@@ -41,6 +41,8 @@ class OwnerResponse:
     Nothing is read behind what came with the head until there is somebody who takes it, nor while that
     one pauses it.
 
+    :param held: what came of the body with the head.
+    :param ended: how the body ended, where that is known already.
     :ivar fields: names in small letters, and values, but for those of the connection.
     """
 
@@ -59,7 +61,9 @@ class OwnerResponse:
         "request",
     )
 
-    def __init__(self, head: AnswerHead, source: Source) -> None:
+    def __init__(
+        self, head: AnswerHead, source: Source, held: bytes = b"", ended: Failure | None = None
+    ) -> None:
         self.code = head.code
         self.fields = head.fields
         self.length: Any = UNKNOWN_LENGTH if head.length is None else head.length
@@ -69,8 +73,8 @@ class OwnerResponse:
         self._headers: Headers | None = None
         self._source = source
         self._consumer: IProtocol | None = None
-        self._held: bytes = b""
-        self._ended: Failure | None = None
+        self._held = held
+        self._ended = ended
         self._paused = False
 
     # IResponse
@@ -111,13 +115,6 @@ class OwnerResponse:
     def setPreviousResponse(self, response: IResponse) -> None:
         """See :class:`~twisted.web.iweb.IResponse`; whoever follows redirects asks for it."""
         self.previousResponse = response
-
-    def field(self, name: bytes) -> bytes | None:
-        """Return the first value of field *name*, in small letters; None if it is not there."""
-        for each, value in self.fields:
-            if each == name:
-                return value
-        return None
 
     def whole(self, most: int) -> bytes | None:
         """Give the body out if all of it is here, at most *most* bytes; it is delivered to nobody then."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -13,14 +13,6 @@ from twisted.internet.interfaces import IReactorTime
 FAIR: Final = 0.9
 #: Seconds by which the facet's timeout may end a call before its owner's would, for what came before it.
 EARLIER_S: Final = 0.5
-
-
-class Limit(NamedTuple):
-    """What an attempt that begins now has."""
-
-    seconds: float
-    #: Whether that is so little that the owner is not blamed for taking longer: see :data:`FAIR`.
-    is_short: bool
 
 
 class TimeLeft:
@@ -52,7 +44,7 @@ class TimeLeft:
         self._caller_until = inf if caller_s is None else now + caller_s
 
     def is_short(self, seconds: float) -> bool:
-        """Whether so many are less than an owner may fairly be blamed for."""
+        """Whether so many are less than an owner may fairly be blamed for: see :data:`FAIR`."""
         return seconds < FAIR * min(self._timeout_s, self._deadline_s)
 
     def is_over(self, seconds: float) -> bool:
@@ -72,8 +64,7 @@ class TimeLeft:
         return min(self._until, self._caller_until) - self._clock.seconds()
 
     @property
-    def of_attempt(self) -> Limit:
-        """What one attempt has of it; not negative."""
+    def of_attempt(self) -> float:
+        """Seconds that an attempt has which begins now; not negative."""
         now = self._clock.seconds()
-        seconds = max(0.0, min(self._timeout_s, self._until - now, self._caller_until - now))
-        return Limit(seconds, self.is_short(seconds))
+        return max(0.0, min(self._timeout_s, self._until - now, self._caller_until - now))

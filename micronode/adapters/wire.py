@@ -36,13 +36,14 @@ class OwnerWire(Protocol):
     :ivar wire: the transport.
     :ivar outlet: writes to it.
     :ivar dead: whether it is closed, or about to be.
+    :ivar reading: whether it is read.
     """
 
     def __init__(self, keeper: Keeper) -> None:
         self.dead = False
         self.wire: Any = None
         self.keeper = keeper
-        self._reading = True
+        self.reading = True
         self._pending: Pending | None = None
 
     def connectionMade(self) -> None:
@@ -66,8 +67,8 @@ class OwnerWire(Protocol):
 
     def read(self, reading: bool) -> None:
         """Read, or stop."""
-        if reading is not self._reading and not self.dead:
-            self._reading = reading
+        if reading is not self.reading and not self.dead:
+            self.reading = reading
             if reading:
                 self.wire.resumeProducing()
             else:

@@ -21,13 +21,21 @@ class SpyExchange:
         self.ended_at_abort.append(self.lease.ended)
 
 
+class SpyLease(Lease):
+    """Keeps how it ended."""
+
+    outcomes: list[str]
+
+    def released(self, outcome: str) -> None:
+        super().released(outcome)
+        self.outcomes.append(outcome)
+
+
 class LeaseTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.outcomes: list[str] = []
-        self.lease = Lease(
-            "index", Alarms(self.clock), idle_s=60.0, max_body=None, released=self.outcomes.append
-        )
+        self.lease = SpyLease("index", Alarms(self.clock), idle_s=60.0, max_body=None)
+        self.outcomes = self.lease.outcomes = []
         self.exchange = SpyExchange(self.lease)
         self.lease.exchange = self.exchange  # type: ignore[assignment]
 
