@@ -95,17 +95,17 @@ class Breaker:
 
         :raises RuntimeError: it admits none.
         """
+        if self.is_closed:
+            return Pass(self._era)
         if not self.admits:
             raise RuntimeError("the breaker is open")
-        entered = Pass(self._era)
-        if not self.is_closed:
-            self._probe = entered
-            self._probing.begin()
+        entered = self._probe = Pass(self._era)
+        self._probing.begin()
         return entered
 
     def answered(self, entered: Pass) -> None:
         """The call got the head of a good answer. It goes on, and nobody need wait for its body's end."""
-        if self._is_probe(entered):
+        if entered.era == self._era and not self.is_closed:
             self._close()
             entered.era = self._era
 
@@ -117,22 +117,21 @@ class Breaker:
         if entered.judged:
             return
         entered.judged = True
-        if self._is_probe(entered):
+        if entered.era != self._era:
+            # Something was decided since.
+            return
+        if not self.is_closed:
             if entered is self._probe:
                 self._probe = None
             if well is not None:
                 self._close() if well else self._open()
-        elif well is not None and entered.era == self._era:
+        elif well is not None:
             self._seen.add()
             if not well:
                 self._seen.mark()
                 seen = self._seen
                 if seen.all >= LEAST_CALLS and seen.marked * 100 >= seen.all * FAILED_PERCENT:
                     self._open()
-
-    def _is_probe(self, entered: Pass) -> bool:
-        """Whether it was let through while this is open, and nothing was decided since."""
-        return not self.is_closed and entered.era == self._era
 
     def _open(self) -> None:
         self.is_closed = False

@@ -110,7 +110,7 @@ class Endpoint:
         if well is None:
             return None
         self.outlier.judge(well)
-        if self.outlier.due and any(each is not self and _takes_over(each) for each in others):
+        if not well and self.outlier.due and any(each is not self and _takes_over(each) for each in others):
             return self.outlier.eject()
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -24,20 +26,21 @@ class IndexClient:
 
     def resolve(self, call: Call, key: str) -> Deferred[IOwnerReply]:
         """Ask what *key* (``name:…`` or ``b3:…``) stands for."""
-        return self._get(call, b"/resolve/" + segment(key))
+        return self._get(call, b"/resolve/" + segment(key), [])
 
     def providers(self, call: Call, cid: str, *, limit: int) -> Deferred[IOwnerReply]:
         """Ask who has the object *cid*."""
-        return self._get(call, b"/providers/" + segment(cid), limit=limit)
+        return self._get(call, b"/providers/" + segment(cid), [("limit", str(limit))])
 
     def search(self, call: Call, query: str, *, limit: int, offset: int) -> Deferred[IOwnerReply]:
         """Ask for the documents that match *query*, best first."""
-        return self._get(call, b"/search/" + segment(query), limit=limit, offset=offset)
+        bounds = [("limit", str(limit)), ("offset", str(offset))]
+        return self._get(call, b"/search/" + segment(query), bounds)
 
     def neighbors(self, call: Call, node: str, *, hops: int, max_neighbors: int) -> Deferred[IOwnerReply]:
         """Ask for the nodes around *node*."""
-        return self._get(call, b"/graph/" + segment(node), hops=hops, max_neighbors=max_neighbors)
+        query = [("hops", str(hops)), ("max_neighbors", str(max_neighbors))]
+        return self._get(call, b"/graph/" + segment(node), query)
 
-    def _get(self, call: Call, path: bytes, **query: int) -> Deferred[IOwnerReply]:
-        pairs = [(name, str(value)) for name, value in query.items()]
-        return self._owner.call(b"GET", path, query=pairs, **terms(call, self._deadline_s))
+    def _get(self, call: Call, path: bytes, query: Sequence[tuple[str, str]]) -> Deferred[IOwnerReply]:
+        return self._owner.call(b"GET", path, query=query, **terms(call, self._deadline_s))

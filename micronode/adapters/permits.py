@@ -86,7 +86,8 @@ class Permits:
     def release(self) -> None:
         """Give a permit back."""
         self._gate.release()
-        self._serve()
+        if self._waiters:
+            self._serve()
 
     def _serve(self) -> None:
         # One at a time: who gets one may give it back, or leave others, before the next. And here alone, or

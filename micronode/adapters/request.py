@@ -10,7 +10,7 @@ from micronode.errors import ErrorCode, NodeError
 
 #: All but what RFC 3986 calls unreserved.
 _RESERVED: Final = re.compile(rb"[^A-Za-z0-9._~-]+")
-_ESCAPES: Final = tuple(b"%%%02X" % byte for byte in range(256))
+_ESCAPE: Final = tuple(b"%%%02X" % byte for byte in range(256)).__getitem__
 
 
 def call_headers(call: Call) -> list[tuple[bytes, bytes]]:
@@ -35,4 +35,4 @@ def segment(text: str) -> bytes:
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:
-    return b"".join([_ESCAPES[byte] for byte in found[0]])
+    return b"".join(map(_ESCAPE, found[0]))

@@ -24,7 +24,7 @@ from micronode.calls.refusals import buckets_of, busy, draining, overloaded, rat
 from micronode.calls.running import Running
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
-from micronode.concurrency.overload import Level
+from micronode.concurrency.measure import Level
 from micronode.concurrency.rates import Rates
 from micronode.concurrency.shedlog import ShedLog
 from micronode.concurrency.timeouts import Timeouts

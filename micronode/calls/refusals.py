@@ -9,7 +9,7 @@ from typing import Final
 from micronode.calls.call import Call
 from micronode.calls.operations import Operation
 from micronode.concurrency.backpressure import Gate, retry_after_s
-from micronode.concurrency.overload import Level
+from micronode.concurrency.measure import Level
 from micronode.errors import ErrorCode, NodeError
 
 #: About when callers of a node that stops are told to come back.

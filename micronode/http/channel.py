@@ -79,7 +79,7 @@ class HttpChannel(HttpExchanges):
             self._charge()
         if self._input_ended or (held_up and len(self._buffer) > MAX_PIPELINED_BYTES):
             self._intake.pause()  # It sees who goes; the transport does not, behind the end of input.
-        elif self._site.buffers.tight and self._state is not State.BODY:
+        elif self._site.buffers.tight and (held_up or self._idle):
             self._intake.pause(look=held_up)
         else:
             self._intake.resume()
@@ -101,7 +101,7 @@ class HttpChannel(HttpExchanges):
         if deadline is not None and deadline - self._clock.seconds() > EPSILON_S:
             # A reload has given it more time.
             self._timer.expect(deadline)
-        elif self._state is State.HEAD and self._site.buffers.tight:
+        elif self._idle and self._site.buffers.tight:
             # It is not read, so that it cannot be late.
             self._since_s = self._clock.seconds()
             self._timer.expect(self._deadline())
@@ -118,6 +118,11 @@ class HttpChannel(HttpExchanges):
 
     def _unfinished(self) -> bool:
         return bool(self._buffer) or self._reader.begun
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is there of a request. What is begun holds memory until it is whole, or late."""
+        return self._state is State.HEAD and not self._unfinished()
 
     # Towards its listener
 

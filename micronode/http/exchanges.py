@@ -189,6 +189,9 @@ class HttpExchanges(HttpConnection):
             self._kept = len(body.data)
             self._state = State.CALL
             run(self._settings.routes, request, bytes(body.data))
+            if request is self._request and request.body is not None:
+                # Inflated it may be ten times what came.
+                self._kept = request.body.length
         return whole
 
     def _charge(self) -> None:
