@@ -16,14 +16,9 @@ import attrs
 from twisted.application.service import MultiService
 from twisted.logger import Logger, LogLevel
 
-from micronode.adapters.index import IndexClient
-from micronode.adapters.mailbox import MailboxClient
-from micronode.adapters.overlay import OverlayClient
-from micronode.adapters.owner import OwnerClient
 from micronode.adapters.policy import make_policy
 from micronode.adapters.registry import Owners
-from micronode.adapters.registry import Prepared as PreparedOwners
-from micronode.adapters.storage import StorageClient
+from micronode.builtin import Shared, make_facet
 from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import OperationTable
@@ -31,23 +26,18 @@ from micronode.calls.serving import Serving
 from micronode.concurrency.connections import ADMIN_BOUNDS, Bounds
 from micronode.concurrency.memory import Buffers
 from micronode.concurrency.shedlog import ShedLog
-from micronode.config.schema import Config, OwnFacet
+from micronode.config.schema import Config
 from micronode.config.used import used_owners
-from micronode.custom import make_custom, own_facets, upstreams
-from micronode.facets.feed import FeedFacet
-from micronode.facets.graph import GraphFacet
+from micronode.custom import own_facets, upstreams
 from micronode.facets.hosted import FacetSettings, Served
-from micronode.facets.media import MediaFacet
-from micronode.facets.objects import Overlay
 from micronode.facets.polls import Polls
-from micronode.facets.search import SearchFacet
 from micronode.facets.subscription import Deliveries
 from micronode.http.about import ABOUT_ROUTES, about_routes
 from micronode.http.admin import ADMIN_ROUTES, make_admin_site
 from micronode.http.control import Control
 from micronode.http.limits import Deadlines
-from micronode.http.site import HttpSite, SiteSettings, app_settings
-from micronode.interfaces import IFacet, IReadinessCheck
+from micronode.http.site import HttpSite, app_settings
+from micronode.interfaces import IReadinessCheck
 from micronode.lifecycle import State
 from micronode.oap.factory import OAPFactory
 from micronode.observability.heartbeat import Heartbeat
@@ -55,35 +45,13 @@ from micronode.observability.logging import log_fields
 from micronode.observability.metrics import Metrics
 from micronode.observability.probes import Check, Probes
 from micronode.observability.version import build_version, runtime_version
+from micronode.prepared import Prepared, PreparedParts
 from micronode.security.identity import Identity, read_identities, rewritten
 from micronode.security.policy import Policy, check_of
 from micronode.sickness import make_overload
 
 _log = Logger()
 _access_log = Logger(namespace="micronode.access")
-
-
-@attrs.frozen(kw_only=True)
-class Prepared:
-    """All that another configuration needs, not yet in force. It holds nothing."""
-
-    config: Config
-    #: None where the configuration, and what its files say, differ in nothing from those in force.
-    parts: PreparedParts | None
-    #: The keys that name the same file as before, with something else in it.
-    rewritten: tuple[str, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class PreparedParts:
-    """The snapshots of every part."""
-
-    owners: PreparedOwners
-    identities: Mapping[str, Identity]
-    policy: Policy | None
-    serving: Serving
-    http: SiteSettings
-    facets: tuple[str, ...]
 
 
 class Assembly(MultiService):
@@ -217,6 +185,7 @@ class Assembly(MultiService):
             health={name: facet.health for name, facet in own.items()},
         )
         enabled = {name: facet for name, facet in config.facets.items() if facet.enabled}
+        shared = Shared(deliveries=self.deliveries, metrics=self.metrics, clock=self._reactor)
         served = {
             name: Served(
                 FacetSettings(
@@ -225,7 +194,7 @@ class Assembly(MultiService):
                     timeout=facet.timeout,
                     subscriptions=facet.subscriptions,
                 ),
-                self._make_facet(name, config, owners.clients).operations(),
+                make_facet(name, config, owners.clients, shared).operations(),
             )
             for name, facet in enabled.items()
         } | dict(self._hosted)
@@ -290,29 +259,6 @@ class Assembly(MultiService):
                 Check("listeners", lambda: "ok" if self._listening() else "closed"),
                 *(check_of(IReadinessCheck(each), self.policy) for each in self.owners.health.values()),
             ]
-        )
-
-    def _make_facet(self, name: str, config: Config, owners: Mapping[str, OwnerClient]) -> IFacet:
-        facet = config.facets[name]
-        deadline_s = facet.timeout
-        if isinstance(facet, OwnFacet):
-            return make_custom(name, facet, owners.get(name))
-        if name == "search":
-            return SearchFacet(IndexClient(owners["index"], deadline_s=deadline_s))
-        if name == "graph":
-            return GraphFacet(IndexClient(owners["index"], deadline_s=deadline_s))
-        if name == "feed":
-            mailbox = MailboxClient(owners["mailbox"], deadline_s=deadline_s)
-            return FeedFacet(mailbox, self.deliveries, timeout_s=deadline_s)
-        overlay = None
-        if "overlay" in owners:
-            peers = OverlayClient(owners["overlay"], deadline_s=deadline_s)
-            overlay = Overlay(owner=peers, timeout_s=deadline_s, seconds=self._reactor.seconds)
-        return MediaFacet(
-            StorageClient(owners["storage"], deadline_s=deadline_s),
-            overlay=overlay,
-            max_object=config.limits.max_object,
-            mismatches=self.metrics.integrity_failures("put"),
         )
 
     def _make_metrics(self) -> Metrics:

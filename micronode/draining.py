@@ -18,15 +18,16 @@ from twisted.logger import Logger
 
 from micronode.assembly import Assembly
 from micronode.calls.call import Call, Ingress
+from micronode.calls.refusals import DRAINING_RETRY_S, draining
 from micronode.concurrency.lastaccept import stop_accepting
 from micronode.concurrency.shutdown import Phase
 from micronode.concurrency.spread import Spread
-from micronode.errors import ErrorCode, NodeError
+from micronode.errors import NodeError
 
 _log = Logger()
 
 #: About when callers of a node that stops are told to come back.
-RETRY_MS: Final = 5_000
+RETRY_MS: Final = int(DRAINING_RETRY_S * 1000)
 _CALLS: Final = frozenset({Phase.CLOSING, Phase.FINISHING, Phase.ABORTING})
 
 
@@ -100,7 +101,7 @@ class Draining:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
         _each(
             lambda: self._parts.oap.goaway(RETRY_MS),
-            lambda: self._dispatcher.end_subscriptions(lambda call: _draining()),
+            lambda: self._dispatcher.end_subscriptions(lambda call: draining()),
         )
 
     def aborting(self) -> None:
@@ -111,7 +112,7 @@ class Draining:
         _each(
             parts.dispatcher.drain,  # Subscriptions first: they end whole.
             lambda: parts.oap.give_up(RETRY_MS),
-            lambda: parts.http.give_up(_draining()),
+            lambda: parts.http.give_up(draining()),
         )
 
     def releasing(self) -> Deferred[None]:
@@ -126,7 +127,7 @@ class Draining:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
         # That of the admin plane; and what a defect has left open.
         closed = self._close(*list(self._ports), wait_s=0.0)
-        _each(lambda: self._parts.admin.give_up(_draining()))
+        _each(lambda: self._parts.admin.give_up(draining()))
         return closed
 
     def stopped(self) -> None:
@@ -162,7 +163,7 @@ class Draining:
             if call.ingress is not Ingress.HTTP or not count:
                 return None
             count -= 1
-            return _draining()
+            return draining()
 
         self._dispatcher.end_subscriptions(judge)
 
@@ -183,10 +184,6 @@ def _each(*acts: Callable[[], object]) -> None:
             act()
         except Exception:
             _log.failure("drain_effect")
-
-
-def _draining() -> NodeError:
-    return NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=RETRY_MS / 1000)
 
 
 def _after(other: Deferred[None]) -> Deferred[None]:

@@ -9,7 +9,8 @@ from twisted.logger import Logger
 
 from micronode.bus import EventBus, HealthChanged
 from micronode.calls.dispatcher import Dispatcher
-from micronode.concurrency.overload import Level, Overload
+from micronode.concurrency.measure import Level
+from micronode.concurrency.overload import Overload
 from micronode.observability.metrics import Metrics
 
 _log = Logger()

@@ -53,11 +53,20 @@ LAYERS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("concurrency",), ("security",), ("config",), ("lifecycle",)),
     (("adapters",),),
     (("facets",),),
-    (("calls.dispatcher", "calls.deadline", "calls.refusals", "calls.running", "calls.serving"),),
+    (
+        (
+            "calls.dispatcher",
+            "calls.deadline",
+            "calls.outcome",
+            "calls.refusals",
+            "calls.running",
+            "calls.serving",
+        ),
+    ),
     (("oap",), ("http",)),
     # The other end: it uses what the node's side has, never the other way round.
     (("oap.client",),),
-    (("node", "assembly", "custom", "draining", "overview", "sickness", "topology"),),
+    (("node", "assembly", "builtin", "prepared", "custom", "draining", "overview", "sickness", "topology"),),
     (("cli", "__main__"),),
 )
 #: Their modules are of several layers, so importing one of them must not bring in another.

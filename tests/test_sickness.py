@@ -9,7 +9,8 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.bus import EventBus, HealthChanged
-from micronode.concurrency.overload import BEAT_S, Level
+from micronode.concurrency.measure import Level
+from micronode.concurrency.overload import BEAT_S
 from micronode.config.schema import Overload as Thresholds
 from micronode.sickness import make_overload
 from tests.support.measures import make_metrics, sample

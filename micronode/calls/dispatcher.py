@@ -12,30 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from random import Random
-from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
 from micronode.calls.operations import Access, OperationTable
-from micronode.calls.refusals import buckets_of, busy, rate_limited
+from micronode.calls.outcome import answer, fail, result_of, tell
+from micronode.calls.refusals import buckets_of, busy, draining, overloaded, rate_limited
 from micronode.calls.running import Running
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
-from micronode.concurrency.overload import Level
+from micronode.concurrency.measure import Level
 from micronode.concurrency.rates import Rates
 from micronode.concurrency.shedlog import ShedLog
 from micronode.concurrency.timeouts import Timeouts
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IPolicy, IResponseSink
 from micronode.observability.metrics import Metrics
-
-_log = Logger()
-
-DRAINING_RETRY_S: Final = 5.0
 
 
 class Dispatcher:
@@ -142,10 +137,10 @@ class Dispatcher:
                 return self._refuse(call, sink, *busy(operation, gate, self._random))
         elif self._draining:
             gate.release()
-            return self._refuse(call, sink, _draining())
+            return self._refuse(call, sink, draining())
         elif sheds:
             gate.release()
-            return self._refuse(call, sink, self._overloaded())
+            return self._refuse(call, sink, overloaded(self._shedding, self._stay_away_s()))
         running = Running()
         if operation.subscribes:
             self._subscriptions[running] = call, sink
@@ -164,8 +159,8 @@ class Dispatcher:
         """
         self._draining = True
         for running in list(self._queued):
-            running.end(_draining())
-        self.end_subscriptions(lambda call: _draining())
+            running.end(draining())
+        self.end_subscriptions(lambda call: draining())
 
     def shed(self, level: Level, stay_away_s: Callable[[], float]) -> None:
         """Refuse what *level* says from now on, with ``not_ready``; calls that were admitted go on.
@@ -174,11 +169,6 @@ class Dispatcher:
         """
         self._shedding = level
         self._stay_away_s = stay_away_s
-
-    def _overloaded(self) -> NodeError:
-        what = "calls" if self._shedding is Level.ALL else "writes"
-        message = f"the node is overloaded, and takes no {what} for now"
-        return NodeError(ErrorCode.NOT_READY, message, retry_after_s=self._stay_away_s())
 
     def end_withdrawn(self) -> None:
         """End the subscriptions to operations that are not served any more, with ``not_found``.
@@ -204,7 +194,7 @@ class Dispatcher:
             error = None if running.given_up else judge(call)
             if error is not None:
                 running.end(error)
-                _fail(call, sink, error)
+                fail(call, sink, error)
 
     def abandon(self) -> None:
         """Let ended subscriptions hand nothing back any more: what they hold comes again by itself."""
@@ -231,7 +221,7 @@ class Dispatcher:
         self._metrics.facet_requests(facet, "refused").inc()
         if self._shed is not None:
             self._shed.refused(reason, facet)
-        _fail(call, sink, error)
+        fail(call, sink, error)
         return succeed(None)
 
     async def _wait(
@@ -272,11 +262,11 @@ class Dispatcher:
                 judged = policy.admit(call)
                 # Mostly it is known, and then there is nothing to wait for.
                 call = await judged if isinstance(judged, Deferred) else judged
-            await _answer(call, sink, running, deadline)
+            await answer(call, sink, running, deadline)
             # It may have ended badly on the caller's side of the sink.
-            result = "ok" if sink.error is None else _result(sink.error)
+            result = "ok" if sink.error is None else result_of(sink.error)
         except Exception as error:
-            result = _tell(call, sink, deadline.blamed_for(error), running)
+            result = tell(call, sink, deadline.blamed_for(error), running)
         finally:
             deadline.stop()
             self._metrics.facet_requests(operation.facet, result).inc()
@@ -287,59 +277,3 @@ class Dispatcher:
             gate.release(self._clock.seconds() - began_s)
             while self._idle_waiters and not self.active:
                 self._idle_waiters.pop(0).callback(None)
-
-
-def _draining() -> NodeError:
-    return NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=DRAINING_RETRY_S)
-
-
-async def _answer(call: Call, sink: IResponseSink, running: Running, deadline: Deadline) -> None:
-    """Ask the facet and relay what it answers; an answer that fails is let go of."""
-    reply = await call.operation.handler(call)
-    body = reply.body
-    try:
-        if running.given_up or deadline.error is not None:
-            # The handler kept an answer back although it was cancelled: too late is too late.
-            raise CancelledError
-        if body is None:
-            sink.start(reply.head)
-            await sink.finish()
-        else:
-            await body.relay(reply.head, sink)
-    except Exception:
-        if body is not None:
-            body.abort()
-        raise
-
-
-def _tell(call: Call, sink: IResponseSink, error: Exception, running: Running) -> str:
-    """Tell the caller, if there still is one, of *error*; return the call's ``result``.
-
-    Called while *error* is being handled, so that a defect is logged with its traceback.
-    """
-    expected = isinstance(error, NodeError) or (running.given_up and isinstance(error, CancelledError))
-    if not expected:
-        _log.failure("call_failed", route=call.operation.name, request_id=call.request_id)
-    if running.ended is not None:
-        _fail(call, sink, running.ended)
-    if running.given_up:
-        return "cancelled"
-    if not isinstance(error, NodeError):
-        error = NodeError(ErrorCode.INTERNAL, "a defect of the node; its log has the request id")
-    _fail(call, sink, error)
-    return _result(error)
-
-
-def _result(error: NodeError) -> str:
-    """Return what ``ron_facet_requests_total`` calls a call that ended with *error*."""
-    if error.code is ErrorCode.CANCELLED:
-        return "cancelled"
-    return "failed" if error.code.status >= 500 else "refused"
-
-
-def _fail(call: Call, sink: IResponseSink, error: NodeError) -> None:
-    try:
-        sink.fail(error)
-    except Exception:
-        # A defect of a sink must not keep a permit or surface where nobody listens.
-        _log.failure("sink_failed", route=call.operation.name, request_id=call.request_id)

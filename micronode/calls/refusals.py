@@ -1,14 +1,19 @@
-"""How a call is refused that there is no room for: which bound it was, in words, and when to come back."""
+"""How a call is refused that nothing was done for: which bound it was, in words, and when to come back."""
 
 from __future__ import annotations
 
 from math import ceil
 from random import Random
+from typing import Final
 
 from micronode.calls.call import Call
 from micronode.calls.operations import Operation
 from micronode.concurrency.backpressure import Gate, retry_after_s
+from micronode.concurrency.measure import Level
 from micronode.errors import ErrorCode, NodeError
+
+#: About when callers of a node that stops are told to come back.
+DRAINING_RETRY_S: Final = 5.0
 
 
 def busy(operation: Operation, gate: Gate, random: Random) -> tuple[NodeError, str]:
@@ -47,3 +52,15 @@ def rate_limited(rps: int, wait_s: float) -> NodeError:
     retry_after_s = ceil(wait_s * 1000) / 1000
     message = f"more than {rps} calls a second, the limit of a caller"
     return NodeError(ErrorCode.RATE_LIMITED, message, retry_after_s=retry_after_s)
+
+
+def draining() -> NodeError:
+    """Return the error of a call to a node that is going away."""
+    return NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=DRAINING_RETRY_S)
+
+
+def overloaded(level: Level, retry_after_s: float) -> NodeError:
+    """Return the error of a call that *level* says is not taken."""
+    what = "calls" if level is Level.ALL else "writes"
+    message = f"the node is overloaded, and takes no {what} for now"
+    return NodeError(ErrorCode.NOT_READY, message, retry_after_s=retry_after_s)

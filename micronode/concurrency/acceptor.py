@@ -78,13 +78,15 @@ class Acceptor:
         """Return where it is bound."""
         return cast(IAddress, self._its.getHost())
 
-    def take_waiting(self) -> int:
+    def take_waiting(self, most: int) -> int:
         """Accept all that wait in the backlog, whatever the bounds say; return how many.
 
         For who is about to close the port: those would be reset.
+
+        :param most: end after so many: others may come as fast as they are taken.
         """
         taken = 0
-        while self._open and self._accept():
+        while taken < most and self._open and self._accept():
             taken += 1
         return taken
 
@@ -168,5 +170,5 @@ class Acceptor:
             "accept_error",
             count=count,
             reason=(trouble and trouble.strerror) or "",
-            listener=str(self.getHost()),
+            listener=self._connections.listener,
         )

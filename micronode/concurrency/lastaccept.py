@@ -68,7 +68,7 @@ def _take(port: Any) -> None:
     """Accept all who wait."""
     take = getattr(port, "take_waiting", None)
     if take is not None:
-        take()
+        take(_MOST)
         return
     waiting = Pending(port)
     for _ in range(_MOST):

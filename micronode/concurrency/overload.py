@@ -14,32 +14,29 @@ level      it is entered                                   and left for the one 
            :data:`LASTING_S`
 =========  ==============================================  =======================================
 
-What is judged is the median of three beats, so that neither one late beat nor one on time changes anything.
-Overload that lasted ``overload.unready_after`` makes the node unready, so that a balancer sends its callers
-elsewhere: times a factor that each process draws, or a fleet would fall together. It is over when nothing is
-shed and every beat of the last :data:`CALM_S` was well; a pause shorter than that is part of it, since
-shedding itself brings such pauses.
+What is judged is the median of three beats (:mod:`micronode.concurrency.measure`), so that neither one late
+beat nor one on time changes anything. Overload that lasted ``overload.unready_after`` makes the node unready,
+so that a balancer sends its callers elsewhere: times a factor that each process draws, or a fleet would fall
+together. It is over when nothing is shed and every beat of the last :data:`CALM_S` was well; a pause shorter
+than that is part of it, since shedding itself brings such pauses.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
-from enum import IntEnum
-from statistics import median
 from typing import Final, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from micronode.concurrency.measure import Level, Measure, process_rss
+
 _log = Logger()
 
 #: Seconds between two beats.
 BEAT_S: Final = 0.1
-#: Beats of which the median is judged.
-BEATS: Final = 3
 #: How many times its threshold a measure has to be for everything to be shed.
 ALL_LAG: Final = 2.0
 ALL_RSS: Final = 1.1
@@ -59,19 +56,6 @@ MIN_RETRY_S: Final = 1.0
 MAX_RETRY_S: Final = 3.0
 
 
-class Level(IntEnum):
-    """What is refused."""
-
-    NONE = 0
-    WRITES = 1
-    ALL = 2
-
-    @property
-    def label(self) -> str:
-        """How it is called in logs, events and the status."""
-        return self.name.lower()
-
-
 class Thresholds(Protocol):
     """What is read of the configuration's ``overload``."""
 
@@ -86,64 +70,6 @@ class Thresholds(Protocol):
     @property
     def unready_after(self) -> float:
         """Seconds of overload that make the node unready."""
-
-
-def process_rss() -> int:
-    """Return how many bytes of memory the process has; 0 where nobody tells."""
-    try:
-        with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-class _Signal:
-    """One measure against its threshold.
-
-    :ivar value: the last one.
-    """
-
-    def __init__(self, name: str, all_at: float, clear_at: float) -> None:
-        self.name = name
-        self.threshold = 0.0
-        self.value = 0.0
-        self._all_at = all_at
-        self._clear_at = clear_at
-        self._last = [0.0] * BEATS
-
-    def watch(self, threshold: float) -> None:
-        """Judge by *threshold* from now on; 0: do not."""
-        self.threshold = threshold
-
-    def add(self, value: float) -> None:
-        """Take note of a measurement."""
-        self.value = value
-        self._last = [*self._last[1:], value]
-
-    def clear(self) -> None:
-        """Forget what was measured."""
-        self._last = [0.0] * BEATS
-
-    @property
-    def share(self) -> float:
-        """What it is of its threshold, by the median."""
-        return median(self._last) / self.threshold if self.threshold else 0.0
-
-    @property
-    def level(self) -> Level:
-        """What it alone would have refused."""
-        share = self.share
-        return Level.ALL if share >= self._all_at else Level.WRITES if share >= 1 else Level.NONE
-
-    @property
-    def well(self) -> bool:
-        """Whether it is far enough below its threshold, by the median."""
-        return self.share < self._clear_at
-
-    @property
-    def calm(self) -> bool:
-        """Whether the last measurement alone is."""
-        return not self.threshold or self.value < self._clear_at * self.threshold
 
 
 class Overload(Service):
@@ -179,8 +105,8 @@ class Overload(Service):
         self._rss = rss
         self._chance = chance
         self._factor = 1 - JITTER + 2 * JITTER * chance()
-        self._lag = _Signal("lag", ALL_LAG, CLEAR_LAG)
-        self._size = _Signal("rss", ALL_RSS, CLEAR_RSS)
+        self._lag = Measure("lag", ALL_LAG, CLEAR_LAG)
+        self._size = Measure("rss", ALL_RSS, CLEAR_RSS)
         self._unready_after_s = 0.0
         self._call: IDelayedCall | None = None
         self._due_s = 0.0

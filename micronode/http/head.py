@@ -25,8 +25,9 @@ _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _TCHAR_BYTES: Final = frozenset(
     b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
-#: uri-host [":" port], RFC 9110 section 7.2: a name or IPv4 address, or an IPv6 address in brackets.
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+#: uri-host [":" port], RFC 9110 section 7.2: a name or IPv4 address, or an IPv6 address in brackets. No name
+#: has a comma, though one may: it is what two fields look like that somebody has joined.
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
 #: Twenty digits are 10**20: no honest body, and int() stays cheap. Some take a zero in front for octal.
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,18}")

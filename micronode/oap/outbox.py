@@ -144,12 +144,17 @@ class Outbox:
         return self._control_size > MAX_CONTROL_BYTES
 
     def close(self) -> None:
-        """Hand on what there is, and write no more; the streams are forgotten."""
+        """Hand on what there is, and write no more; the streams are forgotten.
+
+        What the transport has then stays charged until :meth:`discard`: its caller may be long in reading it.
+        """
         if self._open:
             self._take_control()
             self._flush()
             self._outlet.buffered()
             self.discard()
+            self._unsent = unsent(self._transport)
+            self.buffers.add(self._unsent)
             # A transport does not close while it has a producer that it paused.
             self._transport.unregisterProducer()
 

@@ -34,16 +34,13 @@ class Dispatch(Protocol):
 
 
 class Reading(Protocol):
-    """The connection, as far as its session needs it."""
+    """What reads a connection, as far as the bodies of its streams need it."""
 
     def stop_reading(self) -> None:
         """Read nothing until :meth:`go_on_reading`."""
 
     def go_on_reading(self) -> None:
         """Read again; a stream that is full may stop it at once."""
-
-    def stream_ended(self) -> None:
-        """Note that a stream is over."""
 
 
 @attrs.frozen(kw_only=True)

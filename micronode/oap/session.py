@@ -1,7 +1,7 @@
 """The streams of one connection: opened, fed, bounded, ended.
 
-It stands between the sans-IO core and the dispatcher: what the core tells about streams comes in here,
-what a stream answers goes out through here, as frames. The transport is the protocol's business.
+It stands between the sans-IO core and the dispatcher: what the core tells about streams comes in here. What
+a stream answers goes out through :mod:`micronode.oap.answers`. The transport is the protocol's business.
 
 Backpressure in is the business of :mod:`micronode.oap.uploads`, backpressure out the outbox's; a stream with
 windows is paused by its empty window too.
@@ -9,17 +9,17 @@ windows is paused by its empty window too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.defer import fail
-from twisted.internet.interfaces import IDelayedCall
 
 from micronode.calls.call import Call
 from micronode.calls.context import fresh_request_id
 from micronode.calls.operations import BodyRule
 from micronode.errors import ErrorCode, NodeError, error_object
 from micronode.interfaces import IResponseSink
+from micronode.oap.answers import Answers
 from micronode.oap.outbox import Outbox
 from micronode.oap.request import make_call, read_start
 from micronode.oap.services import Reading, Services
@@ -39,7 +39,9 @@ _CANCELLED: Final = NodeError(ErrorCode.CANCELLED, "cancelled by the caller")
 class Session:
     """The streams of one connection.
 
+    :param stream_ended: called without arguments when one is over.
     :ivar streams: the open ones, by corr_id.
+    :ivar answers: what they answer, as frames.
     :ivar uploads: their requests' bodies.
     """
 
@@ -51,21 +53,20 @@ class Session:
         reading: Reading,
         *,
         peer: str,
-        origin: str = "",
+        origin: str,
+        stream_ended: Callable[[], None],
     ) -> None:
         self.streams: dict[int, Stream] = {}
+        self.answers = Answers(services, wire, outbox)
         self.outbox = outbox
         self.clock = services.clock
         self._services = services
         self._meter = services.meter
         self._wire = wire
-        self._reading = reading
+        self._stream_ended = stream_ended
         self._peer = peer
         self._origin = origin
         self.uploads = Uploads(services, self.streams, reading, taken=self._taken, refuse=self._refuse)
-        #: Streams whose head waits for the first of the body, and the turn of the reactor that ends it.
-        self._headed: list[Stream] = []
-        self._turn: IDelayedCall | None = None
         #: Calls of this read whose bodies are still coming.
         self._begun: list[tuple[Stream, Call]] = []
         #: The protocol reads nothing.
@@ -195,85 +196,14 @@ class Session:
         for stream in list(self.streams.values()):
             stream.vanish(error)
         self.uploads.close()
-        self._headed.clear()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        self.answers.close()
 
     def _refuse(self, stream: Stream, code: ErrorCode, message: str) -> None:
         if not stream.ended:
             self._meter.refused(code)
             stream.abort(NodeError(code, message))
 
-    # What streams answer
-
-    @property
-    def max_head(self) -> int:
-        """How many bytes the head of an answer may have, as JSON."""
-        return self._wire.max_head
-
-    def send_soon(self, stream: Stream) -> None:
-        """Let *stream* send its head in the reactor's next turn, if it did not before."""
-        self._headed.append(stream)
-        if self._turn is None:
-            self._turn = self.clock.callLater(0, self._send_heads)
-
-    def _send_heads(self) -> None:
-        self._turn = None
-        headed, self._headed = self._headed, []
-        for stream in headed:
-            stream.send_head()
-
-    def write_head(self, stream: Stream, head: Mapping[str, Any], *, ended: bool) -> int:
-        """Write the head of an answer; with *ended* it is all of it. Returns its size, as the next two do."""
-        self._began(stream)
-        return self._write(self._wire.send_head(stream.corr_id, head, ended=ended))
-
-    def write_body(self, stream: Stream, head: Mapping[str, Any] | None, data: bytes) -> int:
-        """Write body bytes, together with the head where that waited."""
-        wire, corr_id, compress = self._wire, stream.corr_id, stream.compressible
-        self._meter.bytes_out.inc(len(data))
-        self._meter.data_out.inc(-(-len(data) // wire.max_chunk))
-        if head is None:
-            return self._write(wire.send_body(corr_id, data, compress=compress))
-        self._began(stream)
-        begun = wire.send_head(corr_id, head)
-        return self._write(begun + wire.send_body(corr_id, data, compress=compress))
-
-    def write_answer(self, stream: Stream, head: Mapping[str, Any], body: bytes) -> None:
-        """Write a whole answer."""
-        wire = self._wire
-        self._meter.answered(len(body), -(-len(body) // wire.max_chunk))
-        self._took(stream)
-        self.outbox.write(wire.send_answer(stream.corr_id, head, body, compress=stream.compressible))
-
-    @property
-    def max_event(self) -> int:
-        """How many bytes a message of a subscription may have."""
-        return self._wire.max_event
-
-    def write_event(self, stream: Stream, message: bytes) -> int:
-        """Write one message of a subscription; return its size."""
-        self._meter.bytes_out.inc(len(message))
-        self._meter.event_out.inc()
-        return self._write(self._wire.send_event(stream.corr_id, message, compress=stream.compressible))
-
-    def write_end(self, stream: Stream) -> int:
-        """Write the end of an answer that went well."""
-        self._meter.end_out.inc()
-        return self._write(self._wire.send_end(stream.corr_id))
-
-    def _write(self, frames: bytes) -> int:
-        self.outbox.write(frames)
-        return len(frames)
-
-    def write_error(self, stream: Stream, error: NodeError) -> None:
-        """Write the end of an answer that did not, now, even where nobody reads."""
-        corr_id = stream.corr_id
-        if self._wire.is_open(corr_id):
-            self._meter.error_out.inc()
-            body = error.as_object(request_id=stream.request_id, corr_id=corr_id)
-            self.outbox.write_control(self._wire.send_error(corr_id, error.code, body))
+    # What becomes of streams
 
     def release_request(self, stream: Stream) -> None:
         """Take no more of the request: the answer is whole. What still comes of it is dropped."""
@@ -282,16 +212,6 @@ class Session:
         self.send_credits()
         if stream.upload is not None:
             self.uploads.unblock()
-
-    def _began(self, stream: Stream) -> None:
-        self._meter.start_out.inc()
-        self._took(stream)
-
-    def _took(self, stream: Stream) -> None:
-        """Measure how long the head of an answer took."""
-        if stream.subscription is None:
-            route = stream.operation.name if stream.operation is not None else None
-            self._meter.began(route, self.clock.seconds() - stream.began_s)
 
     def forget(self, stream: Stream) -> None:
         """Let go of a stream that is over: count it, log it, and read on if it was in the way."""
@@ -321,13 +241,9 @@ class Session:
             stream.starving.close()
             stream.starving = None
         self.release_request(stream)
-        self._reading.stream_ended()
+        self._stream_ended()
 
     # Windows
-
-    def room(self, stream: Stream) -> int | None:
-        """Return how much of its answer *stream* may send now; None: it has no window."""
-        return self._wire.room(stream.corr_id)
 
     def credited(self, event: CreditReceived) -> None:
         """Let a stream go on whose window was empty."""

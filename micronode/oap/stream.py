@@ -69,6 +69,7 @@ class Stream:
         self.status = 0
         self.error: NodeError | None = None
         self._session = session
+        self._answers = session.answers
         self._running = Running(self)
         self.waiting = Waiting(corr_id, session.outbox.stock, session.outbox.buffers)
         #: What finish() returned while the end waited for the turn.
@@ -97,13 +98,13 @@ class Stream:
         and for the stream's turn.
         """
         if self._begin(head) and not self._bodiless and head.length != 0:
-            self._session.send_soon(self)
+            self._answers.send_soon(self)
 
     def _begin(self, head: ResponseHead) -> bool:
         """Take *head*, which waits from now on; False: it is none, or none is wanted any more."""
         if self.ended or self.started:
             return False
-        fields = head_fields(head, self._session.max_head)
+        fields = head_fields(head, self._answers.max_head)
         if fields is None:
             self.fail(NodeError(ErrorCode.BAD_GATEWAY, "the owner's answer has a malformed head"))
             return False
@@ -127,11 +128,11 @@ class Stream:
 
     def _write_head(self) -> int:
         head, self._head = self._head, None
-        return 0 if head is None else self._session.write_head(self, head, ended=False)
+        return 0 if head is None else self._answers.write_head(self, head, ended=False)
 
     def write_event(self, message: bytes) -> int:
         """Write one message of its subscription, behind the head; return how long the frames are."""
-        return self._write_head() + self._session.write_event(self, message)
+        return self._write_head() + self._answers.write_event(self, message)
 
     def write(self, data: bytes) -> None:
         """Send body bytes, or hold them until the stream's turn.
@@ -160,14 +161,14 @@ class Stream:
 
     def _room(self, limit: int) -> int:
         """Return how much may be sent, by the window and *limit*."""
-        room = self._session.room(self)
+        room = self._answers.room(self)
         return limit if room is None or room > limit else room
 
     def _send(self, data: bytes) -> int:
         """Send body bytes for which there is room; return how long the frames are."""
         head, self._head = self._head, None
-        size = self._session.write_body(self, head, data)
-        if self._session.room(self) == 0:
+        size = self._answers.write_body(self, head, data)
+        if self._answers.room(self) == 0:
             self.waiting.starve(True)
             self._session.starve(self)
         return size
@@ -224,7 +225,7 @@ class Stream:
             return self.finish()
         self.ended = True
         self._head = None
-        self._session.write_answer(self, fields, body)
+        self._answers.write_answer(self, fields, body)
         self._leave()
         return succeed(None)
 
@@ -232,9 +233,9 @@ class Stream:
         self.ended = True
         head, self._head = self._head, None
         if head is not None:
-            size = self._session.write_head(self, head, ended=True)
+            size = self._answers.write_head(self, head, ended=True)
         else:
-            size = self._session.write_end(self)
+            size = self._answers.write_end(self)
         self._leave()
         return size
 
@@ -244,7 +245,7 @@ class Stream:
             if not self._session.outbox.busy:
                 self._write_head()
             self._end_with(error)
-            self._session.write_error(self, error)
+            self._answers.write_error(self, error)
             self._leave()
 
     def _end_with(self, error: NodeError) -> None:
@@ -284,7 +285,7 @@ class Stream:
     def credited(self, up_to: int) -> None:
         """Take note of CREDIT for *up_to* bytes of the answer in all: there is room in the window."""
         waiting = self.waiting
-        if waiting.starved and self._session.room(self):
+        if waiting.starved and self._answers.room(self):
             if self.starving is not None:
                 self.starving.stop(up_to)
                 if self.ended:
@@ -304,7 +305,7 @@ class Stream:
         if not self.ended:
             self._end_with(error)
             self._running.cancel()
-            self._session.write_error(self, error)
+            self._answers.write_error(self, error)
             self._leave()
 
     def vanish(self, error: NodeError = GONE) -> None:

@@ -52,7 +52,7 @@ class Subscription:
     @property
     def max_event(self) -> int:
         """See :class:`~micronode.interfaces.IEventSink`."""
-        return self._session.max_event
+        return self._session.answers.max_event
 
     @property
     def event_room(self) -> int:
@@ -67,7 +67,7 @@ class Subscription:
         """What the window has room for."""
         if self._stream.answered or not self._whole:
             return 0
-        return self._session.room(self._stream) or 0
+        return self._session.answers.room(self._stream) or 0
 
     def write_event(self, data: bytes, event_id: str = "") -> None:
         """See :class:`~micronode.interfaces.IEventSink`; an EVENT has no place for *event_id*."""

@@ -11,7 +11,7 @@ from micronode.calls.call import Call, Reply
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import Access, Operation
 from micronode.concurrency.backpressure import Gate
-from micronode.concurrency.overload import Level
+from micronode.concurrency.measure import Level
 from micronode.errors import ErrorCode
 from tests.calls.test_dispatcher import DispatcherCase, StubHandler, make_operation
 from tests.support.sinks import MemorySink

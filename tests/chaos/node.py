@@ -59,7 +59,11 @@ class Node:
         self._reading = asyncio.ensure_future(
             asyncio.to_thread(self._read, reading, asyncio.get_running_loop())
         )
-        await self.until("state running", 1)
+        try:
+            await self.until("state running", 1)
+        except BaseException:
+            await self.kill()
+            raise
 
     @property
     def addresses(self) -> Mapping[str, str]:

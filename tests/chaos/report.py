@@ -24,7 +24,7 @@ def line(stage: Stage) -> str:
     return (
         f"{stage.name:<15}{tally.count() / seconds:>8.0f}{tally.count('2') / seconds:>8.0f}"
         f"{tally.share('429'):>6.0%}{tally.share('503'):>6.0%}{tally.share('504'):>6.0%}"
-        f"{sum(tally.lost.values()):>6}{_pair(good):>22}{_pair(refused):>21}{stage.cpu:>6.0%}"
+        f"{sum(tally.lost_on_a_line.values()):>6}{_pair(good):>22}{_pair(refused):>21}{stage.cpu:>6.0%}"
         f"{stage.rss_bytes / 2**20:>9.1f}"
     )
 

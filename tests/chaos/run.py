@@ -71,6 +71,8 @@ def broken(chaos: Chaos) -> list[tuple[str, Bound]]:
         )
     if chaos.watch.unanswered:
         found.append(("admin", Bound(False, f"{chaos.watch.unanswered} pages did not come")))
+    if chaos.watch.silent:
+        found.append(("admin", Bound(False, f"{chaos.watch.silent} times unready without Retry-After")))
     return found
 
 

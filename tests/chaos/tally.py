@@ -65,12 +65,17 @@ class Tally:
 
     @property
     def lost(self) -> dict[str, int]:
-        """The calls without an answer, but for those that found no listener."""
+        """The calls without an answer."""
         found: Counter[str] = Counter()
         for (door, call, how), times in self.ends.items():
-            if how.startswith("lost") and how != "lost: no listener":
+            if how.startswith("lost"):
                 found[f"{door} {call} {how}"] += times
         return dict(found)
+
+    @property
+    def lost_on_a_line(self) -> dict[str, int]:
+        """The same, but for those that found no listener: of a node that ends these were never let in."""
+        return {each: times for each, times in self.lost.items() if not each.endswith("lost: no listener")}
 
     def good(self, call: str = "") -> list[float]:
         """Return the seconds of each call that went well."""

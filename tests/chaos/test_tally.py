@@ -39,11 +39,13 @@ class TallyTests(SynchronousTestCase):
         self.assertEqual(tally.silent, expected)
 
     def test_lost(self) -> None:
-        """A listener that is gone loses no call; a connection that ends does."""
+        """A listener that is gone loses calls, too, unless the node is to end."""
         tally = Tally()
         for why in ("no listener", "closed", "cut", "closed"):
             tally.add("http", "search", Ended(lost=why), 0.1)
-        self.assertEqual(tally.lost, {"http search lost: closed": 2, "http search lost: cut": 1})
+        lost = {"http search lost: closed": 2, "http search lost: cut": 1}
+        self.assertEqual(tally.lost_on_a_line, lost)
+        self.assertEqual(tally.lost, lost | {"http search lost: no listener": 1})
         self.assertEqual(tally.count(), 4)
 
     def test_percentiles(self) -> None:

@@ -42,20 +42,21 @@ class Watch:
 
     :ivar changes: of readiness, of what is shed, of breakers; in the order they were seen.
     :ivar slowest_s: how long a page took at most.
-    :ivar unanswered: pages that did not come.
+    :ivar unanswered: pages that did not come, or were an error.
+    :ivar silent: how often ``/readyz`` said no, and not when to come back.
     """
 
     def __init__(self, node: Node) -> None:
         self.changes: list[Change] = []
         self.slowest_s = 0.0
-        self.unanswered = 0
+        self.unanswered = self.silent = 0
         self.rejected: dict[str, float] = {}
         self.status: dict[str, Any] = {}
         self.inflight = 0.0
         self._now: dict[str, str] = {}
         self._began_s = time.monotonic()
         self._over = False
-        self._looked = asyncio.Event()
+        self._looked, self._ended = asyncio.Event(), asyncio.Event()
         #: Whether the node is about to end: then a page may fail to come.
         self.ending = False
         self._doors = {page: Door(node.addresses["admin"], HttpLine) for page in _PAGES}
@@ -96,6 +97,9 @@ class Watch:
                 self._looked.set()
                 await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - began)))
         finally:
+            # Nobody who waits for a look waits for ever.
+            self._ended.set()
+            self._looked.set()
             for door in self._doors.values():
                 door.close()
 
@@ -116,6 +120,8 @@ class Watch:
                     await self._next()
 
     async def _next(self) -> None:
+        if self._ended.is_set():
+            raise RuntimeError("nobody looks any more")
         self._looked.clear()
         await self._looked.wait()
 
@@ -126,6 +132,9 @@ class Watch:
             self.unanswered += not (self._over or self.ending)
             return
         self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+        if ended.status != 200 and not (page == "/readyz" and ended.status == 503):
+            self.unanswered += 1
+            return
         {"/readyz": self._readiness, "/api/v1/status": self._status, "/metrics": self._metrics}[page](ended)
 
     def _readiness(self, ended: Ended) -> None:
@@ -133,8 +142,7 @@ class Watch:
         self._note("ready", "yes" if ended.status == 200 else f"no ({said['state']})")
         self._note("shedding", json.dumps(said["shedding"]))
         self._note("degraded", ", ".join(said["degraded"]))
-        if ended.status != 200 and not ended.retry_after_s:
-            self._note("Retry-After of /readyz", "missing")
+        self.silent += ended.status != 200 and not ended.retry_after_s
 
     def _status(self, ended: Ended) -> None:
         self.status = json.loads(ended.body)

@@ -221,6 +221,7 @@ class AcceptorTests(SynchronousTestCase):
         self.assertEqual([each.reaped for each in idle], [1, 0, 0])
         (event,) = [each for each in logs if each["log_level"] is LogLevel.error]
         self.assertEqual((event["log_format"], event["reason"]), ("accept_error", "Too many open files"))
+        self.assertEqual(event["listener"], self.connections.listener)
         self.port.socket.waiting.clear()
         self.wait(1)
         self.reactor.advance(REST_S)
@@ -256,8 +257,12 @@ class AcceptorTests(SynchronousTestCase):
         """Whatever the bounds say: they would be reset."""
         self.connections.bound(Bounds(max_connections=1))
         self.wait(3)
-        self.assertEqual(self.acceptor.take_waiting(), 3)
-        self.assertEqual((len(self.port.made), self.acceptor.take_waiting()), (3, 0))
+        self.assertEqual(self.acceptor.take_waiting(9), 3)
+        self.assertEqual((len(self.port.made), self.acceptor.take_waiting(9)), (3, 0))
+
+    def test_who_comes_as_fast_as_others_are_taken_does_not_keep_it_from_its_end(self) -> None:
+        self.wait(9)
+        self.assertEqual((self.acceptor.take_waiting(5), len(self.port.made)), (5, 5))
 
     def test_a_port_in_memory_is_left_alone(self) -> None:
         port: Any = StubPort(self.connections)

@@ -135,6 +135,16 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(self.got, ["two", "one"])
         self.assertEqual((self.node.in_use, self.one.in_use, self.two.in_use), (2, 1, 1))
 
+    def test_in_order_whichever_facet_waited_first(self) -> None:
+        self.two.limit = 1
+        self.fill()
+        for gate, name in ((self.two, "a"), (self.one, "b"), (self.two, "c"), (self.one, "d")):
+            self.wait(gate, name)
+        self.one.limit = self.two.limit = 9
+        for _ in range(4):
+            (self.one if self.one.in_use else self.two).release()
+        self.assertEqual(self.got, ["a", "b", "c", "d"])
+
     def test_who_cannot_be_let_in_holds_up_nobody(self) -> None:
         self.node.limit = 3
         self.fill()

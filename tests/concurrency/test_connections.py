@@ -174,6 +174,16 @@ class ReapTests(ConnectionsCase):
         self.clock.pump([LOOK_S] * 20)
         self.assertEqual(sum(bool(each.told) for each in opened), 1)
 
+    def test_one_that_has_gone_does_not_count_for_others(self) -> None:
+        """Callers come, idle and go for as long as they like: one goes for each that is too many."""
+        opened = [self.open() for _ in range(9)]
+        for _ in range(20):
+            self.clock.pump([LOOK_S] * 5)
+            (gone,) = [each for each in opened if each.told]
+            opened.remove(gone)
+            self.connections.closed(gone)
+            opened.append(self.open())
+
     def test_nothing_is_timed_when_there_are_few(self) -> None:
         opened = [self.open() for _ in range(9)]
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -83,6 +84,14 @@ class ChargeTests(MemoryCase):
             self.assertGreaterEqual(self.account.held, 1000)
             connection.lose()
             self.assertEqual(self.account.held, 0)
+
+    def test_a_body_that_came_compressed_is_charged_as_it_is_held(self) -> None:
+        small, large = gzip.compress(bytes(4_000)), 4_000
+        fields = ("Content-Encoding: gzip", f"Content-Length: {len(small)}")
+        self.plane.connect().send(get("/app/media", *fields, method="POST") + small)
+        self.assertEqual(self.account.held, large)
+        self.end()
+        self.assertEqual(self.account.held, 0)
 
     def test_a_body_that_is_late(self) -> None:
         self.plane.connect().send(BEGUN + bytes(1000))
@@ -197,14 +206,33 @@ class TightTests(MemoryCase):
         self.assertTrue(connection.closing)
 
     def test_nobody_is_late_who_is_not_read(self) -> None:
-        begun, idle = self.plane.connect().send(b"GET /"), self.plane.connect()
+        new, idle = self.plane.connect(), self.plane.connect().send(get())
+        self.end()
         self.tighten()
         for _ in range(20):
             self.plane.clock.advance(10)
-        self.assertEqual((begun.closing, idle.closing), (False, False))
+        self.assertEqual((new.closing, idle.closing), (False, False))
         self.ease()
         self.plane.clock.advance(11)
-        self.assertEqual(begun.answer().status, 408)
+        self.assertTrue(new.closing)
+
+    def test_what_is_begun_is_read_on(self) -> None:
+        connection = self.plane.connect().send(get()[:-2])
+        self.tighten()
+        self.assertTrue(self.reading(connection))
+        connection.send(b"\r\n")
+        self.end()
+        self.assertEqual(connection.answer().status, 200)
+        self.assertFalse(self.reading(connection))
+
+    def test_heads_that_are_never_whole_hold_memory_no_longer_than_ever(self) -> None:
+        """They alone may be what makes it tight; who is never read, nor late, would hold it for good."""
+        begun = [self.plane.connect().send(b"GET /" + b"x" * 8_000) for _ in range(101)]
+        self.turn()
+        self.assertTrue(self.account.tight)
+        self.plane.clock.advance(11)
+        self.assertEqual([each.answer().status for each in begun], [408] * 101)
+        self.assertEqual((self.account.held, self.account.tight), (0, False))
 
     def test_those_that_idle_are_not_looked_at(self) -> None:
         """They may be thousands."""

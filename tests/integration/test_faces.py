@@ -209,7 +209,10 @@ class FacesTests(SynchronousTestCase):
                 self.assertRegex(
                     refused.complained, rf"\A(?:micronode: )?{re.escape(self.file)}:2: .*did you mean listen"
                 )
-            Path(self.file).write_text(f'http.listen = "{address}"\nadmin.listen = "127.0.0.1:0"\n', "utf-8")
+            Path(self.file).write_text(
+                f'http.listen = "{address}"\nadmin.listen = "127.0.0.1:0"\noap.listen = "127.0.0.1:0"\n',
+                "utf-8",
+            )
             for face in FACES:
                 program = self.start(face)
                 self.assertEqual(program.end(), 69, (face.name, program.complained))

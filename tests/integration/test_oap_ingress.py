@@ -274,7 +274,7 @@ class _Bare(_Ingress):
         transport: Any = bare.transport
         transport.write(hello() + start(1, args={"q": "never"}) + put(2))
         transport.write(body(2, bytes(60_000)) * 20)
-        while not any(protocol._intake.paused for protocol in self.factory._protocols):
+        while not any(protocol._reader._intake.paused for protocol in self.factory._protocols):
             await deferLater(reactor, 0.01)
         return transport
 

@@ -93,6 +93,16 @@ class ChargeTests(MemoryCase):
             ends(end)
             self.assertEqual(self.account.held, 0)
 
+    def test_a_connection_that_ends_and_is_not_read(self) -> None:
+        """Whoever breaks the rules may hold as much as others, and for as long as it takes to notice."""
+        end = self.node.connect()
+        end.transport.dataBuffer = bytes(70_000)  # type: ignore[attr-defined]
+        end.transport.fill()
+        end.send(b"garbage, and no frame at all")
+        self.assertGreaterEqual(self.account.held, 70_000)
+        end.hang_up()
+        self.assertEqual(self.account.held, 0)
+
     def test_an_answer_that_is_passed_on(self) -> None:
         class Producer:
             def pauseProducing(self) -> None: ...

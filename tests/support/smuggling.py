@@ -385,6 +385,7 @@ def _targets() -> Iterator[tuple[str, bytes, Outcome]]:
         ("``Host`` and a folded one", (_HOST, b" Host: another", _OUTER)),
         ("empty ``Host``", (b"Host:", _OUTER)),
         ("``Host``: a list", (b"Host: localhost, another", _OUTER)),
+        ("``Host``: a list without blanks", (b"Host: localhost,another", _OUTER)),
         ("``Host``: white space inside", (b"Host: localhost another", _OUTER)),
         ("``Host``: a path", (b"Host: localhost/app", _OUTER)),
         ("``Host``: a user", (b"Host: a@localhost", _OUTER)),
