@@ -159,7 +159,7 @@ class StopAcceptingTests(SynchronousTestCase):
             def fileno(self) -> int:
                 return cast(int, below.fileno())
 
-            def take_waiting(self) -> int:
+            def take_waiting(self, most: int) -> int:
                 order.append("take")
                 return 0
 
