@@ -381,6 +381,16 @@ class TCPTests(IngressTestCase):
         transport.resumeProducing()
         self.assertEqual(await caller.lost, "ConnectionLost")
 
+    async def test_answer_in_the_kernel_that_is_reset_behind_the_end_of_input(self) -> None:
+        """Behind that end nothing is read, so that no read tells; it is no slow reader and not waited for."""
+        _, transport = await self.unread_last_answer(write_stall=60.0)
+        [channel] = self.site._channels
+        await self.until(lambda: channel._farewell._shut)
+        transport.loseWriteConnection()
+        await self.until(lambda: channel.transport not in reactor.getReaders())
+        transport.abortConnection()
+        await self.until(lambda: not self.site.connections)
+
     async def test_answer_in_the_kernel_survives_the_node(self) -> None:
         caller, transport = await self.unread_last_answer()
         [channel] = self.site._channels
