@@ -194,10 +194,9 @@ class Drain:
         finally:
             self._moving = False
         self._schedule()
-        if self.phase is Phase.STOPPED:
-            # Whoever is told finds nothing of it in the reactor.
-            while self._waiters:
-                self._waiters.pop(0).callback(None)
+        # Behind that: whoever is told finds nothing of it in the reactor.
+        while self._waiters and self.phase is Phase.STOPPED:
+            self._waiters.pop(0).callback(None)
 
     # What is told
 
