@@ -194,6 +194,10 @@ class Drain:
         finally:
             self._moving = False
         self._schedule()
+        if self.phase is Phase.STOPPED:
+            # Whoever is told finds nothing of it in the reactor.
+            while self._waiters:
+                self._waiters.pop(0).callback(None)
 
     # What is told
 
@@ -249,9 +253,6 @@ class Drain:
         if self._entered is not None:
             self._guard(self._entered, phase)
         self._do(phase)
-        if phase is Phase.STOPPED:
-            while self._waiters:
-                self._waiters.pop(0).callback(None)
 
     def _ends_at(self, phase: Phase, began_s: float) -> float:
         if phase is Phase.GRACE:
