@@ -112,7 +112,7 @@ def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "connections", _list(answer["connections"].items()) + streams
     buffers, overload = answer.get("buffers"), answer.get("overload")
     if buffers:
-        tight = "; nothing new is read" if buffers["tight"] else ""
+        tight = "; nothing new is begun" if buffers["tight"] else ""
         yield "memory", f"{_size(buffers['held'])} of {_size(buffers['limit'])} for callers{tight}"
     if overload and overload["shedding"] != "none":
         unready = "" if overload["fit"] else "; it has lasted, and the node is not ready"

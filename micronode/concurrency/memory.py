@@ -7,12 +7,16 @@ account, where they are counted anyway: when a buffer grows or shrinks, not with
   whose calls run, are left to the kernel, which makes their callers wait; what begins all the same is
   refused. What has begun goes on, since only that gives memory back: bodies come to their ends, CREDIT is
   taken, answers leave. Below :data:`EASY_SHARE` all are read again.
+* Meanwhile requests that are not whole make way (:mod:`micronode.concurrency.unfinished`): those that bring
+  nothing at once, and after :data:`HASTY_S` the largest, where they would make room enough.
+* After :data:`DEAF_S` those who wait are read all the same, and every call is refused: an answer that says
+  when to come back is worth more than silence.
 * At the limit what would be more is refused: a request body over HTTP with ``busy``, since nothing was done
   for it; over OAP/1, where its owner may have got some, with ``owner_unavailable``.
 
-What an answer that is passed on, or a subscription, has on its way is charged as :data:`UNDERWAY_BYTES` for
-as long as it lasts: a piece held back for its digest, a read, messages that wait. Not charged is what a
-transport has taken and not said that it is full, 64 KiB at most; ``limits.max_connections`` bounds that.
+An answer that is passed on is charged from its beginning with what it may come to hold, and so is a
+subscription: :data:`ANSWER_BYTES` and :data:`UNDERWAY_BYTES`. Not charged is what a transport has taken of
+small answers and not said that it is full, 64 KiB at most; ``limits.max_connections`` bounds that.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from micronode.concurrency.tally import Tally
+from micronode.concurrency.unfinished import Unfinished
 from micronode.errors import ErrorCode, NodeError
 
 _log = Logger()
@@ -33,6 +38,13 @@ TIGHT_SHARE: Final = 0.8
 EASY_SHARE: Final = 0.7
 #: What an answer that is passed on has on its way: one read.
 UNDERWAY_BYTES: Final = 65_536
+#: What it may hold at most: that, a transport that is all but full, and the read that fills it.
+ANSWER_BYTES: Final = 3 * UNDERWAY_BYTES
+#: While memory is tight: seconds between two looks at who makes way, after which also those do that send at
+#: speed, and after which those are read, and refused, who were left to the kernel.
+LOOK_S: Final = 0.05
+HASTY_S: Final = 0.75
+DEAF_S: Final = 1.0
 #: ``source`` of the errors that come of it, and what ``rejected_total`` calls them.
 SOURCE: Final = "buffers"
 REASON: Final = "busy_buffers"
@@ -53,8 +65,11 @@ class Buffers:
     :param rejected: called with :data:`REASON` for each refusal.
     :param chance: 0 to 1: spreads when the refused come back.
     :ivar held: bytes.
-    :ivar tight: whether nothing new is to be read.
-    :ivar watchers: called with :attr:`tight` after it has changed, in a turn of the reactor of its own.
+    :ivar tight: whether nothing new is to be begun.
+    :ivar deaf: whether nothing new is to be read, either.
+    :ivar unfinished: the requests that are not whole.
+    :ivar watchers: called with :attr:`deaf` when it or :attr:`tight` has changed, in a turn of the reactor of
+        its own.
     """
 
     def __init__(
@@ -66,13 +81,17 @@ class Buffers:
         chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
         self.held = 0
-        self.tight = False
+        self.tight = self.deaf = False
+        self.unfinished = Unfinished()
         self.watchers: list[Callable[[bool], None]] = []
         self._clock = clock
         self._rejected = rejected
         self._chance = chance
         self._told = False
         self._telling: IDelayedCall | None = None
+        #: Looks at who makes way, while it is tight; since when it is, and when the look is due.
+        self._looking: IDelayedCall | None = None
+        self._since_s = self._due_s = 0.0
         self._tally = None if clock is None else Tally(clock, self._log_refused)
         self.bound(limit)
 
@@ -108,6 +127,7 @@ class Buffers:
 
     def _turn(self, tight: bool) -> None:
         self.tight = tight
+        self.deaf = tight and not self._told
         if self._clock is not None and self._telling is None:
             # Not at once: whoever gives bytes back may be in the middle of anything.
             self._telling = self._clock.callLater(0, self._tell)
@@ -120,8 +140,45 @@ class Buffers:
         (_log.warn if self.tight else _log.info)(
             "buffers_tight" if self.tight else "buffers_easy", held=self.held, limit=self.limit
         )
+        if self.tight and self._clock is not None:
+            self._since_s = self._clock.seconds()
+            self._look_later(self._clock)
+        elif self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
         for watcher in self.watchers:
-            watcher(self.tight)
+            watcher(self.deaf)
+
+    # While it is tight
+
+    def _look_later(self, clock: IReactorTime) -> None:
+        if self._looking is None:
+            self._due_s = clock.seconds() + LOOK_S
+            self._looking = clock.callLater(LOOK_S, self._look, clock)
+
+    def _look(self, clock: IReactorTime) -> None:
+        self._looking = None
+        if not self.tight:
+            return
+        now_s = clock.seconds()
+        lasted_s = now_s - self._since_s
+        if now_s - self._due_s < LOOK_S:
+            # Else nobody was read for a while, and who seems to be silent may not be.
+            self.unfinished.silent_make_way(now_s, self._has_room)
+        if lasted_s >= HASTY_S and self.unfinished.size > self.held - self._low:
+            self.unfinished.largest_make_way(self._has_room)
+        if not self.tight:
+            return
+        if self.deaf and lasted_s >= DEAF_S:
+            self.deaf = False
+            self._tell_watchers()
+        self._look_later(clock)
+
+    def _has_room(self) -> bool:
+        return not self.tight
 
     def _log_refused(self, count: int) -> None:
         _log.warn("buffers_refused", count=count, held=self.held, limit=self.limit)

@@ -132,10 +132,10 @@ class Limits:
     )
     max_object: int = size("Largest object put over OAP.", 1024**3)
     buffers: int = size(
-        "Memory held for connections and bodies, all together; at 80 % nothing new is read, at the bound"
-        " what would be more is refused with 429.",
+        "Memory held for connections and bodies, all together; at 80 % nothing new is begun, bodies that do not"
+        " come on make way, and what comes is refused with 429. An answer that is passed on counts 192 KiB.",
         256 * 1024**2,
-        minimum=1024**2,
+        minimum=16 * 1024**2,
     )
     rps: int = integer(
         "Calls a second from one caller, so many of them at once; one more is refused with 429. A caller is"

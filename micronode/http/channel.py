@@ -54,6 +54,7 @@ class HttpChannel(HttpExchanges):
         self._lost()
         self._drop()
         self._body = None
+        self._complete()
         self._site.closed(self)
         self._abandon(GONE)
         self.flow.detach()
@@ -80,7 +81,7 @@ class HttpChannel(HttpExchanges):
             self._charge()
         if self._input_ended or (held_up and len(self._buffer) > MAX_PIPELINED_BYTES):
             self._intake.pause()  # It sees who goes; the transport does not, behind the end of input.
-        elif self._site.buffers.tight and (held_up or self._idle):
+        elif self._site.buffers.tight and (held_up or (self._idle and self._site.buffers.deaf)):
             self._intake.pause(look=held_up)
         else:
             self._intake.resume()
@@ -102,7 +103,7 @@ class HttpChannel(HttpExchanges):
         if deadline is not None and deadline - self._clock.seconds() > EPSILON_S:
             # A reload has given it more time.
             self._timer.expect(deadline)
-        elif self._idle and self._site.buffers.tight:
+        elif self._idle and self._site.buffers.deaf:
             # It is not read, so that it cannot be late.
             self._since_s = self._clock.seconds()
             self._timer.expect(self._deadline())
@@ -152,6 +153,15 @@ class HttpChannel(HttpExchanges):
             self._refuse_unreadable(NodeError(ErrorCode.TIMEOUT, message, source=connections.SOURCE))
         else:
             self._end(linger=True)
+
+    def make_room(self) -> None:
+        """Refuse what was read of a request and is not whole: memory is tight."""
+        error = self._site.buffers.refusal()
+        if self._state is State.BODY:
+            assert self._request is not None
+            self._request.sink.fail(error)
+        elif self._state is State.HEAD and self._unfinished():
+            self._refuse_unreadable(error)
 
     # Ending
 

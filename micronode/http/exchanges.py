@@ -67,6 +67,8 @@ class HttpExchanges(HttpConnection):
         #: Bytes of the body of the request that runs; of an answer that a full transport has; and what of
         #: all that is held is charged.
         self._kept = self._unsent = self._charged = 0
+        #: Whether what was read of a request is noted as not whole.
+        self._partial = False
         #: Whether the head of a request was whole.
         self._greeted = False
 
@@ -135,6 +137,7 @@ class HttpExchanges(HttpConnection):
             self._refuse_unreadable(error)
             return False
         if head is None:
+            self._came(len(self._buffer))
             return False
         self._head_begun = False
         request = self._own(head)
@@ -142,7 +145,23 @@ class HttpExchanges(HttpConnection):
             self._accept(request)
         return True
 
+    def _came(self, size: int) -> None:
+        """Note that so much of a request is there, and that it is not whole."""
+        self._partial = True
+        self._site.buffers.unfinished.came(self, size, self._clock.seconds())
+
+    def _complete(self) -> None:
+        """Note that nothing is there of which the rest has still to come."""
+        if self._partial:
+            self._partial = False
+            self._site.buffers.unfinished.over(self)
+
+    @abstractmethod
+    def make_room(self) -> None:
+        """Give up the request that is not whole: memory is tight."""
+
     def _own(self, head: RequestHead) -> Request:
+        self._complete()
         if not self._greeted:
             self._greeted = True
             self._greet()
@@ -157,12 +176,12 @@ class HttpExchanges(HttpConnection):
         self._own(self._reader.unreadable()).sink.fail(error)
 
     def _accept(self, request: Request) -> None:
-        head = request.head
+        head, buffers = request.head, self._site.buffers
+        if buffers.tight and (head.has_body or not buffers.deaf or buffers.full):
+            request.sink.fail(buffers.refusal())
+            return
         if not head.has_body:
             run(self._settings.routes, request, b"")
-            return
-        if self._site.buffers.tight:
-            request.sink.fail(self._site.buffers.refusal())
             return
         self._state = State.BODY
         self._body = body_reader(head.body_length, request.max_encoded_bytes)
@@ -184,7 +203,10 @@ class HttpExchanges(HttpConnection):
         if self._site.buffers.full:
             request.sink.fail(self._site.buffers.refusal())
             return False
-        if whole:
+        if not whole:
+            self._came(request.bytes_in)
+        else:
+            self._complete()
             self._body = None
             self._kept = len(body.data)
             self._state = State.CALL
@@ -196,7 +218,7 @@ class HttpExchanges(HttpConnection):
 
     def _charge(self) -> None:
         """Bring the node's account in line with what is held here."""
-        held = len(self._buffer) + self._kept + self._unsent
+        held = len(self._buffer) + self._kept + self.flow.beyond(self._unsent)
         if self._body is not None:
             held += len(self._body.data)
         if held != self._charged:
@@ -272,6 +294,7 @@ class HttpExchanges(HttpConnection):
             # It is over, and parts with its sink before the connection is lost.
             self._request = None
         self._state = State.CLOSING
+        self._complete()
         self._timer.expect(None)
         self._drop()
         self._body = None
@@ -280,6 +303,7 @@ class HttpExchanges(HttpConnection):
 
     def _end(self, *, linger: bool = False) -> None:
         self._state = State.CLOSING
+        self._complete()
         self._timer.expect(None)
         discarded = len(self._buffer)
         self._drop()

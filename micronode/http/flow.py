@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from micronode.concurrency.memory import UNDERWAY_BYTES, Buffers
+from micronode.concurrency.memory import ANSWER_BYTES, UNDERWAY_BYTES, Buffers
+from micronode.errors import NodeError
 
 
 @implementer(IPushProducer)
@@ -24,9 +25,10 @@ class Flow:
     :param emptied: called when it is empty again, before the producer is resumed.
     :param buffers: what an answer that is passed on is charged to while it lasts.
     :ivar full: whether the transport's buffer is full.
+    :ivar reserved: bytes that are charged for an answer that is passed on; 0: there is none.
     """
 
-    __slots__ = ("_buffers", "_emptied", "_filled", "_leaving", "_producer", "_transport", "full")
+    __slots__ = ("_buffers", "_emptied", "_filled", "_leaving", "_producer", "_transport", "full", "reserved")
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class Flow:
         buffers: Buffers | None = None,
     ) -> None:
         self.full = False
+        self.reserved = 0
         self._buffers = buffers or Buffers()
         self._transport = transport
         self._filled = filled
@@ -67,10 +70,14 @@ class Flow:
     def stopProducing(self) -> None:
         """Do nothing: the protocol's connectionLost() follows."""
 
-    def attach(self, producer: IPushProducer) -> None:
-        """Pause and resume *producer* with the transport, from now on."""
+    def attach(self, producer: IPushProducer, reserve: int = ANSWER_BYTES) -> None:
+        """Pause and resume *producer* with the transport, from now on.
+
+        :param reserve: bytes that its answer may come to hold.
+        """
         if self._producer is None:
-            self._buffers.add(UNDERWAY_BYTES)
+            self.reserved = reserve
+            self._buffers.add(reserve)
         self._producer = producer
         if self.full:
             producer.pauseProducing()
@@ -78,8 +85,19 @@ class Flow:
     def detach(self) -> None:
         """Forget the producer."""
         if self._producer is not None:
-            self._buffers.add(-UNDERWAY_BYTES)
+            self._buffers.add(-self.reserved)
+            self.reserved = 0
         self._producer = None
+
+    def refusal(self, length: int | None) -> NodeError | None:
+        """Return why an answer of *length* bytes is not begun; None: there is room for it, or it is small."""
+        if self._buffers.full and (length is None or length > UNDERWAY_BYTES):
+            return self._buffers.refusal()
+        return None
+
+    def beyond(self, unsent: int) -> int:
+        """Return how many of *unsent* bytes that the transport has are not charged yet."""
+        return max(0, unsent - max(0, self.reserved - UNDERWAY_BYTES))
 
     def left(self) -> Deferred[None]:
         """Wait until what was written has left a buffer that is full.

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from micronode.calls.call import ResponseHead
+from micronode.concurrency.memory import ANSWER_BYTES, UNDERWAY_BYTES
 from micronode.errors import ErrorCode, NodeError, http_status
 from micronode.http.flow import Flow
 from micronode.http.request import Request
@@ -111,6 +112,10 @@ class ResponseSink:
         return self._request.request_id
 
     @property
+    def _subscribes(self) -> bool:
+        return self._request.route is not None and self._request.route.subscribes
+
+    @property
     def behind(self) -> bool:
         """Whether bytes were sent that the caller has not taken, as far as the transport can tell."""
         return self._line is not None and self._line.behind
@@ -127,6 +132,10 @@ class ResponseSink:
         if line is None or self.started:
             return None
         request = self._request
+        if request.head.method == "GET" and not self._subscribes and (full := line.flow.refusal(head.length)):
+            # Nothing was changed by it, so that it may be asked again.
+            self.fail(full)
+            return None
         bodiless = request.head.method == "HEAD" or head.status in BODILESS
         chunked = head.length is None and not bodiless and request.head.http11
         # Without a length or chunks only the end of the connection tells the end of the body.
@@ -179,7 +188,7 @@ class ResponseSink:
             producer.stopProducing()
             return
         self._producer = producer
-        line.flow.attach(producer)
+        line.flow.attach(producer, UNDERWAY_BYTES if self._subscribes else ANSWER_BYTES)
 
     def unregisterProducer(self) -> None:
         """Forget the producer."""

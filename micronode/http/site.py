@@ -146,7 +146,7 @@ class HttpSite(ServerFactory):
         for channel in list(self._channels):
             channel.end()
 
-    def _memory_turned(self, tight: bool) -> None:
+    def _memory_turned(self, deaf: bool) -> None:
         """Read what may be read now, and nothing else."""
         for channel in list(self._channels):
             channel.settle()

@@ -158,10 +158,10 @@ class OAPFactory(Factory):
         for protocol in list(self._protocols):
             protocol.end()
 
-    def _memory_turned(self, tight: bool) -> None:
-        """Read nothing of connections without streams while memory is tight."""
+    def _memory_turned(self, deaf: bool) -> None:
+        """Read nothing of connections without streams while the node is *deaf*, for want of memory."""
         for protocol in list(self._protocols):
-            protocol.spare_memory(tight)
+            protocol.spare_memory(deaf)
 
     # The protocols' side
 

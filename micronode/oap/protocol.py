@@ -118,9 +118,9 @@ class OAPProtocol(Protocol):
         reply = hello_reply(self._transport, idle_s=self._services.timeouts.idle)
         self._outbox.write_control(self._wire.send_hello(event, reply))
 
-    def spare_memory(self, tight: bool) -> None:
-        """Read nothing while memory is *tight*, unless something runs for the caller."""
-        self._reader.spare_memory(tight)
+    def spare_memory(self, deaf: bool) -> None:
+        """Read nothing while the node is *deaf*, for want of memory, unless something runs for the caller."""
+        self._reader.spare_memory(deaf)
 
     def _stream_ended(self) -> None:
         """Close when this was the last stream of a connection that has no future."""
@@ -133,7 +133,7 @@ class OAPProtocol(Protocol):
             self._close()
         elif not waits:
             self._liveness.stream_ended()
-            if self._services.buffers.tight:
+            if self._services.buffers.deaf:
                 self.spare_memory(True)
 
     # Towards its listener

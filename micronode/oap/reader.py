@@ -129,9 +129,9 @@ class Reader:
         if not (reasons or line.closing or line.input_ended):
             self._intake.resume()
 
-    def spare_memory(self, tight: bool) -> None:
-        """Read nothing while memory is *tight*, unless something runs for the caller: that must go on."""
-        if not tight:
+    def spare_memory(self, deaf: bool) -> None:
+        """Read nothing while the node is *deaf*, unless something runs for the caller: that must go on."""
+        if not deaf:
             self.go_on_reading(MEMORY)
         elif self._line.idle_since_s is not None and not self._line.input_ended:
             self.stop_reading(MEMORY)

@@ -18,6 +18,8 @@ from micronode.oap.fairness import QUANTUM_BYTES, Backlog, Stock
 
 #: At so many bytes the producer is paused.
 ENOUGH_BYTES: Final = 2 * QUANTUM_BYTES
+#: What an answer with a producer may come to hold: so many, and the read that comes all the same.
+_RESERVE_BYTES: Final = ENOUGH_BYTES + UNDERWAY_BYTES
 
 
 #: What an answer that never waits has of it; nothing is ever added.
@@ -27,13 +29,14 @@ _NOTHING: Final = Backlog()
 class Waiting:
     """What waits of the answer of the stream *corr_id*.
 
-    :param buffers: what it holds, and what its producer has on its way, is charged to it.
+    :param buffers: what it holds is charged to it; while there is a producer, at least what it may come to.
     :ivar starved: whether the window is empty; see :meth:`starve`.
     """
 
     __slots__ = (
         "_backlog",
         "_buffers",
+        "_charged",
         "_choked",
         "_corr_id",
         "_counted",
@@ -57,6 +60,8 @@ class Waiting:
         self._paced = False
         #: Bytes that are counted in the stock.
         self._counted = 0
+        #: Bytes that are charged.
+        self._charged = 0
 
     def __len__(self) -> int:
         return len(self._backlog)
@@ -66,14 +71,14 @@ class Waiting:
         if self._backlog is _NOTHING:
             self._backlog = Backlog()
         self._backlog.append(data)
-        self._buffers.add(len(data))
+        self._charge()
         self._count()
         self.regulate()
 
     def take(self, most: int) -> bytes:
         """Remove and return the first of them; :meth:`regulate` is to be called when they were sent."""
         data = self._backlog.take(most)
-        self._buffers.add(-len(data))
+        self._charge()
         self._count()
         return data
 
@@ -85,13 +90,20 @@ class Waiting:
 
     def close(self) -> None:
         """The stream is over: forget everything. Nobody is told."""
-        self.unregister()
-        if self._backlog:
-            self._buffers.add(-len(self._backlog))
+        self._producer = None
         self._backlog = _NOTHING
+        self._charge()
         if self._paced:
             self._stock.remove(self._corr_id)
             self._count()
+
+    def _charge(self) -> None:
+        charged = len(self._backlog)
+        if self._producer is not None and charged < _RESERVE_BYTES:
+            charged = _RESERVE_BYTES
+        if charged != self._charged:
+            self._buffers.add(charged - self._charged)
+            self._charged = charged
 
     def _count(self) -> None:
         counted = len(self._backlog) if self._paced and not self.starved else 0
@@ -110,9 +122,8 @@ class Waiting:
 
     def register(self, producer: IPushProducer) -> None:
         """Pause and resume *producer* from now on, also with what all streams hold."""
-        if self._producer is None:
-            self._buffers.add(UNDERWAY_BYTES)
         self._producer = producer
+        self._charge()
         self._paused = False
         if not self._paced:
             self._paced = True
@@ -122,9 +133,8 @@ class Waiting:
 
     def unregister(self) -> None:
         """Forget the producer."""
-        if self._producer is not None:
-            self._producer = None
-            self._buffers.add(-UNDERWAY_BYTES)
+        self._producer = None
+        self._charge()
 
     def regulate(self) -> None:
         """Pause the producer, or let it go on."""

@@ -65,11 +65,13 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         name="buffers",
         kind=Kind.BUFFER,
         owner="concurrency.memory",
+        also=("concurrency.unfinished",),
         unit="bytes",
         keys=("limits.buffers",),
         bound_by="what is held for the callers of both doors: bodies, uploads, answers that wait to be taken",
-        then="At 80 % nothing new is read until there is less than 70 %; at the bound what would be more is"
-        " refused: 429 ``busy``, an upload that has begun 503 ``owner_unavailable``.",
+        then="At 80 % nothing new is begun until there is less than 70 %: requests over HTTP that are not whole"
+        " make way, the longest silent first, 429 ``busy``; who comes waits for a second, then 429 ``busy``, too."
+        " At the bound what would be more is refused, an upload that has begun with 503 ``owner_unavailable``.",
         figures=lambda: [
             Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,)),
             # Nothing of it can be large, and an operator gets in whatever callers do.

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import ResponseHead
-from micronode.concurrency.memory import UNDERWAY_BYTES, Buffers
+from micronode.concurrency.memory import ANSWER_BYTES, Buffers
 from tests.http.support import Connection, Plane, StubDispatcher, Wire, get, post, say
 
 LIMIT = 1_000_000
@@ -126,7 +126,7 @@ class ChargeTests(MemoryCase):
             sink: Any = self.dispatcher.sinks[-1]
             sink.start(ResponseHead(length=10))
             sink.registerProducer(Producer(), True)
-            self.assertEqual(self.account.held, UNDERWAY_BYTES)
+            self.assertEqual(self.account.held, ANSWER_BYTES)
             if leaves:
                 connection.lose()
             else:
@@ -137,6 +137,24 @@ class ChargeTests(MemoryCase):
 
 
 class BoundTests(MemoryCase):
+    def test_a_long_answer_is_not_begun_at_the_limit(self) -> None:
+        """Its call was let in before."""
+        long, small = self.plane.connect().send(get()), self.plane.connect().send(get())
+        self.account.add(LIMIT)
+        for sink, length in zip(self.dispatcher.sinks, (100_000, 5), strict=True):
+            sink.start(ResponseHead(length=length))
+            sink.write(bytes(length))
+            sink.finish()
+        self.assertEqual((long.answer().status, small.answer().status), (429, 200))
+        self.assertEqual((self.rejected, self.account.held), (["busy_buffers"], LIMIT))
+
+    def test_what_is_no_question_is_answered_at_the_limit(self) -> None:
+        """Its owner has done it."""
+        asked = self.plane.connect().send(post("/app/media", b"x"))
+        self.account.add(LIMIT)
+        self.dispatcher.sinks[0].start(ResponseHead(length=100_000))
+        self.assertTrue(asked.raw().startswith(b"HTTP/1.1 200 "))
+
     def test_never_more_than_the_limit_and_one_read(self) -> None:
         """A hundred callers send a mebibyte each, and none ends."""
         connections = [self.plane.connect().send(BEGUN) for _ in range(100)]
@@ -208,13 +226,35 @@ class TightTests(MemoryCase):
     def test_nobody_is_late_who_is_not_read(self) -> None:
         new, idle = self.plane.connect(), self.plane.connect().send(get())
         self.end()
+        self.plane.clock.advance(4.5)
         self.tighten()
-        for _ in range(20):
-            self.plane.clock.advance(10)
+        self.plane.clock.pump([0.05] * 15)
         self.assertEqual((new.closing, idle.closing), (False, False))
         self.ease()
         self.plane.clock.advance(11)
         self.assertTrue(new.closing)
+
+    def test_who_waits_is_read_and_refused_after_a_second(self) -> None:
+        idle = self.plane.connect()
+        self.tighten()
+        self.plane.clock.pump([0.05] * 19)
+        self.assertFalse(self.reading(idle))
+        self.plane.clock.pump([0.05] * 2)
+        self.assertTrue(self.reading(idle))
+        for _ in range(2):
+            answer = idle.send(get()).answers()[-1]
+            self.assertEqual((answer.status, answer.json["code"]), (429, "busy"))
+            self.assertIn(answer.fields["retry-after"], {"1", "2", "3"})
+        self.assertEqual((idle.closing, self.dispatcher.calls), (False, []))
+        self.ease()
+        idle.send(get())
+        self.assertEqual(len(self.dispatcher.calls), 1)
+
+    def test_a_call_is_refused_at_the_limit(self) -> None:
+        """One of which the head was begun before."""
+        begun = self.plane.connect().send(get()[:-2])
+        self.tighten(LIMIT)
+        self.assertEqual(begun.send(b"\r\n").answer().status, 429)
 
     def test_what_is_begun_is_read_on(self) -> None:
         connection = self.plane.connect().send(get()[:-2])
@@ -230,8 +270,13 @@ class TightTests(MemoryCase):
         begun = [self.plane.connect().send(b"GET /" + b"x" * 8_000) for _ in range(101)]
         self.turn()
         self.assertTrue(self.account.tight)
+        self.plane.clock.pump([0.05] * 10)
+        refused = [each for each in begun if each.closing]
+        self.assertEqual({each.answer().status for each in refused}, {429})
+        self.assertEqual((self.account.tight, 10 < len(refused) < 20), (False, True), "no more than have to")
         self.plane.clock.advance(11)
-        self.assertEqual([each.answer().status for each in begun], [408] * 101)
+        late = [each.answer().status for each in begun if each not in refused]
+        self.assertEqual(late, [408] * (101 - len(refused)))
         self.assertEqual((self.account.held, self.account.tight), (0, False))
 
     def test_those_that_idle_are_not_looked_at(self) -> None:
@@ -240,10 +285,99 @@ class TightTests(MemoryCase):
             self.plane.connect()
         before = len(self.plane.clock.getDelayedCalls())
         self.tighten()
-        self.assertEqual(len(self.plane.clock.getDelayedCalls()), before)
+        self.assertEqual(len(self.plane.clock.getDelayedCalls()), before + 1, "the account's own")
 
     def test_who_goes_while_a_call_runs_is_found_out(self) -> None:
         self.plane.connect().send(get())
         before = len(self.plane.clock.getDelayedCalls())
         self.tighten()
-        self.assertEqual(len(self.plane.clock.getDelayedCalls()), before + 1)
+        self.assertEqual(len(self.plane.clock.getDelayedCalls()), before + 2, "one is the account's own")
+
+
+class MakeWayTests(MemoryCase):
+    """Bodies that are not whole, while memory is tight."""
+
+    def begin(self, count: int, size: int) -> list[Connection]:
+        begun = []
+        for _ in range(count):
+            begun.append(self.plane.connect().send(BEGUN).send(bytes(size)))
+            self.plane.clock.advance(0.001)
+        return begun
+
+    def statuses(self, connections: list[Connection]) -> list[int]:
+        return [each.answer().status if each.closing else 0 for each in connections]
+
+    def test_those_that_bring_nothing(self) -> None:
+        """The longest silent first, and no more than have to."""
+        begun = self.begin(8, 100_000)
+        self.assertTrue(self.account.tight)
+        self.plane.clock.pump([0.05] * 4)
+        self.assertEqual(self.statuses(begun), [0] * 8, "each has its time")
+        self.plane.clock.pump([0.05] * 3)
+        self.assertEqual(self.statuses(begun), [429, 429, 0, 0, 0, 0, 0, 0])
+        self.assertEqual((self.account.tight, self.account.held), (False, 600_000))
+        self.assertEqual(self.rejected, ["busy_buffers"] * 2)
+        self.assertEqual(self.plane.sample("rejected_total", reason="busy"), 0, "counted once")
+        self.plane.clock.advance(0)
+        self.plane.connect().send(get())
+        self.assertEqual(len(self.dispatcher.calls), 1, "others are served")
+
+    def test_one_that_comes_at_speed_is_not_among_them(self) -> None:
+        brisk, *silent = self.begin(8, 100_000)
+        for _ in range(10):
+            brisk.send(bytes(5_000))
+            self.plane.clock.advance(0.05)
+        self.assertEqual(self.statuses([brisk, *silent]), [0, 429, 429, 0, 0, 0, 0, 0])
+
+    def test_a_byte_now_and_then_is_not_speed(self) -> None:
+        trickling, *silent = self.begin(8, 100_000)
+        for _ in range(7):
+            trickling.send(b"x")
+            self.plane.clock.advance(0.05)
+        self.assertEqual(self.statuses([trickling, *silent])[:3], [429, 429, 0])
+
+    def test_the_largest_where_all_come_at_speed(self) -> None:
+        begun = [*self.begin(1, 50_000), *self.begin(6, 125_000)]
+        for _ in range(14):
+            for each in begun:
+                if not each.closing:
+                    each.send(bytes(1_700))
+            self.plane.clock.advance(0.05)
+        self.assertEqual(self.statuses(begun), [0] * 7)
+        self.plane.clock.pump([0.05] * 2)
+        gone = self.statuses(begun)
+        self.assertEqual((gone[0], gone.count(429)), (0, 2))
+        self.assertFalse(self.account.tight)
+
+    def test_those_at_speed_stay_where_that_would_not_help(self) -> None:
+        """Slow readers hold the memory."""
+        self.account.add(LIMIT * 8 // 10)
+        self.account.add(-LIMIT // 10 - 1)
+        brisk = self.plane.connect().send(BEGUN)
+        self.account.add(LIMIT // 10 + 1)
+        for _ in range(60):
+            brisk.send(bytes(1_500))
+            self.plane.clock.advance(0.05)
+        self.assertEqual((brisk.closing, self.account.tight), (False, True))
+
+    def test_nobody_is_given_up_after_a_pause_of_the_node(self) -> None:
+        """What came meanwhile was not read yet."""
+        begun = self.begin(8, 100_000)
+        self.plane.clock.advance(0.5)
+        self.assertEqual(self.statuses(begun), [0] * 8)
+
+    def test_one_that_became_whole_stays(self) -> None:
+        begun = self.begin(7, 100_000)
+        whole = self.plane.connect().send(get("/app/media", "Content-Length: 100000", method="POST"))
+        whole.send(bytes(50_000)).send(bytes(50_000))
+        self.assertEqual(len(self.dispatcher.calls), 1)
+        self.plane.clock.pump([0.05] * 30)
+        self.assertEqual((whole.closing, self.statuses(begun).count(429)), (False, 2))
+
+    def test_nothing_is_remembered_of_those_that_are_over(self) -> None:
+        begun = self.begin(3, 1_000)
+        self.assertEqual(len(self.account.unfinished), 3)
+        begun[0].lose()
+        begun[1].send(bytes(1_048_576 - 1_000))
+        self.plane.clock.advance(60)
+        self.assertEqual(len(self.account.unfinished), 0)

@@ -121,10 +121,10 @@ class SicknessTests(OverloadCase):
 
 class MemoryTests(OverloadCase):
     def test_bodies_that_do_not_end(self) -> None:
-        """Sixteen callers send most of a mebibyte each, where there is room for two."""
-        self.run_node("[limits]\nbuffers = 2097152\n[facets.media]\nenabled = true\n")
+        """Thirty callers send most of a mebibyte each, where there is room for half of them, and no more."""
+        self.run_node("[limits]\nbuffers = 16777216\n[facets.media]\nenabled = true\n")
         host, _, port = self.http.rpartition(":")
-        callers = [socket.create_connection((host, int(port)), PATIENCE_S) for _ in range(16)]
+        callers = [socket.create_connection((host, int(port)), PATIENCE_S) for _ in range(30)]
         for caller in callers:
             self.addCleanup(caller.close)
             caller.sendall(b"POST /app/media HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n")
@@ -135,7 +135,7 @@ class MemoryTests(OverloadCase):
         def held() -> int:
             return int(ask_json(f"http://{self.admin}/api/v1/status")["buffers"]["held"])
 
-        for _ in range(20):
+        for _ in range(60):
             for caller in list(left):
                 try:
                     left[caller] -= caller.send(bytes(min(left[caller], 65_536)))
@@ -146,8 +146,11 @@ class MemoryTests(OverloadCase):
                 if not left[caller]:
                     del left[caller]
             most = max(most, held())
-        self.assertGreater(most, 1_400_000)
-        self.assertLess(most, 2_097_152 + 65_536)
+        self.assertGreater(most, 10_000_000)
+        self.assertLess(most, 16_777_216 + 65_536)
+        # None of them goes: those that were silent longest make way.
+        eventually(lambda: held() < 12_000_000)
+        self.assertEqual(self.code(READ), "owner_unavailable", "others are served")
         for caller in callers:
             caller.close()
         eventually(lambda: held() == 0)

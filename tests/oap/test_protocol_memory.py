@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import ResponseHead
 from micronode.concurrency.memory import UNDERWAY_BYTES, Buffers
+from micronode.oap.waiting import ENOUGH_BYTES
 from tests.support.oap import CallerEnd, StubNode, body, put, start, subscribe
 
 LIMIT = 1_000_000
@@ -115,7 +116,7 @@ class ChargeTests(MemoryCase):
             sink: Any = self.node.calls[-1].sink
             sink.start(ResponseHead())
             sink.registerProducer(Producer(), True)
-            self.assertEqual(self.account.held, UNDERWAY_BYTES)
+            self.assertEqual(self.account.held, ENOUGH_BYTES + UNDERWAY_BYTES)
             ends(sink, end)
             self.assertEqual(self.account.held, 0)
 
@@ -199,13 +200,24 @@ class TightTests(MemoryCase):
 
     def test_nobody_is_late_who_is_not_read(self) -> None:
         idle = self.node.connect()
+        self.clock.advance(9.5)
         self.tighten()
-        self.clock.pump([10.0] * 20)
+        self.clock.pump([0.05] * 15)
         self.assertFalse(idle.transport.closing)
         self.assertEqual(idle.heard(), [], "nor asked, ten times a second")
         self.ease()
         self.clock.pump([10.0] * 6)
         self.assertTrue(idle.transport.closing)
+
+    def test_who_waits_is_read_and_refused_after_a_second(self) -> None:
+        idle = self.node.connect()
+        self.tighten()
+        self.clock.pump([0.05] * 21)
+        self.assertTrue(self.reading(idle))
+        idle.send(start(1))
+        self.assertEqual([frame.code for frame in idle.heard()], [429])
+        self.turn()
+        self.assertTrue(self.reading(idle))
 
     def test_one_that_is_closed_meanwhile(self) -> None:
         idle = self.node.connect()
