@@ -44,7 +44,7 @@ class OwnerCall:
         self, client: OwnerClient, settings: OwnerSettings, request: Request, time_left: TimeLeft
     ) -> None:
         #: What the caller waits for; None once it has fired.
-        self.answered: Deferred[IOwnerReply] | None = Deferred(lambda _: self._cancelled())
+        self.answered: Deferred[IOwnerReply] | None = Deferred(self._cancelled)
         self._client = client
         self._settings = settings
         self._request = request
@@ -254,7 +254,7 @@ class OwnerCall:
         assert answered is not None
         answered.callback(result) if isinstance(result, OwnerReply) else answered.errback(result)
 
-    def _cancelled(self) -> None:
+    def _cancelled(self, _: object) -> None:
         # Whoever cancels a Deferred fires it.
         self.answered = None
         if self._waiting is not None:

@@ -15,6 +15,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from micronode.cli import lookups
 from micronode.cli.exits import CommandError, Exit, print_defect, print_error, say
 from micronode.cli.hangup import take_hangup
 
@@ -64,6 +65,7 @@ class Runner:
 
         :return: the exit code.
         """
+        lookups.install(self._reactor)
         self._terminal, self._hung_up = take_hangup(self._on_signal)
         self._reactor.callWhenRunning(self._begin)
         try:

@@ -40,6 +40,8 @@ PATIENCE_S: Final = 0.25
 #: What ``rejected_total`` calls a connection that is closed as it comes, and one whose handshake is given up.
 PER_ADDRESS: Final = "busy_address"
 HANDSHAKES: Final = "timeout_handshakes"
+#: ``source`` of the errors that come of it: they are counted here.
+SOURCE: Final = "connections"
 
 
 class Limits(Protocol):

@@ -141,6 +141,25 @@ def _http(parts: Assembly) -> Iterator[Part]:
         figures=lambda: _http_connections(parts),
     )
     yield Part(
+        name="http.input",
+        kind=Kind.QUEUE,
+        owner="http.channel",
+        unit="bytes",
+        bound_by="16 KiB and one read of the transport behind a request that runs; 16 KiB of a head",
+        then="The connection is not read until the answer is out; a longer head is refused: 431"
+        " ``head_too_large``.",
+    )
+    yield Part(
+        name="http.bodies",
+        kind=Kind.BUFFER,
+        owner="http.framing",
+        also=("http.channel",),
+        unit="bytes",
+        keys=("timeouts.body",),
+        bound_by="1 MiB a request, or less where its operation takes less; it is read before the call begins",
+        then="413 ``body_too_large``, as soon as its length or a chunk's size says so.",
+    )
+    yield Part(
         name="http.answers",
         kind=Kind.PRODUCER,
         owner="http.flow",
@@ -177,9 +196,12 @@ def _oap(parts: Assembly) -> Iterator[Part]:
         name="oap.input",
         kind=Kind.QUEUE,
         owner="oap.pump",
+        also=("oap.reader", "oap.wire.decoder"),
         unit="bytes",
-        bound_by="one read of the transport, while a body without a window is full or errors wait to be read",
-        then="The connection is not read.",
+        keys=("limits.max_frame",),
+        bound_by="one read of the transport, while a body without a window is full or errors wait to be read;"
+        " and a frame that has begun",
+        then="The connection is not read. A longer frame ends it: ``frame_too_large``.",
     )
     yield Part(
         name="oap.control",
@@ -202,6 +224,7 @@ def _oap(parts: Assembly) -> Iterator[Part]:
         name="oap.bodies",
         kind=Kind.BUFFER,
         owner="oap.uploads",
+        also=("oap.upload",),
         unit="bytes",
         keys=("timeouts.stall", "timeouts.stream_idle"),
         bound_by="128 KiB of a stream and 1 MiB of a connection that its owners have not taken",
