@@ -51,6 +51,7 @@ class TightOwnersTests(SynchronousTestCase):
 
     def test_nothing_is_said_of_the_defaults(self) -> None:
         self.assertEqual(self.tight(), [])
+        self.assertEqual(self.tight(facets={"search": {"limit": 96}}), [])
         self.assertEqual(self.tight(node={"profile": "dev"}, http={"listen": "127.0.0.1:0"}), [])
 
     def test_a_facet_s_limit_that_is_never_met(self) -> None:
