@@ -17,7 +17,7 @@ from twisted.web.iweb import IResponse
 
 from micronode.adapters.attempt import BLAMED, FINAL, UNCONNECTED, Attempt, Loss, Request
 from micronode.adapters.endpoints import Endpoint, choose, rest_before_s
-from micronode.adapters.lease import outcome_of, unavailable
+from micronode.adapters.lease import full, outcome_of, unavailable
 from micronode.adapters.reply import OwnerReply
 from micronode.adapters.retries import STATUSES, Retries, read_rest
 from micronode.adapters.settings import OwnerSettings
@@ -86,7 +86,7 @@ class OwnerCall:
             self._client.count("cancelled")
         else:
             self._client.count("unavailable")
-            self._tell(unavailable(self._client.name, "has all the calls it can take"))
+            self._tell(full(self._client.name))
 
     # One attempt
 

@@ -50,6 +50,18 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         ],
     )
     yield Part(
+        name="connections.telling",
+        kind=Kind.TIMER,
+        owner="concurrency.tally",
+        unit="kinds of lines",
+        bound_by="four a listener: refused, given up, reaped, accepting paused; each while it goes on",
+        then="A line in the log says how many there were in 5 s; one without any, that it is over.",
+        figures=lambda: [
+            Figure(sum(timer.at_s is not None for timer in each.telling), 4, each.listener, each.telling)
+            for each in _listeners(parts)
+        ],
+    )
+    yield Part(
         name="connections.handshakes",
         kind=Kind.POOL,
         owner="concurrency.connections",
