@@ -23,21 +23,41 @@ ruff check --no-cache .
 ruff format --no-cache --check .
 mypy --cache-dir="$scratch/mypy"
 
-# Beside trial, which waits most of the time: they need a core, and only one.
-coverage run -m pytest -q tests/property >"$scratch/pytest.txt" 2>&1 &
-property=$!
-trap 'kill "$property" 2>/dev/null; rm -rf "$scratch"' EXIT
+# Two runs beside each other: one waits for processes most of the time, the other needs a core, and only one.
+apart=(tests.integration tests.chaos)
+others=()
+for path in tests/*/__init__.py tests/test_*.py; do
+    name=${path%/__init__.py}
+    name=${name%.py}
+    name=${name//\//.}
+    # Properties are pytest's.
+    case " ${apart[*]} tests.property " in *" $name "*) ;; *) others+=("$name") ;; esac
+done
+in_random_order() { coverage run -m twisted.trial --random=0 --temp-directory="$scratch/$1" "${@:2}" 2>&1; }
+# With job control the run beside gets a process group of its own, and can be ended whole.
+set -m
+{
+    coverage run -m pytest -q tests/property >"$scratch/property.txt" 2>&1 || true
+    in_random_order units "${others[@]}" >"$scratch/units.txt" || true
+} &
+beside=$!
+set +m
+trap 'kill -- "-$beside" 2>/dev/null; rm -rf "$scratch"' EXIT
 
-echo "== trial, in random order"
-# trial's summary is read back so that the last line can say how many tests ran in all.
-coverage run -m twisted.trial --random=0 --temp-directory="$scratch/trial" tests 2>&1 | tee "$scratch/trial.txt"
+echo "== trial, in random order: with processes"
+in_random_order processes "${apart[@]}" | tee "$scratch/processes.txt" || true
+
+echo "== trial, in random order: the others"
+wait "$beside"
+trap 'rm -rf "$scratch"' EXIT
+cat "$scratch/units.txt"
 
 echo "== property tests"
-failed=0
-wait "$property" || failed=$?
-trap 'rm -rf "$scratch"' EXIT
-cat "$scratch/pytest.txt"
-[ "$failed" = 0 ] || exit "$failed"
+cat "$scratch/property.txt"
+
+# Their summaries are read back so that the last line can say how many tests ran in all.
+outputs=("$scratch"/{property,processes,units}.txt)
+python tests/support/summary.py "${outputs[@]}" >"$scratch/summary.txt" || { cat "$scratch/summary.txt"; exit 1; }
 
 echo "== coverage"
 coverage combine --quiet
@@ -45,4 +65,4 @@ coverage report --fail-under=90
 coverage report --include='micronode/oap/wire/*' --fail-under=100 >/dev/null ||
     die "Branch coverage of micronode/oap/wire is below 100 %: coverage report --include='micronode/oap/wire/*'"
 
-python tests/support/summary.py "$scratch/trial.txt" "$scratch/pytest.txt"
+cat "$scratch/summary.txt"

@@ -31,6 +31,8 @@ class NodeError(Exception):
     :param source: who failed (``"index"``, ``"storage"``, …), for logs and metrics.
     :param headers: fields that HTTP asks for beside this status (``Allow``, ``Content-Range``).
     :param details: further members of the error object, over HTTP.
+    :param bound: what ``rejected_total`` calls the bound that the call met behind its gates; None: it met
+        none.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class NodeError(Exception):
         source: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
         details: Mapping[str, Any] | None = None,
+        bound: str | None = None,
     ) -> None:
         super().__init__(code, message)
         self.code = code
@@ -50,6 +53,7 @@ class NodeError(Exception):
         self.source = source
         self.headers = headers
         self.details: Mapping[str, Any] = {} if details is None else details
+        self.bound = bound
 
     @property
     def retry_after_ms(self) -> int | None:

@@ -42,6 +42,9 @@ def make_status(
             "admin": parts.admin.connections,
             "oap": parts.oap.connections,
         },
+        paused=lambda: [
+            each.listener for each in (parts.http.held, parts.admin.held, parts.oap.held) if each.full
+        ],
         lag_s=lambda: parts.heartbeat.lag_s,
         last_reload=lambda: last_reload(reloader),
         restart_required=lambda: reloader.restart_required,
@@ -94,6 +97,7 @@ def overload(parts: Assembly) -> dict[str, Any]:
         "reason": watch.reason,
         "fit": watch.fit,
         "lag_s": round(watch.measures["lag"][0], 6),
+        "lag_threshold_s": watch.measures["lag"][1],
         "rss": int(watch.measures["rss"][0]),
     }
 

@@ -18,6 +18,7 @@ from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.concurrency.listening import ListenError
 from micronode.concurrency.shutdown import ABORT_S, END_S, LAST_CALL_S, LOOK_S, Phase
 from micronode.config.sources import Loaded
+from micronode.draining import RETRY_MS
 from micronode.facets.hosted import FacetSettings
 from micronode.http.routes import Routes
 from micronode.lifecycle import State
@@ -153,11 +154,13 @@ class GraceTests(DrainingCase):
         self.run_for(2)
         node.stopService()
         told: list[float] = []
+        back: list[int] = []
         begun = self.reactor.seconds()
         while self.reactor.seconds() < begun + GRACE_S:
             self.run_for(0.1)
             for end in ends:
                 frames = end.heard()
+                back += [frame.json["retry_after_ms"] for frame in frames]
                 self.assertTrue(all(frame.code == Control.GOAWAY for frame in frames))
                 told += [self.reactor.seconds() - begun] * len(frames)
         self.run_for(LAST_CALL_S)
@@ -165,6 +168,9 @@ class GraceTests(DrainingCase):
         self.assertEqual(len(told), 20)
         early, late = (sum(at <= part * GRACE_S for at in told) for part in (0.25, 0.75))
         self.assertTrue(2 <= early <= 8 and late >= 12, told)
+        # Nor do they all come back at once.
+        self.assertGreater(len(set(back)), 1)
+        self.assertTrue(all(RETRY_MS / 2 <= each <= RETRY_MS * 1.5 for each in back), back)
 
     def test_subscriptions_end_one_after_the_other(self) -> None:
         node = self.make()

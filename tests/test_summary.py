@@ -38,7 +38,7 @@ class CountTests(SynchronousTestCase):
     """count()."""
 
     def counted(self, trial: str, pytest: str) -> tuple[int, int, int]:
-        found = count(trial, pytest)
+        found = count(pytest, trial)
         return found["passed"], found["failed"], found["skipped"]
 
     def test_trial(self) -> None:
@@ -55,6 +55,14 @@ class CountTests(SynchronousTestCase):
         trial, pytest = "PASSED (skips=1, successes=9)", "1 failed, 4 passed in 0.50s"
         self.assertEqual(self.counted(TRIAL.format(trial), PYTEST.format(pytest)), (13, 1, 1))
 
+    def test_several_of_trial(self) -> None:
+        found = count(
+            PYTEST.format("1 passed in 0.1s"),
+            TRIAL.format("PASSED (successes=9)"),
+            TRIAL.format("FAILED (errors=1, successes=2)"),
+        )
+        self.assertEqual(found, {"passed": 12, "failed": 1, "skipped": 0})
+
     def test_the_last_counts(self) -> None:
         """A test may print what looks like a closing line."""
         trial = "PASSED (successes=99)\n" + TRIAL.format("FAILED (errors=1)")
@@ -67,7 +75,7 @@ class CountTests(SynchronousTestCase):
             (TRIAL.format("PASSED (successes=1)"), "ImportError: conftest\n", "pytest"),
             ("", "", "trial"),
         ):
-            error = self.assertRaises(ValueError, count, trial, pytest)
+            error = self.assertRaises(ValueError, count, pytest, trial)
             self.assertEqual(str(error), f"{whose} never came to its end")
 
 
@@ -76,7 +84,7 @@ class MainTests(SynchronousTestCase):
 
     def run_with(self, trial: str, pytest: str) -> tuple[int, str]:
         names = []
-        for text in (trial, pytest):
+        for text in (pytest, trial):
             path = Path(self.mktemp())
             path.write_text(text, "utf-8")
             names.append(str(path))
@@ -114,5 +122,5 @@ class MainTests(SynchronousTestCase):
             cwd=folder,
             check=False,
         )
-        found = count(done.stdout, PYTEST.format("no tests ran in 0.1s"))
+        found = count(PYTEST.format("no tests ran in 0.1s"), done.stdout)
         self.assertEqual(found, {"passed": 1, "failed": 1, "skipped": 1})

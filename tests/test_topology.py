@@ -47,7 +47,17 @@ MAKERS: Final = frozenset(
         *("callLater", "deferLater", "addTimeout", "LoopingCall", "deque", "DeferredQueue"),
         *("DeferredSemaphore", "Gate", "Permits", "LazyTimer", "Timeouts", "StallWatch", "Intake"),
         *("Alarms", "Rates", "Buffers", "Connections", "Overload", "ShedLog", "Spread", "Acceptor"),
-        *("Deadline", "Backlog", "Stock", "ConnectionPool", "Polls", "Decider", "Repeater"),
+        *(
+            "bytearray",
+            "Collector",
+            "Deadline",
+            "Backlog",
+            "Stock",
+            "ConnectionPool",
+            "Polls",
+            "Decider",
+            "Repeater",
+        ),
     )
 )
 #: And so does a class that says that it is one.

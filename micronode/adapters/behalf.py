@@ -25,9 +25,9 @@ def terms(call: Call, deadline_s: float | None) -> Terms:
     headers = call_headers(call)
     if call.token_id is not None:
         headers.append((b"x-micronode-token-id", call.token_id.encode("ascii")))
-    return Terms(
-        headers=headers,
-        idempotent=call.operation.idempotent,
-        deadline_s=deadline_s,
-        caller_s=call.deadline_s,
-    )
+    return {
+        "headers": headers,
+        "idempotent": call.operation.idempotent,
+        "deadline_s": deadline_s,
+        "caller_s": call.deadline_s,
+    }

@@ -7,6 +7,7 @@ next. The slot is free when the body was read, or the call was aborted or failed
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from micronode.adapters.agent import Exchange
 from micronode.concurrency.alarms import Alarm, Alarms
@@ -14,6 +15,8 @@ from micronode.errors import ErrorCode, NodeError
 
 #: What ``owner_requests_total`` calls the end of a call that failed.
 _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT: "timeout"}
+#: What ``rejected_total`` calls a call for which its owner had no permit.
+OWNER_FULL: Final = "owner_full"
 
 
 class Lease:
@@ -111,6 +114,12 @@ def unavailable(owner: str, what: str, retry_after_s: float = 1.0) -> NodeError:
     return NodeError(
         ErrorCode.OWNER_UNAVAILABLE, f"owner {owner} {what}", retry_after_s=retry_after_s, source=owner
     )
+
+
+def full(owner: str) -> NodeError:
+    """Return the error of a call for which *owner* has no permit."""
+    message = f"owner {owner} has all the calls it can take"
+    return NodeError(ErrorCode.OWNER_UNAVAILABLE, message, retry_after_s=1.0, source=owner, bound=OWNER_FULL)
 
 
 def too_slow(owner: str) -> NodeError:

@@ -17,7 +17,7 @@ from twisted.web.iweb import IResponse
 
 from micronode.adapters.attempt import BLAMED, FINAL, UNCONNECTED, Attempt, Loss, Request
 from micronode.adapters.endpoints import Endpoint, choose, rest_before_s
-from micronode.adapters.lease import outcome_of, unavailable
+from micronode.adapters.lease import full, outcome_of, unavailable
 from micronode.adapters.reply import OwnerReply
 from micronode.adapters.retries import STATUSES, Retries, read_rest
 from micronode.adapters.settings import OwnerSettings
@@ -44,7 +44,7 @@ class OwnerCall:
         self, client: OwnerClient, settings: OwnerSettings, request: Request, time_left: TimeLeft
     ) -> None:
         #: What the caller waits for; None once it has fired.
-        self.answered: Deferred[IOwnerReply] | None = Deferred(lambda _: self._cancelled())
+        self.answered: Deferred[IOwnerReply] | None = Deferred(self._cancelled)
         self._client = client
         self._settings = settings
         self._request = request
@@ -86,7 +86,7 @@ class OwnerCall:
             self._client.count("cancelled")
         else:
             self._client.count("unavailable")
-            self._tell(unavailable(self._client.name, "has all the calls it can take"))
+            self._tell(full(self._client.name))
 
     # One attempt
 
@@ -254,7 +254,7 @@ class OwnerCall:
         assert answered is not None
         answered.callback(result) if isinstance(result, OwnerReply) else answered.errback(result)
 
-    def _cancelled(self) -> None:
+    def _cancelled(self, _: object) -> None:
         # Whoever cancels a Deferred fires it.
         self.answered = None
         if self._waiting is not None:

@@ -217,12 +217,15 @@ class Dispatcher:
         :param reason: what metrics and the log call it: the error's name where it is None.
         """
         facet, reason = call.operation.facet, reason or error.code.value
-        self._metrics.rejected(reason).inc()
+        self._count_refusal(reason, facet)
         self._metrics.facet_requests(facet, "refused").inc()
-        if self._shed is not None:
-            self._shed.refused(reason, facet)
         fail(call, sink, error)
         return succeed(None)
+
+    def _count_refusal(self, reason: str, facet: str) -> None:
+        self._metrics.rejected(reason).inc()
+        if self._shed is not None:
+            self._shed.refused(reason, facet)
 
     async def _wait(
         self, call: Call, sink: IResponseSink, gate: Gate, running: Running, deadline: Deadline
@@ -266,7 +269,10 @@ class Dispatcher:
             # It may have ended badly on the caller's side of the sink.
             result = "ok" if sink.error is None else result_of(sink.error)
         except Exception as error:
-            result = tell(call, sink, deadline.blamed_for(error), running)
+            error = deadline.blamed_for(error)
+            if isinstance(error, NodeError) and error.bound is not None:
+                self._count_refusal(error.bound, operation.facet)
+            result = tell(call, sink, error, running)
         finally:
             deadline.stop()
             self._metrics.facet_requests(operation.facet, result).inc()

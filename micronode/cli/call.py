@@ -80,7 +80,8 @@ class CallOptions(CommandOptions):
         (
             "subscribe",
             None,
-            "Subscribe, and print each message as a line of JSON, until Ctrl-C (then the exit code is 0).",
+            "Subscribe, and print each message as a line of JSON, until Ctrl-C (exit code 0) or until the "
+            "node ends it (1), as in a drain.",
         ),
         ("ack", None, "With --subscribe: ack each message after it was printed."),
     )

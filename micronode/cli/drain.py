@@ -20,7 +20,8 @@ def main(argv: Sequence[str]) -> int:
         "micronode drain",
         "Tell the node to stop in order: it says that it is not ready, gives load balancers drain.grace to "
         "notice and its calls drain.deadline to finish, and ends. The command does not wait for that. Exit "
-        "codes: 0 the drain has begun, 1 the node refuses, 69 no micronode is reached.",
+        "codes: 0 the drain has begun, 1 the node refuses, 69 no micronode is reached. This release, which "
+        "has no capabilities yet, answers 401: send SIGTERM to the node's process instead.",
     )
     options.parse(argv)
     with options.errors_as_json():

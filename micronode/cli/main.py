@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -50,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in _RELOADABLE:
         hold_hangup()
+    if os.getpid() == 1:
+        # In a container. To its first process the kernel passes on only what that handles, so that a stop
+        # would be lost on it until the reactor runs; elsewhere SIGTERM ends it anyway.
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     open_missing()
     return settle(_guarded(arguments))
 

@@ -26,7 +26,8 @@ def main(argv: Sequence[str]) -> int:
         "Tell the node to read its configuration again, and print what came of it: each key that has another "
         "value, and where that comes from. Exit codes: 0 done, keys that need a restart are named; 1 not "
         "done, the old configuration stays; 69 no micronode is reached. With --dry-run: 0 it would work, 78 "
-        "it would be refused.",
+        "it would be refused. Without --dry-run this release, which has no capabilities yet, "
+        "answers 401: send SIGHUP to the node's process instead.",
         ("dry-run", "Only tell what would change; needs no capability."),
     )
     options.parse(argv)

@@ -15,6 +15,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from micronode.cli import lookups
 from micronode.cli.exits import CommandError, Exit, print_defect, print_error, say
 from micronode.cli.hangup import take_hangup
 
@@ -25,7 +26,7 @@ class Runner:
     """Starts something in the reactor and stops it on SIGTERM or SIGINT.
 
     A first signal stops in order, a second one without waiting for calls in flight, a third one at any
-    price. SIGHUP reloads, unless the terminal it was started from is gone; then it stops.
+    price, with exit code 1. SIGHUP reloads, unless the terminal it was started from is gone; then it stops.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Runner:
         #: Whether SIGHUP came before it had started.
         self._hung_up = False
         self._stopping = False
+        #: Whether the stop is finished.
+        self._over = False
         self._code: int = Exit.DONE
 
     def run(self) -> int:
@@ -62,6 +65,7 @@ class Runner:
 
         :return: the exit code.
         """
+        lookups.install(self._reactor)
         self._terminal, self._hung_up = take_hangup(self._on_signal)
         self._reactor.callWhenRunning(self._begin)
         try:
@@ -126,6 +130,7 @@ class Runner:
         except Exception:
             self._code = Exit.DEFECT
             print_defect()
+        self._over = True
         self._stop_reactor()
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -146,7 +151,15 @@ class Runner:
             self._hurried = True
             self._hurry()
         else:
-            self._stop_reactor()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """End what does not end by itself: that is no stop in order, and whoever waits for it is told."""
+        if self._over:
+            return
+        self._code = self._code or Exit.FAILED
+        say("a third signal: ended before the stop was finished")
+        self._stop_reactor()
 
     def _stop_reactor(self) -> None:
         # A third signal may have been faster.

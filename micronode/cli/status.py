@@ -109,7 +109,13 @@ def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if shown:
             yield f"{kind}s", ", ".join(shown)
     streams = f" ({answer['oap_streams']} streams)" if answer["oap_streams"] else ""
-    yield "connections", _list(answer["connections"].items()) + streams
+    yield "connections", _connections(answer) + streams
+    if answer.get("accepting_paused"):
+        paused = ", ".join(answer["accepting_paused"])
+        yield (
+            "accepting",
+            f"paused: {paused} ({'has' if ',' not in paused else 'have'} all the connections allowed)",
+        )
     buffers, overload = answer.get("buffers"), answer.get("overload")
     if buffers:
         tight = "; nothing new is begun" if buffers["tight"] else ""
@@ -117,7 +123,29 @@ def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if overload and overload["shedding"] != "none":
         unready = "" if overload["fit"] else "; it has lasted, and the node is not ready"
         yield "shedding", f"{overload['shedding']}, for {overload['reason']}{unready}"
-    yield "reactor lag", f"{answer['reactor_lag_s'] * 1000:.1f} ms"
+    yield "reactor lag", _lag(answer["reactor_lag_s"], overload or {})
+
+
+def _connections(answer: dict[str, Any]) -> str:
+    """Return how many each listener has, and of how many, where the node tells that."""
+    bounds = {
+        figure["of"]: figure["bound"]
+        for part in answer["topology"]
+        if part["name"] == "connections"
+        for figure in part["figures"]
+    }
+    return _list(
+        (name, f"{count}/{bounds[name]:.0f}" if bounds.get(name) else count)
+        for name, count in answer["connections"].items()
+    )
+
+
+def _lag(last_s: float, overload: dict[str, Any]) -> str:
+    """Return the lag: where overload is judged by it, the one that is judged."""
+    threshold_s = overload.get("lag_threshold_s")
+    if not threshold_s:
+        return f"{last_s * 1000:.1f} ms"
+    return f"{overload['lag_s'] * 1000:.1f} ms, of overload.lag {threshold_s * 1000:.0f} ms"
 
 
 def _part(part: dict[str, Any]) -> Iterator[str]:

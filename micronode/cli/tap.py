@@ -20,6 +20,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, LogLevel
 from twisted.python.components import Componentized
 
+from micronode.cli import lookups
 from micronode.cli.exits import CommandError, Exit, print_error, say
 from micronode.cli.garbage import settle
 from micronode.cli.hangup import take_hangup
@@ -82,6 +83,7 @@ class TwistdService(MultiService):
         self._guarded(super().privilegedStartService)
 
     def startService(self) -> None:
+        lookups.install(self._reactor)
         self._supervisor.begin(self._reactor)
         self._supervisor.follow(self._node)
         self._guarded(super().startService)

@@ -45,12 +45,13 @@ def accept_within(port: IListeningPort, reactor: Any, connections: Connections[A
 class Acceptor:
     """Accepts for *port*, which listens and is never read by itself.
 
+    :ivar listener: that port.
     :ivar accepting: whether it waits for connections: there is room for some.
     """
 
     def __init__(self, port: Port, reactor: Any, connections: Connections[Any]) -> None:
         self.accepting = False
-        self._port = port
+        self.listener = port
         # No one interface has all that is used of it.
         self._its: Any = port
         self._reactor = reactor
@@ -143,7 +144,7 @@ class Acceptor:
             return
         self._number += 1
         protocol.makeConnection(
-            its.transport(connected, protocol, address, self._port, self._number, self._reactor)
+            its.transport(connected, protocol, address, self.listener, self._number, self._reactor)
         )
 
     def _settle(self) -> None:

@@ -17,19 +17,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from heapq import nsmallest
 from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from micronode.concurrency.origin import UNIX, network_of
-from micronode.concurrency.tally import Tally
+from micronode.concurrency.tally import logged
 from micronode.concurrency.timer import LazyTimer
-
-_log = Logger()
 
 #: The share of the cap from which idle connections are closed.
 REAP_SHARE: Final = 0.9
@@ -44,6 +40,8 @@ PATIENCE_S: Final = 0.25
 #: What ``rejected_total`` calls a connection that is closed as it comes, and one whose handshake is given up.
 PER_ADDRESS: Final = "busy_address"
 HANDSHAKES: Final = "timeout_handshakes"
+#: ``source`` of the errors that come of it: they are counted here.
+SOURCE: Final = "connections"
 
 
 class Limits(Protocol):
@@ -106,10 +104,6 @@ def _key(host: str | None) -> str | None:
     return None if not host or host == UNIX else network_of(host)
 
 
-def _tell(event: str, listener: str, count: int) -> None:
-    _log.warn(event, listener=listener, count=count)
-
-
 class Connections(Generic[C]):
     """The open connections of one listener.
 
@@ -141,8 +135,9 @@ class Connections(Generic[C]):
         self._full = False
         self._reaping = LazyTimer(clock, self._reap)
         self._waiting = LazyTimer(clock, self._tell_room)
-        names = ("connection_refused", "handshake_given_up", "idle_reaped", "accepting_paused")
-        self._tallies = {name: Tally(clock, partial(_tell, name, listener)) for name in names}
+        names = ("connection_refused", "handshake_given_up", "idle_reaped")
+        self._told = {name: logged(clock, name, listener) for name in names}
+        self._told["accepting_paused"] = logged(clock, "accepting_paused", listener, lambda: self._full)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -156,6 +151,11 @@ class Connections(Generic[C]):
     def parts(self) -> tuple[object, ...]:
         """What it times with."""
         return (self._reaping, self._waiting)
+
+    @property
+    def telling(self) -> tuple[LazyTimer, ...]:
+        """The timers of what is told of them in the log."""
+        return tuple(each.timer for each in self._told.values())
 
     @property
     def handshakes(self) -> int:
@@ -178,6 +178,8 @@ class Connections(Generic[C]):
         """Leave nothing in the reactor: the listener is closed, and its connections are."""
         self._reaping.close()
         self._waiting.close()
+        for each in self._told.values():
+            each.close()
 
     # Whoever accepts
 
@@ -203,7 +205,7 @@ class Connections(Generic[C]):
             key = _key(host)
             if key is not None and self._by_address[key] >= most:
                 self._rejected(PER_ADDRESS)
-                self._tallies["connection_refused"].add()
+                self._told["connection_refused"].add()
                 return False
         return True
 
@@ -223,11 +225,11 @@ class Connections(Generic[C]):
             oldest = next(iter(self._shaking))
             del self._shaking[oldest]
             self._rejected(HANDSHAKES)
-            self._tallies["handshake_given_up"].add()
+            self._told["handshake_given_up"].add()
             oldest.make_way()
         if len(self._open) >= self._bounds.max_connections and not self._full:
             self._full = True
-            self._tallies["accepting_paused"].add()
+            self._told["accepting_paused"].add()
         self._crowd()
 
     def greeted(self, connection: C) -> None:
@@ -286,4 +288,4 @@ class Connections(Generic[C]):
         for _, _, each in nsmallest(most, idle):
             if each.reap():
                 self._reaped.add(each)
-                self._tallies["idle_reaped"].add()
+                self._told["idle_reaped"].add()

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import INegotiated, IReactorTime
 
+from micronode.concurrency.hangup import was_reset
 from micronode.concurrency.stall import StallWatch, unacknowledged
 from micronode.concurrency.timer import LazyTimer
 from micronode.oap.wire.limits import LINGER_BYTES, LINGER_S
@@ -131,7 +132,10 @@ class Farewell:
             self._transport.loseWriteConnection()
 
     def _look(self) -> None:
-        if unacknowledged(self._transport):
+        if was_reset(self._transport):
+            # Behind the end of input nothing else tells: there is nothing to read, and nothing to write.
+            self._transport.abortConnection()
+        elif unacknowledged(self._transport):
             self._left.expect(self._clock.seconds() + _LOOK_S)
         else:
             self._transport.loseConnection()

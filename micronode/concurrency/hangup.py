@@ -27,6 +27,19 @@ ASK_LOOKS: Final = 2
 _GONE: Final = select.POLLHUP | select.POLLERR
 
 
+def was_reset(transport: Any) -> bool:
+    """Ask the descriptor of *transport* for an error that nobody has read from it; False where there is none.
+
+    That both directions are closed is none: what the kernel has of them may still be on its way.
+    """
+    poll = select.poll()
+    try:
+        poll.register(transport.fileno(), 0)
+    except (AttributeError, ValueError):
+        return False
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
 class Intake:
     """Stops and starts the reading of *transport*.
 

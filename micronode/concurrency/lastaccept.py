@@ -5,7 +5,7 @@ is closed are reset, and their callers cannot know whether what they had sent by
 taken first. While they are, others come: over TCP the kernel is told to answer no further SYN on this socket,
 and a moment later, when handshakes that had begun are over, the backlog is empty for good. A SYN that went
 unanswered is sent again a second later, and refused by then: its caller, or its balancer, knows that nothing
-was sent.
+was sent. The path of a Unix socket is removed before: who comes then is told that there is none.
 
 (Rejected: ``shutdown()`` of the listening socket, which resets the backlog; a backlog of 0, which is one of
 1; taking until none is there and then closing, which loses those of the moment between.)
@@ -14,6 +14,7 @@ was sent.
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import struct
 from typing import Any, Final, cast
@@ -21,7 +22,9 @@ from typing import Any, Final, cast
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
+from twisted.internet.unix import Port as UnixPort
 
+from micronode.concurrency.acceptor import Acceptor
 from micronode.concurrency.hangup import Pending
 
 #: Seconds in which handshakes end that had begun: the way to callers nearby and back.
@@ -48,6 +51,7 @@ def stop_accepting(port: IListeningPort, clock: IReactorTime, *, ours: bool, wai
     """
     if not ours:
         return _stop(port)
+    _remove_path(port)
     refused = wait_s > 0 and _refuse_syn(port)
     _take(port)
     if not refused:
@@ -75,6 +79,19 @@ def _take(port: Any) -> None:
         if not waiting.is_there():
             break
         port.doRead()
+
+
+def _remove_path(port: Any) -> None:
+    """Let nobody find a Unix socket any more. A port that is closed removes it a turn later."""
+    below: Any = port.listener if isinstance(port, Acceptor) else port
+    if not isinstance(below, UnixPort) or below._bindPath.startswith(b"\0"):
+        return
+    try:
+        os.unlink(below._bindPath)
+    except OSError:
+        return
+    # What is there by then is a successor's.
+    below._bindPath = b"\0"
 
 
 def _refuse_syn(port: Any) -> bool:

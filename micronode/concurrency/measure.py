@@ -55,9 +55,14 @@ class Measure:
         self._last = [0.0] * BEATS
 
     @property
+    def judged(self) -> float:
+        """What is judged: the median."""
+        return median(self._last)
+
+    @property
     def share(self) -> float:
         """What it is of its threshold, by the median."""
-        return median(self._last) / self.threshold if self.threshold else 0.0
+        return self.judged / self.threshold if self.threshold else 0.0
 
     @property
     def level(self) -> Level:

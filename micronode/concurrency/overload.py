@@ -149,8 +149,8 @@ class Overload(Service):
 
     @property
     def measures(self) -> dict[str, tuple[float, float]]:
-        """What was measured last, and its threshold, by name: seconds of lag, bytes of RSS."""
-        return {each.name: (each.value, each.threshold) for each in (self._lag, self._size)}
+        """What is judged, and its threshold, by name: seconds of lag, bytes of RSS."""
+        return {each.name: (each.judged, each.threshold) for each in (self._lag, self._size)}
 
     def retry_after_s(self) -> float:
         """Return for how long a caller that is refused is to stay away: each for another time."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -194,6 +194,9 @@ class Drain:
         finally:
             self._moving = False
         self._schedule()
+        # Behind that: whoever is told finds nothing of it in the reactor.
+        while self._waiters and self.phase is Phase.STOPPED:
+            self._waiters.pop(0).callback(None)
 
     # What is told
 
@@ -247,11 +250,11 @@ class Drain:
             self._deadline_s = began_s + self._seconds[Phase.FINISHING]
         self._until_s = self._ends_at(phase, began_s)
         if self._entered is not None:
-            self._guard(self._entered, phase)
+            try:
+                self._entered(phase)
+            except Exception:
+                _log.failure("drain_effect", phase=phase.value)
         self._do(phase)
-        if phase is Phase.STOPPED:
-            while self._waiters:
-                self._waiters.pop(0).callback(None)
 
     def _ends_at(self, phase: Phase, began_s: float) -> float:
         if phase is Phase.GRACE:
@@ -277,12 +280,6 @@ class Drain:
         if self.phase is phase:
             self._doing = False
             self.look()
-
-    def _guard(self, act: Callable[..., object], *args: Any) -> None:
-        try:
-            act(*args)
-        except Exception:
-            _log.failure("drain_effect", phase=self.phase.value)
 
     def _schedule(self) -> None:
         """Look again when the phase is over, and often where it may be over before."""

@@ -41,7 +41,12 @@ class Owner:
         optional=frozenset(OWNER_NAMES) - frozenset(NEEDED_OWNERS),
     )
     timeout: float = duration("For one attempt, up to the response head.", 5.0, maximum=3600.0, built=_OWNERS)
-    concurrency: int = integer("Calls it gets at a time.", 64, built=_OWNERS)
+    concurrency: int = integer(
+        "Calls it gets at a time, of all facets that ask it; one more is refused with 503"
+        " ``owner_unavailable``, also where the facets' limits are larger.",
+        64,
+        built=_OWNERS,
+    )
     ca: str = file(
         "PEM file of the authorities that its certificate may be from; the system's where it is empty.",
         built=_OWNERS,

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from micronode.concurrency import connections
 from micronode.concurrency.hangup import Pending
 from micronode.concurrency.shutdown import LAST_CALL_S
 from micronode.concurrency.timer import EPSILON_S
@@ -148,7 +149,8 @@ class HttpChannel(HttpExchanges):
         if self._state is not State.HEAD:
             return
         if self._unfinished():
-            self._refuse_unreadable(NodeError(ErrorCode.TIMEOUT, "the head was not whole, and others wait"))
+            message = "the head was not whole, and others wait"
+            self._refuse_unreadable(NodeError(ErrorCode.TIMEOUT, message, source=connections.SOURCE))
         else:
             self._end(linger=True)
 

@@ -234,14 +234,22 @@ class HttpExchanges(HttpConnection):
 
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
+        running = None if self._request is None else self._request.running
         self._request = self._body = None
         self._kept = 0
         if close:
             self._end(linger=refused or bool(self._buffer))
+            return
+        self._state = State.HEAD
+        self._since_s = self._clock.seconds()
+        if running is not None and self._buffer:
+            # The call has its permit until it is over, and what is asked next may need that.
+            running.addBoth(self._go_on)
         else:
-            self._state = State.HEAD
-            self._since_s = self._clock.seconds()
             self._pump()
+
+    def _go_on(self, result: None) -> None:
+        self._pump()
 
     # Flow
 

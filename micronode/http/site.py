@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from micronode.calls.call import Ingress
 from micronode.calls.operations import OperationTable
-from micronode.concurrency import memory
+from micronode.concurrency import connections, memory
 from micronode.concurrency.connections import Bounds, Connections
 from micronode.concurrency.outgoing import Outgoing
 from micronode.concurrency.shedlog import ShedLog
@@ -35,6 +35,7 @@ from micronode.observability.metrics import OTHER_ROUTE, REJECT_REASONS, Metrics
 Access = Callable[[dict[str, object]], None]
 
 _REJECTED: Final = frozenset(REJECT_REASONS)
+_COUNTED: Final = frozenset({memory.SOURCE, connections.SOURCE})
 
 
 @attrs.frozen(kw_only=True)
@@ -205,8 +206,8 @@ class HttpSite(ServerFactory):
             fields["facet"] = route.facet
         if error is not None:
             fields["reason"] = error.code.value
-            # What the dispatcher refuses it counts itself, and so does the account of memory.
-            if not request.dispatched and error.code.value in _REJECTED and error.source != memory.SOURCE:
+            # What the dispatcher refuses it counts itself, and so do these.
+            if not request.dispatched and error.code.value in _REJECTED and error.source not in _COUNTED:
                 metrics.rejected(error.code.value).inc()
         self._access(fields)
 

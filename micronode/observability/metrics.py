@@ -28,6 +28,7 @@ KEPT_SERIES: Final = 150
 #: What ``rejected_total`` counts: refusals before any work was done, and answers that are not taken.
 REJECT_REASONS: Final = (
     *("busy", "busy_node", "busy_subscriptions", "busy_buffers", "busy_address", "rate_limited"),
+    "owner_full",
     *("draining", "not_ready", "slow_reader", "body_too_large", "head_too_large"),
     *("timeout", "timeout_handshakes"),
 )

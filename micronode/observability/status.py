@@ -99,6 +99,8 @@ class Sources:
     restart_required: Callable[[], tuple[str, ...]]
     #: Seconds by which the reactor's last timer was late.
     lag_s: Callable[[], float]
+    #: The listeners that accept nobody, since they have as many connections as they may.
+    paused: Callable[[], Iterable[str]] = tuple
     #: What is held for callers, as it is told.
     buffers: Callable[[], Mapping[str, Any]] = dict
     #: Overload, as it is told.
@@ -158,6 +160,7 @@ class Status:
             "owners": [attrs.asdict(owner) for owner in sources.owners()],
             "policy": _policy(sources.policy()),
             "connections": dict(sources.connections()),
+            "accepting_paused": list(sources.paused()),
             "oap_streams": int(self._metrics.oap_streams.value),
             "buffers": dict(sources.buffers()),
             "overload": dict(sources.overload()),

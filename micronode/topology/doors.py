@@ -50,6 +50,18 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         ],
     )
     yield Part(
+        name="connections.telling",
+        kind=Kind.TIMER,
+        owner="concurrency.tally",
+        unit="kinds of lines",
+        bound_by="four a listener: refused, given up, reaped, accepting paused; each while it goes on",
+        then="A line in the log says how many there were in 5 s; one without any, that it is over.",
+        figures=lambda: [
+            Figure(sum(timer.at_s is not None for timer in each.telling), 4, each.listener, each.telling)
+            for each in _listeners(parts)
+        ],
+    )
+    yield Part(
         name="connections.handshakes",
         kind=Kind.POOL,
         owner="concurrency.connections",
@@ -71,7 +83,7 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         bound_by="what is held for the callers of both doors: bodies, uploads, answers that wait to be taken",
         then="At 80 % nothing new is begun until there is less than 70 %: requests over HTTP that are not whole"
         " make way, the longest silent first, 429 ``busy``; who comes waits for a second, then 429 ``busy``, too."
-        " At the bound what would be more is refused, an upload that has begun with 503 ``owner_unavailable``.",
+        " At the bound what would be more is refused, an upload that has begun by 503 ``owner_unavailable``.",
         figures=lambda: [
             Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,)),
             # Nothing of it can be large, and an operator gets in whatever callers do.
@@ -131,6 +143,25 @@ def _http(parts: Assembly) -> Iterator[Part]:
         figures=lambda: _http_connections(parts),
     )
     yield Part(
+        name="http.input",
+        kind=Kind.QUEUE,
+        owner="http.channel",
+        unit="bytes",
+        bound_by="16 KiB and one read of the transport behind a request that runs; 16 KiB of a head",
+        then="The connection is not read until the answer is out; a longer head is refused: 431"
+        " ``head_too_large``.",
+    )
+    yield Part(
+        name="http.bodies",
+        kind=Kind.BUFFER,
+        owner="http.framing",
+        also=("http.channel",),
+        unit="bytes",
+        keys=("timeouts.body",),
+        bound_by="1 MiB a request, or less where its operation takes less; it is read before the call begins",
+        then="413 ``body_too_large``, as soon as its length or a chunk's size says so.",
+    )
+    yield Part(
         name="http.answers",
         kind=Kind.PRODUCER,
         owner="http.flow",
@@ -167,9 +198,12 @@ def _oap(parts: Assembly) -> Iterator[Part]:
         name="oap.input",
         kind=Kind.QUEUE,
         owner="oap.pump",
+        also=("oap.reader", "oap.wire.decoder"),
         unit="bytes",
-        bound_by="one read of the transport, while a body without a window is full or errors wait to be read",
-        then="The connection is not read.",
+        keys=("limits.max_frame",),
+        bound_by="one read of the transport, while a body without a window is full or errors wait to be read;"
+        " and a frame that has begun",
+        then="The connection is not read. A longer frame ends it: ``frame_too_large``.",
     )
     yield Part(
         name="oap.control",
@@ -192,6 +226,7 @@ def _oap(parts: Assembly) -> Iterator[Part]:
         name="oap.bodies",
         kind=Kind.BUFFER,
         owner="oap.uploads",
+        also=("oap.upload",),
         unit="bytes",
         keys=("timeouts.stall", "timeouts.stream_idle"),
         bound_by="128 KiB of a stream and 1 MiB of a connection that its owners have not taken",

@@ -76,6 +76,25 @@ def _bounds(parts: Assembly) -> Iterator[Part]:
         then="The owner's connection is not read while the caller's takes nothing.",
     )
     yield Part(
+        name="owners.heads",
+        kind=Kind.BUFFER,
+        owner="adapters.answer",
+        unit="bytes",
+        bound_by="64 KiB of an answer's head, those of interim answers included",
+        then="502 ``bad_gateway``; the owner's connection is closed.",
+    )
+    yield Part(
+        name="owners.bodies",
+        kind=Kind.BUFFER,
+        owner="adapters.collector",
+        also=("adapters.reply", "adapters.small", "facets.feed", "facets.custom"),
+        unit="bytes",
+        bound_by="what the node reads itself: 64 KiB of an answer or of a health check, twice what a poll of"
+        " messages asks for; of a request one message, or the 64 KiB that an echo shows",
+        then="A longer answer is 502 ``bad_gateway``, a longer message 413 ``body_too_large``; a longer"
+        " health check has failed. An echo shows nothing of a longer body.",
+    )
+    yield Part(
         name="owners.uploads",
         kind=Kind.PRODUCER,
         owner="adapters.upload",

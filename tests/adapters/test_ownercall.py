@@ -718,7 +718,7 @@ class QueueTests(OwnerCallCase):
     def test_waits_for_its_turn(self) -> None:
         first, second = self.get(), self.get()
         error = self.failureResultOf(self.get(), NodeError).value
-        self.assertIs(error.code, ErrorCode.OWNER_UNAVAILABLE)
+        self.assertEqual((error.code, error.bound), (ErrorCode.OWNER_UNAVAILABLE, "owner_full"))
         self.assertEqual(self.network.connects, 1)
         end = self.network.accept()
         end.send(response(b""))

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.adapters.lease import full, unavailable
 from micronode.calls.call import Call, Ingress, Reply
 from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import Operation, OperationTable
@@ -395,3 +396,22 @@ class RateTests(AdmissionCase):
         self.assertEqual(self.admitted(), 10)
         self.serve(limit=100)
         self.assertEqual(self.admitted(), 3)
+
+
+class BoundBehindTheGatesTests(AdmissionCase):
+    """A call for which its owner has no permit is told as a refusal, whatever its gates had."""
+
+    def test_it_is_counted_and_told(self) -> None:
+        sink, over = self.dispatch()
+        self.handlers["one"].waits[0].errback(full("index"))
+        self.successResultOf(over)
+        self.assert_refused(sink, ErrorCode.OWNER_UNAVAILABLE, "owner_full")
+        self.assertEqual(self.shed.told, [("owner_full", "one")])
+        self.assertEqual((self.rejected(), self.result("failed")), ({"owner_full": 1}, 1))
+        self.assertEqual(self.gate().in_use, 0)
+
+    def test_another_failure_of_the_owner_is_not(self) -> None:
+        _, over = self.dispatch()
+        self.handlers["one"].waits[0].errback(unavailable("index", "cannot be reached"))
+        self.successResultOf(over)
+        self.assertEqual((self.rejected(), self.shed.told), ({}, []))

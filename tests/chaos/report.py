@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from tests.chaos.chaos import Chaos
 from tests.chaos.stage import Stage
-from tests.chaos.tally import percentile_ms
+from tests.chaos.tally import NO_LISTENER, percentile_ms
 
 _MOST_LINES: Final = 40
 HEAD: Final = (
-    f"{'stage':<15}{'calls/s':>8}{'good/s':>8}{'429':>6}{'503':>6}{'504':>6}{'lost':>6}"
+    f"{'stage':<15}{'calls/s':>8}{'good/s':>8}{'429':>6}{'503':>6}{'504':>6}{'lost':>6}{'gone':>6}"
     f"{'admitted p50, p99 ms':>22}{'refused p50, p99 ms':>21}{'CPU':>6}{'RSS MiB':>9}"
 )
+
+#: What the columns are that do not say so themselves.
+LEGEND: Final = (
+    "429, 503, 504: the share of the calls that was answered so. lost: calls that had no answer.\n"
+    "gone: the share that could not connect, since the node had closed its listeners to end."
+)
+
+
+def explained(stages: Iterable[Callable[..., object]]) -> str:
+    """Return a line for each of *stages*: its name, and what happens in it."""
+    return "\n".join(f"  {each.__name__:<15}{(each.__doc__ or '').strip()}" for each in stages)
 
 
 def line(stage: Stage) -> str:
@@ -24,8 +35,9 @@ def line(stage: Stage) -> str:
     return (
         f"{stage.name:<15}{tally.count() / seconds:>8.0f}{tally.count('2') / seconds:>8.0f}"
         f"{tally.share('429'):>6.0%}{tally.share('503'):>6.0%}{tally.share('504'):>6.0%}"
-        f"{sum(tally.lost_on_a_line.values()):>6}{_pair(good):>22}{_pair(refused):>21}{stage.cpu:>6.0%}"
-        f"{stage.rss_bytes / 2**20:>9.1f}"
+        f"{sum(tally.lost_on_a_line.values()):>6}{tally.share(NO_LISTENER):>6.0%}"
+        f"{_pair(good):>22}{_pair(refused):>21}"
+        + (f"{stage.cpu:>6.0%}{stage.rss_bytes / 2**20:>9.1f}" if stage.rss_bytes else f"{'-':>6}{'-':>9}")
     )
 
 

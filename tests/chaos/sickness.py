@@ -94,7 +94,7 @@ async def _gets_well(chaos: Chaos, stage: Stage, ended_s: float) -> None:
     stage.must(chaos.watch.ready, "it is ready again")
     again_s = chaos.watch.ready_after(ended_s) or 0.0
     stage.notes.append(f"ready again {again_s:.1f} s after its cause is gone")
-    if chaos.can_judge(stage):
+    if chaos.can_judge(stage, 1):
         stage.must(again_s <= _READY_AGAIN_S, f"that takes {again_s:.1f} s, {_READY_AGAIN_S:.0f}", timed=True)
     shed = chaos.watch.between(stage.from_s, chaos.watch.seconds, "shedding")
     stage.must(any(each.after == "true" for each in shed), "/readyz says that it sheds")

@@ -29,7 +29,8 @@ class Stage:
     :ivar began: when it began, as ``time.monotonic`` tells it.
     :ivar from_s: when it began, as the watch tells time; ``until_s``: when it ended.
     :ivar cpu: the share of a processor that the node took.
-    :ivar rss_bytes: what it had resident at the end.
+    :ivar rss_bytes: what it had resident at the end; 0, and no *cpu*, where that ended it.
+    :ivar unjudged: bounds of time that were not looked at, because the machine was busy with something else.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stage:
     until_s: float = 0.0
     cpu: float = 0.0
     rss_bytes: int = 0
+    unjudged: int = 0
 
     def must(self, holds: bool, what: str, *, timed: bool = False) -> None:
         """Note a bound."""

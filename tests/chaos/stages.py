@@ -8,7 +8,7 @@ from tests.chaos.chaos import DEADLINE_S, GRACE_S, Chaos
 from tests.chaos.load import both
 from tests.chaos.owners import SERVICE_S
 from tests.chaos.stage import Stage
-from tests.chaos.tally import percentile_ms
+from tests.chaos.tally import NO_LISTENER, percentile_ms
 
 
 async def calm(chaos: Chaos, stage: Stage) -> None:
@@ -37,7 +37,7 @@ async def overload(chaos: Chaos, stage: Stage) -> None:
     stage.must(refused > 0, "what is too much is refused with 429")
     stage.must(refused > 0.5, f"{refused:.0%} are refused, 50 % at least", timed=True)
     chaos.stays_ready(stage, "full gates leave readiness be")
-    if not chaos.can_judge(stage):
+    if not chaos.can_judge(stage, 3):
         return
     part = good / chaos.peak_per_s
     stage.must(part >= 0.9, f"goodput is {part:.2f} of the peak, 0.9", timed=True)
@@ -150,8 +150,10 @@ async def drain(chaos: Chaos, stage: Stage) -> None:
     await loading
     await chaos.load.settle()
     stage.must(code == 0, f"it ends well: exit code {code}")
+    gone, late = stage.tally.count(NO_LISTENER), stage.tally.count("503 draining")
+    stage.notes.append(f"{gone} calls came when no listener was left, {late} were told 503 draining")
     # One that was on its way when its connection was told to go: nothing is done of it, and it may try again.
-    went = stage.tally.share("2", "lost: no listener", "503 draining")
+    went = stage.tally.share("2", NO_LISTENER, "503 draining")
     stage.must(went == 1, f"calls go well, are too late, or find no listener: {went:.1%}", timed=True)
     late = stage.tally.count("503 draining", door="http")
     stage.must(not late, f"over HTTP none is too late: {late}")

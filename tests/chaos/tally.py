@@ -13,6 +13,8 @@ from tests.chaos.lines import Ended
 
 #: What says that nothing was done, or could be: each must say when to come back.
 _REFUSED: Final = (429, 503)
+#: How a call ended that found no listener.
+NO_LISTENER: Final = "lost: no listener"
 
 
 @attrs.define
@@ -75,7 +77,7 @@ class Tally:
     @property
     def lost_on_a_line(self) -> dict[str, int]:
         """The same, but for those that found no listener: of a node that ends these were never let in."""
-        return {each: times for each, times in self.lost.items() if not each.endswith("lost: no listener")}
+        return {each: times for each, times in self.lost.items() if not each.endswith(NO_LISTENER)}
 
     def good(self, call: str = "") -> list[float]:
         """Return the seconds of each call that went well."""

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.chaos import report
 from tests.chaos.chaos import Chaos
+from tests.chaos.lines import Ended
 from tests.chaos.owners import Owners
 from tests.chaos.run import ROUND, broken, once
 from tests.chaos.stage import Stage
@@ -67,3 +68,15 @@ class ChaosTests(SynchronousTestCase):
         )
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("--minutes", done.stdout)
+        for stage in (*ROUND, drain):
+            self.assertRegex(done.stdout, rf"(?m)^  {stage.__name__} +\S")
+        self.assertIn("gone:", done.stdout)
+
+    def test_the_row_of_a_stage_that_ended_the_node(self) -> None:
+        ended, alive = Stage("drain"), Stage("calm", rss_bytes=1 << 20)
+        ended.tally.add("http", "search", Ended(status=200), 0.1)
+        ended.tally.add("http", "search", Ended(lost="no listener"), 0.1)
+        self.assertEqual(report.line(ended).split()[-2:], ["-", "-"])
+        self.assertIn("50%", report.line(ended))
+        self.assertEqual(report.line(alive).split()[-2:], ["0%", "1.0"])
+        self.assertEqual(len(report.line(ended)), len(report.HEAD))

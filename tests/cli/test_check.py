@@ -55,6 +55,15 @@ class CheckTests(CommandTestCase):
         whole = json.loads(self.printed.removeprefix(before))
         self.assertEqual((whole["hidden"], whole["warnings"]), ([hidden], []))
 
+    def test_a_bound_that_is_never_met_is_noted(self) -> None:
+        self.assertEqual(main(["check", "--set", "facets.feed.limit=65"]), 0)
+        self.assertIn(
+            "note: owners.mailbox.concurrency (64) is met before facets.feed.limit (65)", self.complained
+        )
+        before = self.printed
+        self.assertEqual(main(["check", "--set", "facets.feed.limit=65", "--json"]), 0)
+        self.assertEqual(len(json.loads(self.printed.removeprefix(before))["notes"]), 1)
+
     def test_refused_as_json(self) -> None:
         self.assertEqual(main(["check", "--json", "--set", "log.levle=error", "--http", "x"]), 78)
         whole = json.loads(self.printed)

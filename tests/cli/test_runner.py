@@ -63,7 +63,8 @@ class RunnerTests(CommandTestCase):
     def test_a_third_signal_ends_what_hangs(self) -> None:
         subject = Subject()
         code = subject.run(subject.ready, *[send(signal.SIGTERM)] * 3)
-        self.assertEqual((code, subject.seen.count("stop"), subject.seen.count("hurry")), (0, 1, 1))
+        self.assertEqual((code, subject.seen.count("stop"), subject.seen.count("hurry")), (1, 1, 1))
+        self.assertEqual(self.complained, "micronode: a third signal: ended before the stop was finished\n")
         subject.drained()
 
     def test_a_signal_before_it_started_cancels_the_start(self) -> None:

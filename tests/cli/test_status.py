@@ -58,6 +58,11 @@ STATUS: dict[str, Any] = {
         },
         {"name": "oap.input", "kind": "queue", "figures": []},
         {"name": "backlog", "kind": "queue", "figures": [{"of": "", "now": 5, "bound": None}]},
+        {
+            "name": "connections",
+            "kind": "pool",
+            "figures": [{"of": "http", "now": 1, "bound": 20}, {"of": "admin", "now": 2, "bound": 64}],
+        },
         {"name": "drain", "kind": "timer", "figures": [{"of": "", "now": 1, "bound": 1}]},
     ],
 }
@@ -94,7 +99,7 @@ class StatusTests(CommandTestCase):
                 " no answer 1 min 1 s ago: owner policy did not answer in time",
                 "  gates         feed.polls 2/16",
                 "  queues        owners.waiting policy 3/1024, backlog 5",
-                "  connections   http 1, admin 2, oap 3 (4 streams)",
+                "  connections   http 1/20, admin 2/64, oap 3 (4 streams)",
                 "  memory        1.5 MiB of 256.0 MiB for callers",
                 "  reactor lag   1.2 ms",
             ],
@@ -123,6 +128,17 @@ class StatusTests(CommandTestCase):
         self.assertIn("  shedding      writes, for lag\n", self.printed)
         self.status(NOT_READY | {"overload": sick | {"shedding": "all", "fit": False}})
         self.assertIn("all, for lag; it has lasted, and the node is not ready\n", self.printed)
+
+    def test_a_listener_that_is_full(self) -> None:
+        self.status(STATUS | {"accepting_paused": ["http"]})
+        self.assertIn("  accepting     paused: http (has all the connections allowed)\n", self.printed)
+
+    def test_the_lag_that_is_judged(self) -> None:
+        watched = {"shedding": "all", "reason": "lag", "fit": True, "lag_s": 0.4321, "rss": 0}
+        self.status(STATUS | {"overload": watched | {"lag_threshold_s": 0.2}})
+        self.assertIn("  reactor lag   432.1 ms, of overload.lag 200 ms\n", self.printed)
+        self.status(STATUS | {"overload": watched | {"lag_threshold_s": 0.0}})
+        self.assertIn("  reactor lag   1.2 ms\n", self.printed)
 
     def test_json(self) -> None:
         for value, code in ((STATUS, 0), (NOT_READY, 1)):

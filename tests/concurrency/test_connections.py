@@ -81,6 +81,17 @@ class CapTests(ConnectionsCase):
         self.assertEqual((event["log_level"], event["log_format"]), (LogLevel.warn, "accepting_paused"))
         self.assertEqual((event["listener"], event["count"]), ("http", 1))
 
+    def test_the_pause_s_end_is_told(self) -> None:
+        opened = self.fill()
+        with capturedLogs() as logs:
+            self.clock.advance(60)
+            self.assertEqual(list(logs), [])
+            for each in opened[:2]:
+                self.connections.closed(each)
+            self.clock.advance(5)
+        (event,) = logs
+        self.assertEqual((event["log_format"], event["seconds"]), ("accepting_paused_ended", 65))
+
     def test_goes_on_with_some_room(self) -> None:
         """Not with one: accepting would stop and start with every connection."""
         first, second, *_ = self.fill()
@@ -215,7 +226,12 @@ class AddressTests(ConnectionsCase):
                 self.assertFalse(self.connections.lets_in("10.0.0.1"))
             self.clock.advance(5)
             self.connections.lets_in("10.0.0.1")
-        self.assertEqual([event["count"] for event in logs], [1, 100])
+            self.clock.pump([5, 5])
+        self.assertEqual(
+            [(event["log_format"], event["count"]) for event in logs],
+            [("connection_refused", each) for each in (1, 99, 1)] + [("connection_refused_ended", 101)],
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.rejected, [PER_ADDRESS] * 101)
         self.assertTrue(self.connections.lets_in("10.0.0.2"))
         self.connections.closed(second)

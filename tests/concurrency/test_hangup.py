@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.concurrency.hangup import ASK_LOOKS, LOOK_S, SOON_S, Intake
+from micronode.concurrency.hangup import ASK_LOOKS, LOOK_S, SOON_S, Intake, was_reset
 
 
 class Socket(StringTransport):
@@ -66,6 +66,23 @@ class IntakeTests(SynchronousTestCase):
         self.assertEqual(self.heard, [])
         self.clock.advance(LOOK_S / 2)
         self.assertEqual(self.heard, ["lost"])
+
+    def test_was_reset(self) -> None:
+        """That both sides have closed is no reset; one is seen also behind the end of input."""
+        self.make()
+        near = self.transport.near
+        near.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            while True:  # until both kernels are full: else the close would be whole
+                near.send(bytes(65_536))
+        self.far.shutdown(socket.SHUT_WR)
+        near.setblocking(True)
+        self.assertEqual(near.recv(1), b"")
+        near.shutdown(socket.SHUT_WR)
+        self.assertFalse(was_reset(self.transport))
+        self.reset()
+        self.assertTrue(was_reset(self.transport))
+        self.assertFalse(was_reset(StringTransport()))
 
     def test_looks_soon_where_something_was_asked(self) -> None:
         self.make()

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Port
 from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.unix import Port as UnixPort
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from micronode.concurrency.acceptor import Acceptor
+from micronode.concurrency.connections import Connections
 from micronode.concurrency.lastaccept import HANDSHAKE_S, stop_accepting
 
 
+@implementer(IReactorFDSet)
 class FileReactor(Clock):
     """Has descriptors told to it, and looks at none."""
 
@@ -124,9 +129,49 @@ class StopAcceptingTests(SynchronousTestCase):
                 self.connect(path)
             stopped = self.stop(port)
             self.assertEqual(len(self.factory.taken), 3)
+            # It is closed in the next turn; nobody comes until then, and who listens there now goes on.
+            self.assertRaises(FileNotFoundError, self.connect, path)
+            with socket.socket(socket.AF_UNIX) as successor:
+                successor.bind(path)
+                self.reactor.advance(0)
+                self.successResultOf(stopped)
+                self.assertEqual(port.fileno(), -1)
+                self.assertTrue(Path(path).exists())
+
+    def test_unix_sockets_that_are_accepted_from_within_bounds(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "node")
+            port = UnixPort(cast(Any, path), self.factory, reactor=self.reactor)
+            port.startListening()
+            acceptor = Acceptor(port, self.reactor, Connections("http", self.reactor))
+            self.connect(path)
+            stopped = self.stop(acceptor)
+            self.assertEqual(len(self.factory.taken), 1)
+            self.assertRaises(FileNotFoundError, self.connect, path)
             self.reactor.advance(0)
             self.successResultOf(stopped)
-            self.assertFalse(Path(path).exists())
+
+    def test_who_was_in_a_handshake_is_taken_too(self) -> None:
+        """It ends while no further one can begin, so there is a second look."""
+        below, order = self.tcp(), list[str]()
+
+        class SpyPort:
+            def fileno(self) -> int:
+                return cast(int, below.fileno())
+
+            def take_waiting(self, most: int) -> int:
+                order.append("take")
+                return 0
+
+            def stopListening(self) -> Any:
+                order.append("close")
+                return below.stopListening()
+
+        stopped = self.stop(SpyPort())
+        self.assertEqual(order, ["take"])
+        self.reactor.pump([HANDSHAKE_S, 0, 0])
+        self.successResultOf(stopped)
+        self.assertEqual(order, ["take", "take", "close"])
 
     def test_one_in_memory_has_nobody_waiting(self) -> None:
         reactor = MemoryReactorClock()

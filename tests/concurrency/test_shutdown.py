@@ -192,6 +192,23 @@ class InputTests(DrainCase):
         self.assertEqual(self.names().count("grace"), 1)
         self.successResultOf(self.drain.when_stopped())
 
+    def test_who_asks_again_shortens_nothing(self) -> None:
+        """A second stop of a node that drains already knows of no time to give."""
+        self.keep(*Phase)
+        self.begin()
+        self.drain.begin(0.0, 0.0)
+        self.assertEqual(self.drain.left_s, GRACE_S)
+        self.run_for(GRACE_S + LAST_CALL_S)
+        self.drain.begin(0.0, 0.0)
+        self.assertEqual(self.drain.phase, Phase.FINISHING)
+        self.assertAlmostEqual(self.drain.left_s, DEADLINE_S - LAST_CALL_S, places=3)
+
+    def test_who_hears_of_the_end_finds_nothing_in_the_reactor(self) -> None:
+        left: list[object] = []
+        self.begin().addCallback(lambda _: left.extend(self.clock.getDelayedCalls()))
+        self.drain.hurry()
+        self.assertEqual((self.drain.phase, left), (Phase.STOPPED, []))
+
     def test_who_gives_up_waiting_stops_nothing(self) -> None:
         first, second = self.begin(), self.drain.when_stopped()
         first.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.concurrency.tally import PERIOD_S, Tally
+from micronode.concurrency.tally import PERIOD_S, Spell, Tally
 
 
 class TallyTests(SynchronousTestCase):
@@ -31,3 +31,68 @@ class TallyTests(SynchronousTestCase):
     def test_it_has_no_timer(self) -> None:
         self.tally.add()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class SpellTests(SynchronousTestCase):
+    """With an end that is told."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.told: list[int] = []
+        self.ends: list[tuple[int, float]] = []
+        self.goes_on = False
+        self.spell = Spell(
+            self.clock, self.told.append, lambda *end: self.ends.append(end), lambda: self.goes_on
+        )
+
+    def add(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.spell.add()
+
+    def test_the_last_of_a_flood_are_told_and_its_end(self) -> None:
+        self.add(1000)
+        self.assertEqual((self.told, self.ends), ([1], []))
+        self.clock.advance(PERIOD_S)
+        self.assertEqual((self.told, self.ends), ([1, 999], []))
+        self.clock.advance(PERIOD_S)
+        self.assertEqual((self.told, self.ends), ([1, 999], [(1000, 2 * PERIOD_S)]))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_that_goes_on_is_told_again_and_again(self) -> None:
+        for _ in range(4):
+            self.add(2)
+            self.clock.advance(PERIOD_S)
+        self.assertEqual((self.told, self.ends), ([1, 1, 2, 2, 2], []))
+
+    def test_the_next_one_begins_anew(self) -> None:
+        for _ in range(2):
+            self.add()
+            self.clock.advance(PERIOD_S)
+        self.assertEqual((self.told, self.ends), ([1, 1], [(1, PERIOD_S)] * 2))
+
+    def test_what_lasts_is_not_over(self) -> None:
+        self.goes_on = True
+        self.add()
+        self.clock.pump([PERIOD_S] * 3)
+        self.assertEqual((self.told, self.ends), ([1], []))
+        self.goes_on = False
+        self.clock.advance(PERIOD_S)
+        self.assertEqual(self.ends, [(1, 4 * PERIOD_S)])
+
+    def test_a_close_is_its_end(self) -> None:
+        self.add(3)
+        self.clock.advance(1)
+        self.spell.close()
+        self.spell.close()
+        self.add()
+        self.assertEqual((self.told, self.ends), ([1], [(3, 1.0)]))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_close_of_one_that_never_was(self) -> None:
+        self.spell.close()
+        self.assertEqual(self.ends, [])
+
+    def test_its_timer_tells_whether_it_goes_on(self) -> None:
+        self.assertIsNone(self.spell.timer.at_s)
+        self.add()
+        self.assertIsNotNone(self.spell.timer.at_s)

@@ -105,6 +105,12 @@ class FileTests(SynchronousTestCase):
     def test_a_duration_without_unit(self) -> None:
         (line,) = refusals(file=("f", "[timeouts]\nread = 5\n"))
         self.assertIn("has no unit", line)
+        self.assertIn('did you mean "5s"?', line)
+        # What is too long as seconds was meant in milliseconds; what no unit makes fit, in none.
+        (line,) = refusals(file=("f", "[overload]\nlag = 200\n"))
+        self.assertIn('did you mean "200ms"?', line)
+        (line,) = refusals(file=("f", "[overload]\nlag = 90000000\n"))
+        self.assertNotIn("did you mean", line)
         self.assertEqual(merged(file=("f", "[drain]\ngrace = 0\n")).config.drain.grace, 0.0)
 
     def test_syntax_errors_are_placed(self) -> None:

@@ -275,6 +275,7 @@ class HalfCloseTests(SynchronousTestCase):
             for number in range(3):
                 self.assertFalse(connection.closing)
                 say(b"%d" % number)(dispatcher.calls[number], dispatcher.sinks[number])
+                dispatcher.results[number].callback(None)
             self.assertEqual([answer.body for answer in connection.answers()], [b"0", b"1", b"2"])
             self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
             self.assertEqual(len(dispatcher.calls), 3)
@@ -345,12 +346,14 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual([call.body.data for call in plane.dispatcher.calls], [body, body])  # type: ignore[union-attr]
 
     def test_pipelined_requests_are_answered_in_order(self) -> None:
+        """And none is begun before the one before has given its permit back, which it may need."""
         dispatcher = StubDispatcher()
         connection = Plane(dispatcher).connect()
         connection.send(b"".join(get(f"/app/search?q={n}") for n in range(5)))
         for number in range(5):
-            self.assertEqual(len(dispatcher.calls), number + 1)
             say(b"%d" % number)(dispatcher.calls[number], dispatcher.sinks[number])
+            self.assertEqual(len(dispatcher.calls), number + 1)
+            dispatcher.results[number].callback(None)
         self.assertEqual([answer.body for answer in connection.answers()], [b"0", b"1", b"2", b"3", b"4"])
 
     def test_pipelined_requests_leave_turns_to_others(self) -> None:
@@ -427,6 +430,7 @@ class MemoryTests(SynchronousTestCase):
         connection.send(padded)
         self.assertEqual(connection.transport.producerState, "paused")
         say(b"1")(dispatcher.calls[0], dispatcher.sinks[0])
+        dispatcher.results[0].callback(None)
         self.assertEqual(connection.transport.producerState, "producing")
         self.assertEqual(len(dispatcher.calls), 2)
 
@@ -435,6 +439,7 @@ class MemoryTests(SynchronousTestCase):
         connection = Plane(dispatcher).connect().send(get() + post("/app/media", b"x" * 500_000)[:60_000])
         self.assertEqual(connection.transport.producerState, "paused")
         say(b"1")(dispatcher.calls[0], dispatcher.sinks[0])
+        dispatcher.results[0].callback(None)
         self.assertEqual(connection.transport.producerState, "producing")
         connection.send(b"x" * 500_000)
         self.assertEqual(len(dispatcher.calls[1].body.data), 500_000)  # type: ignore[union-attr]

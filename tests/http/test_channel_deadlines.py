@@ -107,6 +107,7 @@ class HeadDeadlineTests(DeadlineTestCase):
         self.assertFalse(connection.closing)
         dispatcher.sinks[0].start(ResponseHead(length=0))
         dispatcher.sinks[0].finish()
+        dispatcher.results[0].callback(None)
         self.assertEqual(connection.answer().status, 200)
         plane.clock.advance(4.9)
         self.assertFalse(connection.closing)

@@ -84,6 +84,13 @@ class HandshakeTests(PlacesCase):
         self.assertEqual(connection.raw(), b"")
         self.assertTrue(connection.closing)
 
+    def test_counted_once(self) -> None:
+        self.plane.site.held.bound(Bounds(max_handshakes=1))
+        self.plane.connect().send(b"GET /app")
+        self.plane.connect()
+        counted = [self.plane.metrics.rejected(reason).value for reason in ("timeout_handshakes", "timeout")]
+        self.assertEqual(counted, [1, 0])
+
     def test_finished_with_the_first_head(self) -> None:
         held = self.plane.site.held
         connection = self.plane.connect()

@@ -359,6 +359,7 @@ class EndTests(SinkCase):
                 sink.finish()
             else:
                 sink.fail(NodeError(ErrorCode.OWNER_TIMEOUT, "it stalled"))
+            self.dispatcher.results[-1].callback(None)
             say(b"next")(self.dispatcher.calls[1], self.dispatcher.sinks[1])
             stream = self.stream()
             self.assertTrue(stream.whole)

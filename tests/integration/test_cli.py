@@ -34,6 +34,23 @@ class RunTests(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, folder)
         return [word for n in ("http", "admin", "oap") for word in (f"--{n}", f"unix:{folder}/{n}")], folder
 
+    def test_the_first_process_of_a_container_hears_sigterm_before_it_serves(self) -> None:
+        """There the kernel drops a signal that nothing handles, and whoever stops it waits in vain."""
+        run = Program(
+            self,
+            "run",
+            python=(
+                "-c",
+                "import os, time; os.getpid = lambda: 1\n"
+                "from micronode.cli import main\n"
+                "main._run = lambda arguments: print('begun', flush=True) or time.sleep(60)\n"
+                "main.main()",
+            ),
+        )
+        run.until("begun")
+        run.kill(signal.SIGTERM)
+        self.assertEqual(run.end(), 128 + signal.SIGTERM)
+
     def test_from_start_to_end(self) -> None:
         run = Program(self, "run", *FREE, *NO_OWNERS, "--set", "drain.grace=0s")
         line = run.until_complaint(r'.*"listener":"http","address":"([^"]+)".*')

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -146,6 +147,30 @@ class LeftoverTests(SynchronousTestCase):
         caller.close()
         self.assertEqual(node.end(), 0)
         self.assertNotIn('"drain_deadline"', node.complained)
+
+    def test_a_name_server_that_is_silent_does_not_keep_it(self) -> None:
+        """A thread that looks an owner's name up cannot be told to stop."""
+        python = (
+            "import socket, sys, threading; "
+            "socket.getaddrinfo = lambda *_, **__: threading.Event().wait(); "
+            "from micronode.cli.main import main; sys.exit(main())"
+        )
+        node = Program(
+            self,
+            "run",
+            *FREE,
+            *NO_OWNERS[2:],
+            "--set=owners.index.url=http://index.example:1",
+            "--set=drain.grace=0s",
+            "--set=drain.deadline=0s",
+            python=("-c", python),
+        )
+        node.until_complaint('"state":"running"')
+        # The first health check asks for the name at once.
+        eventually(lambda: len(list(Path(f"/proc/{node.pid}/task").iterdir())) > 1)
+        node.kill(signal.SIGTERM)
+        self.assertEqual(node.end(), 0)
+        self.assertNotIn("Traceback", node.complained)
 
     def test_who_reads_nothing_does_not_keep_it(self) -> None:
         node = self.run_node("0s", "300ms")

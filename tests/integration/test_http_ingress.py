@@ -300,6 +300,7 @@ class TCPTests(IngressTestCase):
         transport.loseWriteConnection()
         dispatcher.answer = say(b"hello")
         say(b"first")(dispatcher.calls[0], dispatcher.sinks[0])
+        dispatcher.results[0].callback(None)
         self.assertEqual(await caller.lost, "ConnectionDone")
         self.assertEqual(len(read_answers(caller.seen)), 3000)
 
@@ -313,6 +314,7 @@ class TCPTests(IngressTestCase):
         for number in range(2):
             await self.until(lambda: len(dispatcher.calls) > number)  # noqa: B023
             say(b"%d" % number)(dispatcher.calls[number], dispatcher.sinks[number])
+            dispatcher.results[number].callback(None)
         self.assertEqual(await caller.lost, "ConnectionDone")
         self.assertEqual([answer.body for answer in read_answers(caller.seen)], [b"0", b"1"])
 
@@ -380,6 +382,16 @@ class TCPTests(IngressTestCase):
         await self.until(lambda: not self.site.connections)
         transport.resumeProducing()
         self.assertEqual(await caller.lost, "ConnectionLost")
+
+    async def test_answer_in_the_kernel_that_is_reset_behind_the_end_of_input(self) -> None:
+        """Behind that end nothing is read, so that no read tells; it is no slow reader and not waited for."""
+        _, transport = await self.unread_last_answer(write_stall=60.0)
+        [channel] = self.site._channels
+        await self.until(lambda: channel._farewell._shut)
+        transport.loseWriteConnection()
+        await self.until(lambda: channel.transport not in reactor.getReaders())
+        transport.abortConnection()
+        await self.until(lambda: not self.site.connections)
 
     async def test_answer_in_the_kernel_survives_the_node(self) -> None:
         caller, transport = await self.unread_last_answer()

@@ -122,6 +122,15 @@ class JSONTests(SynchronousTestCase):
             ],
         )
 
+    def test_number_that_is_none(self) -> None:
+        """Also where nothing else of the event needs another look."""
+        log = Log()
+        log.to.info("took", seconds=float("nan"), bytes=5)
+        log_fields(log.to, LogLevel.info, "access", {"seconds": float("inf"), "status": 200})
+        first, second = log.objects
+        self.assertEqual((first["seconds"], first["bytes"]), ("nan", 5))
+        self.assertEqual((second["seconds"], second["status"]), ("inf", 200))
+
     def test_what_is_told_of_every_request_is_in_no_hurry(self) -> None:
         log = Log()
         log_fields(log.to, LogLevel.info, "access", {"status": 200})

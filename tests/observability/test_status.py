@@ -31,6 +31,7 @@ SHAPE = {
     "owners": list,
     "policy": dict,
     "connections": dict,
+    "accepting_paused": list,
     "oap_streams": int,
     "buffers": dict,
     "overload": dict,
@@ -75,6 +76,7 @@ class StatusTests(SynchronousTestCase):
                 )
             ],
             connections=lambda: {"http": 1, "admin": 2, "oap": 3},
+            paused=lambda: ("http",),
             lag_s=lambda: 0.0123456789,
             last_reload=lambda: self.last,
             restart_required=lambda: self.restart,
@@ -138,6 +140,7 @@ class StatusTests(SynchronousTestCase):
                     "last_failure": {"ago_s": 1.235, "reason": "owner policy cannot be reached"},
                 },
                 "connections": {"http": 1, "admin": 2, "oap": 3},
+                "accepting_paused": ["http"],
                 "oap_streams": 4,
                 "buffers": {},
                 "overload": {},

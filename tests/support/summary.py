@@ -1,7 +1,7 @@
 """Add up what trial and pytest said of themselves: the last line of a whole run.
 
-``summary.py TRIAL_OUTPUT PYTEST_OUTPUT`` exits 1 when something failed, when nothing ran, or when one of
-the two never came to its closing line.
+``summary.py PYTEST_OUTPUT TRIAL_OUTPUT...`` exits 1 when something failed, when nothing ran, or when one of
+them never came to its closing line.
 """
 
 import re
@@ -32,14 +32,18 @@ _MEANING = {
 }
 
 
-def count(trial: str, pytest: str) -> dict[str, int]:
-    """Return how many tests passed, failed and were skipped, by the two runners' closing lines.
+def count(pytest: str, *trials: str) -> dict[str, int]:
+    """Return how many tests passed, failed and were skipped, by the runners' closing lines.
+
+    :param pytest: what pytest printed.
+    :param trials: what each run of trial printed.
 
     :raises ValueError: there is none; the message says whose.
     """
     total = {"passed": 0, "failed": 0, "skipped": 0}
-    for word, number in _TRIAL.findall(_closing("trial", _TRIAL_CLOSING, trial)):
-        total[_MEANING[word]] += int(number)
+    for trial in trials:
+        for word, number in _TRIAL.findall(_closing("trial", _TRIAL_CLOSING, trial)):
+            total[_MEANING[word]] += int(number)
     for number, word in _PYTEST.findall(_closing("pytest", _PYTEST_CLOSING, pytest)):
         # Warnings and what was deselected are no tests.
         if word in _MEANING:
@@ -55,7 +59,7 @@ def _closing(runner: str, pattern: re.Pattern[str], text: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Print the sum of the two outputs that *argv* names; return the exit code."""
+    """Print the sum of the outputs that *argv* names; return the exit code."""
     try:
         found = count(*(Path(name).read_text("utf-8", "replace") for name in argv))
     except ValueError as error:
@@ -66,4 +70,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:3]))
+    sys.exit(main(sys.argv[1:]))
