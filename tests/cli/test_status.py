@@ -123,7 +123,7 @@ class StatusTests(CommandTestCase):
         full = {"held": 943_718_400, "limit": 1_073_741_824, "tight": True}
         self.status(STATUS | {"overload": sick, "buffers": full})
         self.assertIn(
-            "  memory        900.0 MiB of 1024.0 MiB for callers; nothing new is read\n", self.printed
+            "  memory        900.0 MiB of 1024.0 MiB for callers; nothing new is begun\n", self.printed
         )
         self.assertIn("  shedding      writes, for lag\n", self.printed)
         self.status(NOT_READY | {"overload": sick | {"shedding": "all", "fit": False}})
