@@ -132,8 +132,9 @@ class Limits:
     )
     max_object: int = size("Largest object put over OAP.", 1024**3)
     buffers: int = size(
-        "Memory held for connections and bodies, all together; at 80 % nothing new is begun, bodies that do not"
-        " come on make way, and what comes is refused with 429. An answer that is passed on counts 192 KiB.",
+        "Memory held for connections and bodies, all together; at 80 % nothing new is begun, bodies that do"
+        " not come on make way, and what comes is refused with 429. An answer that is passed on counts"
+        " 192 KiB.",
         256 * 1024**2,
         minimum=16 * 1024**2,
     )
