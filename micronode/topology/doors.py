@@ -82,7 +82,8 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         keys=("limits.buffers",),
         bound_by="what is held for the callers of both doors: bodies, uploads, answers that wait to be taken",
         then="At 80 % nothing new is begun until there is less than 70 %: requests over HTTP that are not"
-        " whole make way, the longest silent first, 429 ``busy``; who comes waits for a second, then 429 ``busy``."
+        " whole make way, the longest silent first, 429 ``busy``; who comes waits for a second, then 429"
+        " ``busy``."
         " At the bound what would be more is refused, an upload that has begun by 503 ``owner_unavailable``.",
         figures=lambda: [
             Figure(parts.buffers.held, parts.buffers.limit, objects=(parts.buffers,)),
