@@ -186,7 +186,7 @@ def test_valid_requests_are_read_as_meant_and_answered_in_order(
     late = data.draw(st.booleans())
     wire = Wire()
     served: list[tuple[str, str, str, bytes]] = []
-    unanswered: list[Request] = []
+    unanswered: list[tuple[Request, Deferred[None]]] = []
 
     def answer(request: Request) -> None:
         request.sink.start(ResponseHead(length=len(request.request_id)))
@@ -197,8 +197,9 @@ def test_valid_requests_are_read_as_meant_and_answered_in_order(
         assert request.body is not None
         served.append((request.head.method, request.head.path, request.head.query, request.body.data))
         if late:
-            unanswered.append(request)
-            return Deferred()
+            over: Deferred[None] = Deferred()
+            unanswered.append((request, over))
+            return over
         answer(request)
         return None
 
@@ -208,9 +209,11 @@ def test_valid_requests_are_read_as_meant_and_answered_in_order(
     for piece in data.draw(pieces(b"".join(marked))):
         channel.dataReceived(piece)
     while unanswered:
-        (request,) = unanswered
+        ((request, over),) = unanswered
         unanswered.clear()
         answer(request)
+        # The next one begins when its permit is back.
+        over.callback(None)
     assert served == [(each.method, *split(each.target), each.body) for each in sent]
     heads = [number for number, each in enumerate(sent) if each.method == "HEAD"]
     answers = read_answers(wire.value().replace(b"HTTP/1.1 100 Continue\r\n\r\n", b""), heads=heads)
