@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 from unittest import TestCase
+from unittest.mock import patch
 
 from micronode.oap.wire.jsontext import make_decoder, make_encoder
 
@@ -20,6 +21,14 @@ VALUES: tuple[dict[str, Any], ...] = (
 
 class EncoderTests(TestCase):
     """The same text as ``json.dumps`` writes, however often it is asked."""
+
+    def test_without_the_encoder_in_c(self) -> None:
+        """As interpreters have it that are not written in C."""
+        value = {"a": [1, None, "\u00e9"]}
+        texts = [make_encoder(ascii_only=only)(value) for only in (True, False)]
+        with patch.object(json.encoder, "c_make_encoder", None):
+            self.assertEqual([make_encoder(ascii_only=only)(value) for only in (True, False)], texts)
+            self.assertRaises(ValueError, make_encoder(ascii_only=True), {"a": float("nan")})
 
     def test_as_the_library_does(self) -> None:
         for ascii_only in (True, False):
