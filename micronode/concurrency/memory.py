@@ -52,8 +52,12 @@ REASON: Final = "busy_buffers"
 RETRY_S: Final = 2.0
 
 
-def unsent(transport: Any) -> int:
-    """Return how many bytes *transport* has that the kernel has not; 0 where it does not tell."""
+def buffered_bytes(transport: Any) -> int:
+    """Return what the buffers of *transport* take; 0 where it does not tell.
+
+    What it has sent of the first of them is in memory until all of that is: it counts, unlike in
+    :func:`micronode.concurrency.stall.unsent`.
+    """
     return len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)
 
 

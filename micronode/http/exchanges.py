@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall
 
-from micronode.concurrency.memory import unsent
+from micronode.concurrency.memory import buffered_bytes
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.connection import HttpConnection
 from micronode.http.framing import ChunkedBody, SizedBody, body_reader
@@ -255,7 +255,7 @@ class HttpExchanges(HttpConnection):
 
     def _filled(self) -> None:
         self._much = True
-        self._unsent = unsent(self.transport)
+        self._unsent = buffered_bytes(self.transport)
         self._charge()
         deadlines = self._settings.deadlines
         self._watch.start(deadlines.write_stall_s, deadlines.min_rate)

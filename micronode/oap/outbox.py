@@ -26,7 +26,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import INegotiated, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from micronode.concurrency.memory import Buffers, unsent
+from micronode.concurrency.memory import Buffers, buffered_bytes
 from micronode.concurrency.nodelay import send_at_once
 from micronode.concurrency.outgoing import Outgoing, Outlet
 from micronode.concurrency.stall import StallWatch
@@ -153,7 +153,7 @@ class Outbox:
             self._flush()
             self._outlet.buffered()
             self.discard()
-            self._unsent = unsent(self._transport)
+            self._unsent = buffered_bytes(self._transport)
             self.buffers.add(self._unsent)
             # A transport does not close while it has a producer that it paused.
             self._transport.unregisterProducer()
@@ -222,7 +222,7 @@ class Outbox:
         """The transport is full: everyone waits."""
         if not self.full and self._open:
             self.full = True
-            self._unsent = unsent(self._transport)
+            self._unsent = buffered_bytes(self._transport)
             self.buffers.add(self._unsent)
             self._watch.start(self._stall_s, self._min_rate)
 

@@ -7,7 +7,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.concurrency.memory import REASON, SOURCE, Buffers, unsent
+from micronode.concurrency.memory import REASON, SOURCE, Buffers, buffered_bytes
 from micronode.errors import ErrorCode
 
 
@@ -90,10 +90,10 @@ class BuffersTests(SynchronousTestCase):
 
 class UnsentTests(SynchronousTestCase):
     def test_one_in_memory_does_not_tell(self) -> None:
-        self.assertEqual(unsent(StringTransport()), 0)
+        self.assertEqual(buffered_bytes(StringTransport()), 0)
 
     def test_what_the_kernel_has_not(self) -> None:
         transport = StringTransport()
         transport.dataBuffer = b"abc"  # type: ignore[attr-defined]
         transport._tempDataLen = 4  # type: ignore[attr-defined]
-        self.assertEqual(unsent(transport), 7)
+        self.assertEqual(buffered_bytes(transport), 7)
