@@ -202,6 +202,13 @@ def ask_json(url: str, **request: Any) -> Any:
     return json.loads(body)
 
 
+def ask_rejected(admin: str, reason: str) -> float:
+    """Return how often the node whose admin plane is at *admin* has refused for *reason*."""
+    text = ask(f"http://{admin}/metrics")[2].decode()
+    (found,) = re.findall(rf'^rejected_total{{reason="{reason}"}} (\S+)$', text, re.M)
+    return float(found)
+
+
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the interpreter in the checkout, from its sources, to the end; return what it printed."""
     return subprocess.run(

@@ -19,7 +19,7 @@ from micronode.oap.wire.decoder import FrameDecoder
 from micronode.oap.wire.frames import END, REQ, START, encode_frame
 from micronode.oap.wire.heads import dump_object
 from micronode.oap.wire.profiles import Profile
-from tests.cli.processes import FREE, NO_OWNERS, PATIENCE_S, Program, ask, ask_json, eventually
+from tests.cli.processes import FREE, NO_OWNERS, PATIENCE_S, Program, ask, ask_json, ask_rejected, eventually
 from tests.support.slowindex import SlowIndex
 
 #: Calls of the facet ``search`` at a time, and of the node.
@@ -143,9 +143,7 @@ class BackpressureCase(SynchronousTestCase):
         return f"http://{self.addresses['admin']}{path}"
 
     def counted(self, reason: str) -> float:
-        text = ask(self.admin("/metrics"))[2].decode()
-        (found,) = re.findall(rf'^rejected_total{{reason="{reason}"}} (.*)$', text, re.M)
-        return float(found)
+        return ask_rejected(self.addresses["admin"], reason)
 
     def in_use(self) -> dict[str, int]:
         """Return the permits that are out, by facet, those with none left out."""

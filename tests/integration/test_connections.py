@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cli.processes import NO_OWNERS, PATIENCE_S, Program, ask, ask_json, eventually
+from tests.cli.processes import NO_OWNERS, PATIENCE_S, Program, ask, ask_json, ask_rejected, eventually
 
 ASKED = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -99,9 +99,7 @@ class ConnectionsCase(SynchronousTestCase):
         return int(self.status()["connections"][plane])
 
     def rejected(self, reason: str) -> float:
-        text = ask(f"http://{self.addresses['admin']}/metrics")[2].decode()
-        found = re.search(rf'^rejected_total{{reason="{reason}"}} (\S+)$', text, re.M)
-        return float(found[1]) if found else -1.0
+        return ask_rejected(self.addresses["admin"], reason)
 
     def end(self) -> None:
         self.node.kill(signal.SIGTERM)

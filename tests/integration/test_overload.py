@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cli.processes import FREE, NO_OWNERS, PATIENCE_S, Program, ask, ask_json, eventually
+from tests.cli.processes import FREE, NO_OWNERS, PATIENCE_S, Program, ask, ask_json, ask_rejected, eventually
 
 READ, WRITE = ("GET", "/app/search?q=x"), ("POST", "/app/feed/jobs/recv")
 
@@ -67,9 +67,7 @@ class OverloadCase(SynchronousTestCase):
         return int(pages) * os.sysconf("SC_PAGESIZE")
 
     def rejected(self, reason: str) -> float:
-        text = ask(f"http://{self.admin}/metrics")[2].decode()
-        found = re.search(rf'^rejected_total{{reason="{reason}"}} (\S+)$', text, re.M)
-        return float(found[1]) if found else -1.0
+        return ask_rejected(self.admin, reason)
 
     def end(self) -> None:
         self.node.kill(signal.SIGTERM)
