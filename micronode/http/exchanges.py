@@ -63,7 +63,6 @@ class HttpExchanges(HttpConnection):
         self._pumping = False
         #: Set while what is in the buffer waits for the next turn.
         self._rest: IDelayedCall | None = None
-        self._input_ended = False
         #: Bytes of the body of the request that runs; of an answer that a full transport has; and what of
         #: all that is held is charged.
         self._kept = self._unsent = self._charged = 0
@@ -229,8 +228,7 @@ class HttpExchanges(HttpConnection):
 
     def closes(self) -> bool:
         """Tell whether the connection ends with the answer being begun."""
-        ended = self._input_ended and not self._buffer
-        return ended or self._site.ending or self._request is None or self._request.is_last
+        return self._site.ending or self._request is None or self._request.is_last
 
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
@@ -278,6 +276,7 @@ class HttpExchanges(HttpConnection):
     def _abandon(self, error: NodeError) -> None:
         """Cancel what runs for the caller."""
         request, self._request = self._request, None
+        self._body = None
         self._kept = 0
         if request is not None:
             request.sink.disconnected(error)
@@ -308,4 +307,4 @@ class HttpExchanges(HttpConnection):
         discarded = len(self._buffer)
         self._drop()
         self._charge()
-        self._close(discarded, linger=linger and not self._input_ended)
+        self._close(discarded, linger=linger)
