@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall
 
 from micronode.concurrency.memory import buffered_bytes
-from micronode.errors import ErrorCode, NodeError
+from micronode.concurrency.stall import CUT_OFF
+from micronode.errors import NodeError
 from micronode.http.connection import HttpConnection
 from micronode.http.framing import ChunkedBody, SizedBody, body_reader
 from micronode.http.head import HeadReader, RequestHead
@@ -270,7 +271,7 @@ class HttpExchanges(HttpConnection):
 
     def _stalled(self) -> None:
         self._site.slow_reader()
-        self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte, or too few"))
+        self._abandon(CUT_OFF)
         self.abort()
 
     def _abandon(self, error: NodeError) -> None:

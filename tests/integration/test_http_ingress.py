@@ -300,7 +300,7 @@ class TCPTests(IngressTestCase):
         await self.until(lambda: bool(dispatcher.cancelled))
         # What the kernel and one buffer took, and not a byte for the time it stood still.
         self.assertLess(spring.written, 64 << 20)
-        self.assertEqual((self.log[0]["status"], self.log[0]["reason"]), (408, "timeout"))
+        self.assertEqual((self.log[0]["status"], self.log[0]["reason"]), (499, "slow_reader"))
         self.assertTrue(spring.stopped)
 
     async def unread_last_answer(self, **timeouts: float) -> tuple[Caller, Any]:
