@@ -25,8 +25,8 @@ ENOUGH: Final = 3.0
 #: A threshold is so many times what a node is late by that nobody asks.
 _TIMES: Final = 2.0
 #: Seconds for those who came last to connect, and then of beats that are looked at.
-_SETTLE_S: Final = 0.5
-_LOOK_S: Final = 0.8
+_SETTLE_S: Final = 0.4
+_LOOK_S: Final = 0.6
 
 
 async def threshold_s(watch: Watch, seconds: float, least_s: float, most_s: float) -> float:

@@ -11,7 +11,7 @@ from tests.chaos.stage import Stage
 from tests.chaos.tally import Tally
 
 #: What its reactor may be late by, at least and at most, and for how long it is seen what it is by itself.
-_LEAST_LAG_S: Final = 0.005
+_LEAST_LAG_S: Final = 0.02
 _MOST_LAG_S: Final = 0.04
 _ALONE_S: Final = 1.0
 _UNREADY_AFTER_S: Final = 1.0
@@ -76,7 +76,7 @@ def _room(chaos: Chaos) -> dict[str, dict[str, object]]:
     return chaos.owners.sections(index=chaos.owners.quick) | {
         "owners__index": {"url": chaos.owners.quick, "concurrency": _MOST_CALLERS},
         "facets__search": {"limit": _MOST_CALLERS},
-        "limits": {"max_calls": 2 * _MOST_CALLERS, "max_connections": 2 * _MOST_CALLERS},
+        "limits": {name: 2 * _MOST_CALLERS for name in ("max_calls", "max_connections", "max_handshakes")},
     }
 
 

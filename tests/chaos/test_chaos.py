@@ -51,7 +51,7 @@ class ChaosTests(SynchronousTestCase):
         self.assertEqual([stage.name for stage in told], [stage.__name__ for stage in (*ROUND, drain)])
         self.assertGreater(chaos.stages[2].tally.share("429"), 0, seen)
         changes = [each.after for each in chaos.watch.changes if each.what == "ready"]
-        # For its lag and for its size, for either more than once on a machine that stands still, and in the end.
+        # For its lag and its size, for either more than once on a machine that stands still, and in the end.
         pairs = len(changes) // 2
         self.assertGreaterEqual(pairs, 2, seen)
         self.assertEqual(changes, ["no (running)", "yes"] * pairs + ["no (draining)"], seen)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import re
 import time
 from collections import deque
@@ -102,6 +103,11 @@ class Watch:
         There is a beat ten times a second where ``overload.lag`` is watched, and one a second elsewhere.
         """
         return [lag_s for at_s, lag_s in self._lags_s if at_s >= since_s]
+
+    def first(self, what: str, after: str) -> float:
+        """Return when *what* was first seen to have become *after*, by :attr:`seconds`; NaN: never."""
+        found = (each.at_s for each in self.changes if (each.what, each.after) == (what, after))
+        return next(found, math.nan)
 
     def between(self, from_s: float, until_s: float, what: str) -> list[Change]:
         """Return the changes of *what* within a time."""
