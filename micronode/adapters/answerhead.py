@@ -6,8 +6,8 @@ and LF behind nothing, folded lines, control characters in a reason or a value, 
 status, HTTP/0.9 and HTTP/2.0, a status of 999. So there is one reading of what is accepted. What neither
 knows is judged here by RFC 9112, section 6.3: where the body ends, and whether the head says it twice.
 
-Heads that were read lately are known by their bytes: an owner says the same of all answers of one length within
-a second. So a head is not changed once it was read.
+Heads that were read lately are known by their bytes: an owner says the same of all answers of one length in a
+second. So a head is not changed once it was read.
 """
 
 from __future__ import annotations
