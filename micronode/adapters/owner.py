@@ -144,7 +144,7 @@ class OwnerClient:
         if self.permits.try_acquire():
             call.begin()
         else:
-            call.begin_after(self.permits.wait(min(settings.wait_s, time_left.of_call)))
+            call.begin_after(self.permits.wait_for(min(settings.wait_s, time_left.of_call)))
         return answered
 
     def probe(self, path: bytes) -> Deferred[str]:
