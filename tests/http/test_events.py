@@ -446,7 +446,7 @@ class HeartbeatTests(SinkCase):
         self.assertTrue(self.connection.aborted)
         self.assertEqual(len(self.dispatcher.cancelled), 1)
         self.assertEqual((self.plane.log[0]["status"], self.plane.log[0]["reason"]), (499, "slow_reader"))
-        self.assertIs(sink.error.code, ErrorCode.TIMEOUT)
+        self.assertIs(sink.error.code, ErrorCode.CANCELLED)
 
     def test_go_on_when_the_transport_is_empty(self) -> None:
         self.begin()
