@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from heapq import nsmallest
 from functools import partial
+from heapq import nsmallest
 from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
