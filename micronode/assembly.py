@@ -32,8 +32,8 @@ from micronode.custom import own_facets, upstreams
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.facets.polls import Polls
 from micronode.facets.subscription import Deliveries
-from micronode.http.about import ABOUT_ROUTES, about_routes
-from micronode.http.admin import ADMIN_ROUTES, make_admin_site
+from micronode.http.about import about_routes
+from micronode.http.admin import make_admin_site
 from micronode.http.control import Control
 from micronode.http.limits import Deadlines
 from micronode.http.site import HttpSite, app_settings
@@ -152,7 +152,6 @@ class Assembly(MultiService):
             shed=self.shed,
             **shared,
         )
-        self.metrics.add_routes((*ADMIN_ROUTES, *ABOUT_ROUTES))
         self._commit(first)
 
     # Another configuration

@@ -22,8 +22,10 @@ from micronode.concurrency.listening import ListenError
 from micronode.concurrency.shutdown import ABORT_S
 from micronode.config.problems import ConfigError
 from micronode.facets.hosted import FacetSettings
+from micronode.http.admin import ADMIN_ROUTES
 from micronode.lifecycle import State
 from micronode.node import NodeService
+from micronode.observability.metrics import MAX_SERIES, method_label
 from tests.facets.test_hosted import OwnFacet
 from tests.facets.test_hosted import operation as own_operation
 
@@ -272,3 +274,65 @@ class HostedFacetTests(NodeCase):
         ):
             with self.assertRaisesRegex(ValueError, said):
                 self.make(facet)
+
+
+class SeriesTests(NodeCase):
+    """What a scrape of a whole node has, with every operation used."""
+
+    def used(self, **sections: Any) -> tuple[NodeService, set[tuple[str, str, str]]]:
+        """Return a node of which every operation was called, and the calls: route, method, status."""
+        node = self.node(**sections)
+        calls = set()
+        for operation in node._dispatcher.table:
+            method = method_label(operation.method)
+            for status in (200, 404, 429, 503):
+                node.metrics.requests(operation.name, method, status).inc()
+                calls.add((operation.name, method, str(status)))
+                if not operation.subscribes:
+                    node.metrics.first_byte(operation.name, method).observe(0.1)
+                    node.metrics.latency(operation.name, method).observe(0.1)
+        for route in ADMIN_ROUTES:
+            node.metrics.requests(route, "GET", 200).inc()
+        for status in (400, 404, 405, 408):
+            node.metrics.requests("other", "OTHER", status).inc()
+        return node, calls
+
+    def count(self, node: NodeService, name: str) -> int:
+        """Return how many series *name* has; "" is all."""
+        lines = node.metrics.render().decode("utf-8").splitlines()
+        return sum(line.startswith(name) and line[0] != "#" for line in lines)
+
+    def assert_told(self, node: NodeService, calls: set[tuple[str, str, str]]) -> None:
+        for route, method, status in calls:
+            labels = {"route": route, "method": method, "status": status}
+            self.assertEqual(node.metrics.registry.get_sample_value("http_requests_total", labels), 1, labels)
+        self.assertLessEqual(self.count(node, ""), MAX_SERIES)
+
+    def test_default(self) -> None:
+        node, calls = self.used()
+        self.assert_told(node, calls)
+        # Eight operations that are timed.
+        for name in ("request_latency_seconds_count", "request_first_byte_seconds_count"):
+            self.assertEqual(self.count(node, name), 8)
+
+    def test_all_facets(self) -> None:
+        node, calls = self.used(node={"profile": "dev"})
+        self.assert_told(node, calls)
+        self.assertEqual(self.count(node, "request_latency_seconds_count"), 11)
+
+    def test_five_custom_facets(self) -> None:
+        """Of each route every status, though hardly any histogram of its own."""
+        routes = [
+            {"method": "GET", "path": "/{rest}", "access": "read"},
+            {"method": "POST", "path": "/{rest}", "access": "write"},
+        ]
+        node, calls = self.used(
+            node={"profile": "dev"},
+            facets={
+                f"own{number}": {"kind": "proxy", "upstream": "http://127.0.0.1:7000", "routes": routes}
+                for number in range(5)
+            },
+        )
+        self.assertEqual(len(calls), (12 + 5 * 2) * 4)
+        self.assert_told(node, calls)
+        self.assertEqual(self.count(node, "owner_latency_seconds_count"), 3 + 5)

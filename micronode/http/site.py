@@ -28,7 +28,7 @@ from micronode.http.request import Request
 from micronode.http.response import DateField
 from micronode.http.routes import Dispatch, Route, Routes, operation_routes
 from micronode.oap.wire.limits import DECOMPRESS_RATIO
-from micronode.observability.metrics import OTHER_ROUTE, REJECT_REASONS, Metrics, method_label
+from micronode.observability.metrics import OTHER_METHOD, OTHER_ROUTE, REJECT_REASONS, Metrics, method_label
 
 #: Called once a request with its log fields: request_id, route, status, latency_ms, peer, and where
 #: there is one facet, and reason (the error's name).
@@ -176,11 +176,13 @@ class HttpSite(ServerFactory):
 
     def first_byte(self, request: Request) -> None:
         """Measure how long the head of an answer took, but that of a subscription."""
-        if request.route is not None and request.route.subscribes:
-            return
-        route = OTHER_ROUTE if request.route is None else request.route.name
+        route, metrics = request.route, self._metrics
         taken_s = self.clock.seconds() - request.began_s
-        self._metrics.first_byte(route, method_label(request.head.method)).observe(taken_s)
+        if route is None or route.facet is None:
+            # What the node answers of itself takes no time of anybody's: one histogram is enough for it.
+            metrics.first_byte(OTHER_ROUTE, OTHER_METHOD).observe(taken_s)
+        elif not route.subscribes:
+            metrics.first_byte(route.name, method_label(request.head.method)).observe(taken_s)
 
     def record(self, request: Request, status: int, error: NodeError | None) -> None:
         """Count and log *request*, whose answer ended with *status*."""
@@ -189,7 +191,9 @@ class HttpSite(ServerFactory):
         method = method_label(request.head.method)
         taken_s = self.clock.seconds() - request.began_s
         metrics.requests(name, method, status).inc()
-        if route is None or not route.subscribes:
+        if route is None or route.facet is None:
+            metrics.latency(OTHER_ROUTE, OTHER_METHOD).observe(taken_s)
+        elif not route.subscribes:
             metrics.latency(name, method).observe(taken_s)
         if request.bytes_in:
             metrics.bytes("http", "in").inc(request.bytes_in)

@@ -118,5 +118,4 @@ class Answers:
     def _took(self, stream: Stream) -> None:
         """Measure how long the head of an answer took."""
         if stream.subscription is None:
-            route = stream.operation.name if stream.operation is not None else None
-            self._meter.began(route, self._clock.seconds() - stream.began_s)
+            self._meter.began(stream.operation, self._clock.seconds() - stream.began_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from micronode.calls.call import Ingress
+from micronode.calls.operations import Operation
 from micronode.errors import ErrorCode
 from micronode.oap.wire.events import (
     BodyReceived,
@@ -19,10 +20,8 @@ from micronode.oap.wire.events import (
     StreamOpened,
     StreamRefused,
 )
-from micronode.observability.metrics import OTHER_ROUTE, Metrics
+from micronode.observability.metrics import OTHER_METHOD, OTHER_ROUTE, Metrics, method_label
 
-#: ``method`` of an OAP call in the latency histograms, which both ingresses share.
-_METHOD: Final = "OTHER"
 #: What a frame was, where its event alone tells; ``error`` is one that could not be understood.
 _KINDS: Final = {
     HelloReceived: "hello",
@@ -92,10 +91,16 @@ class Meter:
         """
         self._metrics.oap_rejects(reason).inc()
 
-    def began(self, route: str | None, seconds: float) -> None:
-        """Measure how long the head of an answer took."""
-        self._metrics.first_byte(route or OTHER_ROUTE, _METHOD).observe(seconds)
+    def began(self, operation: Operation | None, seconds: float) -> None:
+        """Measure how long the head of an answer took, together with those over HTTP."""
+        if operation is None:
+            self._metrics.first_byte(OTHER_ROUTE, OTHER_METHOD).observe(seconds)
+        else:
+            self._metrics.first_byte(operation.name, method_label(operation.method)).observe(seconds)
 
-    def ended(self, route: str | None, seconds: float) -> None:
-        """Measure a call that is over; how it went is counted by its facet."""
-        self._metrics.latency(route or OTHER_ROUTE, _METHOD).observe(seconds)
+    def ended(self, operation: Operation | None, seconds: float) -> None:
+        """Measure a call that is over, together with those over HTTP; how it went is counted by its facet."""
+        if operation is None:
+            self._metrics.latency(OTHER_ROUTE, OTHER_METHOD).observe(seconds)
+        else:
+            self._metrics.latency(operation.name, method_label(operation.method)).observe(seconds)

@@ -223,7 +223,7 @@ class Session:
         taken_s = self.clock.seconds() - stream.began_s
         self._meter.streams.dec()
         if stream.subscription is None:
-            self._meter.ended(route, taken_s)
+            self._meter.ended(operation, taken_s)
         fields: dict[str, object] = {
             "request_id": stream.request_id,
             "corr_id": str(stream.corr_id),

@@ -7,7 +7,7 @@ down. Everything runs on the reactor's thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,11 +20,18 @@ CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 OTHER: Final = "other"
 #: ``route`` of requests that match no operation.
 OTHER_ROUTE: Final = OTHER
-METHODS: Final = ("GET", "HEAD", "POST", "OTHER")
+#: ``method`` of what has no label of its own.
+OTHER_METHOD: Final = "OTHER"
+METHODS: Final = ("GET", "HEAD", "POST", OTHER_METHOD)
 #: Samples of a whole scrape: what a scraper of hundreds of nodes can be asked to keep of each.
 MAX_SERIES: Final = 400
 #: Of these are kept for what happens: what may happen, and is shown at zero, gets no more than the others.
 KEPT_SERIES: Final = 150
+#: Of these are kept, as long as its routes are few, for what is asked of a route: its statuses, and how many
+#: calls are being worked on. Histograms, of eight series each, take none of it.
+ROUTE_SERIES: Final = 6
+#: And for the statuses of what has no room, counted for all such routes together.
+SHARED_STATUSES: Final = 24
 #: What ``rejected_total`` counts: refusals before any work was done, and answers that are not taken.
 REJECT_REASONS: Final = (
     *("busy", "busy_node", "busy_subscriptions", "busy_buffers", "busy_address", "rate_limited"),
@@ -48,8 +55,8 @@ OWNER_OUTCOMES: Final = (
 
 
 def method_label(method: str) -> str:
-    """Return *method* if it is in the closed set, else OTHER."""
-    return method if method in METHODS else "OTHER"
+    """Return *method* if it is in the closed set, else :data:`OTHER_METHOD`."""
+    return method if method in METHODS else OTHER_METHOD
 
 
 class Metrics:
@@ -67,12 +74,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._budget = Budget(MAX_SERIES)
         self._states = tuple(states)
-        other_request = (OTHER_ROUTE, "OTHER")
+        self._routes: set[str] = set()
+        other_request = (OTHER_ROUTE, OTHER_METHOD)
         self.requests = self._counters(
             "http_requests_total",
             "HTTP requests answered.",
             ["route", "method", "status"],
             rest=(*other_request, OTHER),
+            coarser=(*other_request, None),
         )
         self.latency = self._histograms(
             "request_latency_seconds",
@@ -85,6 +94,7 @@ class Metrics:
             "Time from the request's head to the head of its answer.",
             ["route", "method"],
             rest=other_request,
+            kept=self._kept_of_first_byte,
         )
         self.inflight = self._gauges("inflight_requests", "Calls being worked on.", ["route"])
         self.rejected = self._counters(
@@ -135,28 +145,61 @@ class Metrics:
         info(*(build[label] for label in sorted(build))).set(1)
         self._prewarm(facets, owners)
 
+    # Who leaves how much room to whom. Asked when labels are seen for the first time.
+
+    def _kept_of_counters(self) -> int:
+        """Leave room for the statuses of what has none."""
+        return max(0, SHARED_STATUSES - self.requests.shared)
+
+    def _kept_of_histograms(self) -> int:
+        """Leave room for the counters and gauges of all routes, too."""
+        counted = len(self.requests) + len(self.inflight)
+        return self._kept_of_counters() + max(0, ROUTE_SERIES * len(self._routes) - counted)
+
+    def _kept_of_first_byte(self) -> int:
+        """Leave room for the latency of all routes, too: it tells more."""
+        missing = max(0, len(self._routes) - len(self.latency))
+        return self._kept_of_histograms() + Histogram.series * missing
+
     def _family(
-        self, make: type[Child], name: str, text: str, labels: list[str], rest: tuple[str, ...] = ()
+        self,
+        make: type[Child],
+        name: str,
+        text: str,
+        labels: list[str],
+        kept: Callable[[], int],
+        rest: tuple[str, ...] = (),
+        coarser: tuple[str | None, ...] | None = None,
     ) -> Family[Child]:
-        family = Family(make, name, text, labels, self._budget, rest or (OTHER,) * len(labels))
+        family = Family(make, name, text, labels, self._budget, rest or (OTHER,) * len(labels), coarser, kept)
         self.registry.register(family)
         return family
 
     def _counters(
-        self, name: str, text: str, labels: list[str], rest: tuple[str, ...] = ()
+        self,
+        name: str,
+        text: str,
+        labels: list[str],
+        rest: tuple[str, ...] = (),
+        coarser: tuple[str | None, ...] | None = None,
     ) -> Family[Counter]:
-        return self._family(Counter, name, text, labels, rest)
+        return self._family(Counter, name, text, labels, self._kept_of_counters, rest, coarser)
 
     def _gauges(self, name: str, text: str, labels: list[str]) -> Family[Gauge]:
-        return self._family(Gauge, name, text, labels)
+        return self._family(Gauge, name, text, labels, self._kept_of_counters)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return self._gauges(name, text, [])()
 
     def _histograms(
-        self, name: str, text: str, labels: list[str], rest: tuple[str, ...] = ()
+        self,
+        name: str,
+        text: str,
+        labels: list[str],
+        rest: tuple[str, ...] = (),
+        kept: Callable[[], int] | None = None,
     ) -> Family[Histogram]:
-        return self._family(Histogram, name, text, labels, rest)
+        return self._family(Histogram, name, text, labels, kept or self._kept_of_histograms, rest)
 
     def _prewarm(self, facets: Iterable[str], owners: Iterable[str]) -> None:
         """Show what can happen at zero, so that a rate over a first event is right."""
@@ -194,7 +237,9 @@ class Metrics:
             self.owner_breaker_open(owner)
 
     def add_routes(self, names: Iterable[str]) -> None:
-        """Show the routes *names*, operations and routes of the admin plane, as long as there is room."""
+        """Keep room for the operations *names*, and show them, as long as there is room."""
+        names = dict.fromkeys(names)
+        self._routes.update(names)
         for name in self._with_room(names):
             self.inflight(name)
 

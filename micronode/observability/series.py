@@ -8,7 +8,7 @@ and the library does what it is good at: it keeps the registry, and writes the t
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import ClassVar, Final, Generic, TypeAlias, TypeVar
 
@@ -111,21 +111,32 @@ class Budget:
     def __init__(self, series: int) -> None:
         self.left = series
 
-    def take(self, series: int) -> bool:
-        """Whether there is room for *series* more; if so they are taken."""
-        if series > self.left:
+    def take(self, series: int, kept: int = 0) -> bool:
+        """Whether there is room for *series* more, and *kept* stay; if so they are taken."""
+        if series + kept > self.left:
             return False
         self.left -= series
         return True
 
 
+#: How many look-ups of a family are kept that found it without room.
+_MAX_SHARED: Final = 4096
+
+
+def nothing_kept() -> int:
+    """Keep no room for others."""
+    return 0
+
+
 class Family(Collector, Generic[Child]):
-    """The children of one metric by their labels. Those the budget has no room for share one.
+    """The children of one metric by their labels. Those the budget has no room for share some.
 
     *Why.* Every label's set is closed, but their product (route x method x status, times the lines of a
     histogram) is thousands, and an owner or a curious caller chooses which of it appears. A fixed bound
-    a family would waste what the others do not need; one budget gives it to whoever comes first, and the
-    room for each family's rest is set aside beforehand.
+    a family would waste what the others do not need; one budget gives it to whoever comes first, leaves
+    what is kept for what matters more, and has the room for each family's rest set aside beforehand.
+
+    :ivar shared: how many children there are of labels that *coarser* stands for.
     """
 
     def __init__(
@@ -136,24 +147,63 @@ class Family(Collector, Generic[Child]):
         labels: list[str],
         budget: Budget,
         rest: tuple[str, ...],
+        coarser: Sequence[str | None] | None = None,
+        kept: Callable[[], int] = nothing_kept,
     ) -> None:
-        """:param rest: labels of the child for what there is no room for."""
+        """Begin without children.
+
+        :param rest: labels of the child for what there is no room for.
+        :param coarser: labels to be tried before those, without regard to *kept*; None: the label stays.
+        :param kept: how many series to leave to others.
+        """
         self._make: type[Child] = make
         self._name = name.removesuffix("_total")
         self._text = text
         self._labels = labels
         self._budget = budget
         self._rest: tuple[str | int, ...] = rest
+        self._coarser = coarser
+        self._kept = kept
+        self.shared = 0
         self._children: dict[tuple[str | int, ...], Child] = {}
+        #: Those and, by their labels, what has none of its own: room that is gone does not come back.
+        self._found: dict[tuple[str | int, ...], Child] = {}
         budget.take(make.series)
+
+    def __len__(self) -> int:
+        """How many children there are."""
+        return len(self._children)
 
     def __call__(self, *labels: str | int) -> Child:
         """Return the child of *labels*."""
-        child = self._children.get(labels)
+        return self._found.get(labels) or self._find(labels)
+
+    def _find(self, labels: tuple[str | int, ...]) -> Child:
+        child = self._children.get(labels) or self._make_own(labels) or self._coarse(labels)
         if child is None:
-            if labels != self._rest and not self._budget.take(self._make.series):
-                return self(*self._rest)
-            child = self._children[labels] = self._make()
+            child = self._children.setdefault(self._rest, self._make())
+        if len(self._found) < _MAX_SHARED:
+            self._found[labels] = child
+        return child
+
+    def _make_own(self, labels: tuple[str | int, ...]) -> Child | None:
+        """Return a child of *labels* alone, if there is room."""
+        if labels == self._rest or not self._budget.take(self._make.series, self._kept()):
+            return None
+        child = self._children[labels] = self._make()
+        return child
+
+    def _coarse(self, labels: tuple[str | int, ...]) -> Child | None:
+        """Return the child that *labels* share with others like them, if there is room."""
+        if self._coarser is None:
+            return None
+        coarse = tuple(
+            own if shared is None else shared for own, shared in zip(labels, self._coarser, strict=True)
+        )
+        child = self._children.get(coarse)
+        if child is None and coarse != self._rest and self._budget.take(self._make.series):
+            self.shared += 1
+            child = self._children[coarse] = self._make()
         return child
 
     # For the registry

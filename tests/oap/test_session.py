@@ -203,7 +203,7 @@ class Ending(SynchronousTestCase):
                 }
             ],
         )
-        labels = {"route": "search.query", "method": "OTHER"}
+        labels = {"route": "search.query", "method": "GET"}
         self.assertEqual(node.count("http_requests_total", status="404", **labels), 0)
         self.assertEqual(node.count("request_latency_seconds_sum", **labels), 0.25)
 

@@ -146,7 +146,7 @@ class Frames(SynchronousTestCase):
         for kind, count in frames.items():
             self.assertEqual(self.node.count("oap_frames_total", direction="out", kind=kind), count + 1)
         self.assertEqual(self.node.count("bytes_total", ingress="oap", direction="out"), 5)
-        labels = {"route": "search.query", "method": "OTHER"}
+        labels = {"route": "search.query", "method": "GET"}
         self.assertEqual(self.node.count("request_first_byte_seconds_count", **labels), 1)
         self.assertEqual(self.node.count("oap_streams"), 0)
 
@@ -244,7 +244,7 @@ class Frames(SynchronousTestCase):
         call.sink.start(ResponseHead())
         self.node.clock.advance(1)
         call.sink.finish()
-        labels = {"route": "search.query", "method": "OTHER"}
+        labels = {"route": "search.query", "method": "GET"}
         self.assertEqual(self.node.count("request_first_byte_seconds_count", **labels), 1)
         self.assertEqual(self.node.count("request_latency_seconds_sum", **labels), 1.5)
 

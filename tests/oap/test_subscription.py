@@ -154,8 +154,8 @@ class Frames(SynchronousTestCase):
         self.end.send(start(2))
         self.node.calls[1].answer(b"answer")
         for name in ("request_latency_seconds_count", "request_first_byte_seconds_count"):
-            self.assertEqual(self.node.count(name, route="feed.subscribe", method="OTHER"), 0)
-            self.assertEqual(self.node.count(name, route="search.query", method="OTHER"), 1)
+            self.assertEqual(self.node.count(name, route="feed.subscribe", method="GET"), 0)
+            self.assertEqual(self.node.count(name, route="search.query", method="GET"), 1)
         self.assertEqual([line["route"] for line in self.node.access], ["feed.subscribe", "search.query"])
 
 

@@ -23,6 +23,7 @@ from micronode.observability.metrics import (
     OTHER_ROUTE,
     OWNER_OUTCOMES,
     REJECT_REASONS,
+    SHARED_STATUSES,
     Metrics,
     method_label,
 )
@@ -130,7 +131,7 @@ class ScrapeTests(SynchronousTestCase):
     def test_documented(self) -> None:
         """What ``docs/architecture.rst`` lists is what there is."""
         text = (Path(__file__).parents[2] / "docs" / "architecture.rst").read_text("utf-8")
-        section = text.partition("\nMetrics\n-------\n")[2].partition("\n\n\n")[0]
+        section = text.partition("\nMetrics\n-------\n")[2].partition("\n\n\n")[0].partition("\nThe metrics are:\n")[2]
         listed = re.findall(r"``([a-z_]+)(?:\{([a-z_,\s]+)\})?``", section)
         self.assertEqual(
             {name: set(labels.replace(",", " ").split()) for name, labels in listed},
@@ -200,14 +201,26 @@ class SeriesTests(SynchronousTestCase):
         ):
             self.assertEqual(sum(sample.value for sample in found if sample.name == name), expected, name)
 
-    def test_the_rest(self) -> None:
+    def test_status_of_a_route_without_room(self) -> None:
+        """It is told, together with that of others."""
         use_everything(self.metrics)
         rest = self.metrics.requests(ROUTES[-1], "OTHER", 504)
-        self.assertIs(rest, self.metrics.requests(OTHER_ROUTE, "OTHER", "other"))
+        self.assertIs(rest, self.metrics.requests(ROUTES[-2], "POST", 504))
+        self.assertIsNot(rest, self.metrics.requests(ROUTES[-1], "OTHER", 503))
         rest.inc(1000)
-        shown = self.value("http_requests_total", route="other", method="OTHER", status="other")
+        shown = self.value("http_requests_total", route="other", method="OTHER", status="504")
         assert shown is not None
         self.assertGreaterEqual(shown, 1000)
+
+    def test_more_statuses_than_there_is_room_for(self) -> None:
+        """As a service of somebody's might answer."""
+        use_everything(self.metrics)
+        for status in range(520, 600):
+            self.metrics.requests(ROUTES[0], "GET", status).inc()
+        self.assertLessEqual(len(samples(self.metrics)), MAX_SERIES)
+        rest = self.metrics.requests(ROUTES[0], "GET", 599)
+        self.assertIs(rest, self.metrics.requests(OTHER_ROUTE, "OTHER", "other"))
+        self.assertGreaterEqual(rest.value, 80 - SHARED_STATUSES)
 
     def test_the_gauge_of_the_rest_comes_back_to_zero(self) -> None:
         use_everything(self.metrics)
@@ -217,16 +230,27 @@ class SeriesTests(SynchronousTestCase):
         self.assertEqual(self.value("inflight_requests", route="other"), 0)
         self.assertLessEqual(len(samples(self.metrics)), MAX_SERIES)
 
-    def test_a_usual_node_has_room(self) -> None:
-        """Every operation of a node with all facets, called by both doors, has series of its own."""
-        self.metrics.add_routes(ROUTES[:7])
-        for route in ROUTES[:7]:
-            for method, status in (("GET", 200), ("OTHER", 200), ("GET", 503)):
-                self.metrics.requests(route, method, status).inc()
-        for route in ROUTES[:7]:
+    def test_statuses_before_histograms(self) -> None:
+        """However many routes were timed before: each of them may have six series that count."""
+        self.metrics.add_routes(ROUTES)
+        for route, method in product(ROUTES, METHODS):
+            self.metrics.first_byte(route, method).observe(0.1)
+            self.metrics.latency(route, method).observe(0.1)
+        for route in ROUTES:
+            for status in (200, 404, 429, 500, 503):
+                self.metrics.requests(route, "GET", status).inc()
+        for route, status in product(ROUTES, ("404", "500")):
             self.assertEqual(
-                self.value("http_requests_total", route=route, method="GET", status="503"), 1, route
+                self.value("http_requests_total", route=route, method="GET", status=status), 1, route
             )
+
+    def test_latency_before_first_bytes(self) -> None:
+        self.metrics.add_routes(ROUTES[:3])
+        for number in range(40):
+            self.metrics.first_byte(f"unknown.{number}", "GET").observe(0.1)
+        for route in ROUTES[:3]:
+            self.metrics.latency(route, "GET").observe(0.1)
+            self.assertEqual(self.value("request_latency_seconds_count", route=route, method="GET"), 1)
 
     def test_children_are_kept(self) -> None:
         """A look-up in the library costs more than the increment."""

@@ -62,3 +62,54 @@ class FamilyTests(SynchronousTestCase):
     def test_a_name_is_taken_once(self) -> None:
         family = Family(Counter, "met_total", "Met.", [], self.budget, ())
         self.assertRaises(ValueError, text, family, Family(Gauge, "met_total", "Met.", [], self.budget, ()))
+
+    def test_room_that_is_kept(self) -> None:
+        """What another family is to have is not taken, though it is there."""
+        family = Family(Counter, "met_total", "Met.", ["who"], self.budget, ("other",), kept=lambda: 18)
+        for who in ("ann", "bob"):
+            family(who).inc()
+        self.assertEqual(text(family), ['met_total{who="ann"} 1.0', 'met_total{who="other"} 1.0'])
+        self.assertEqual(self.budget.left, 18)
+
+    def test_coarser_labels_come_first(self) -> None:
+        """Some labels are told while others have no room any more; nothing is kept from them."""
+        kept = 18
+        family = Family(
+            Counter,
+            "met_total",
+            "Met.",
+            ["who", "code"],
+            self.budget,
+            ("other", "other"),
+            coarser=("other", None),
+            kept=lambda: kept,
+        )
+        for who, code in (("ann", 200), ("bob", 200), ("eve", 200), ("bob", 404)):
+            family(who, code).inc()
+        self.assertEqual(family.shared, 2)
+        self.budget.left = 0
+        family("bob", 500).inc()
+        family("bob", 200).inc()
+        self.assertEqual(
+            text(family),
+            [
+                'met_total{code="200",who="ann"} 1.0',
+                'met_total{code="200",who="other"} 3.0',
+                'met_total{code="404",who="other"} 1.0',
+                'met_total{code="other",who="other"} 1.0',
+            ],
+        )
+        self.assertEqual(len(family), 4)
+
+    def test_more_labels_than_are_remembered(self) -> None:
+        """None of them gets a second child, and the rest goes on counting."""
+        family = Family(Counter, "met_total", "Met.", ["who"], self.budget, ("other",))
+        family("ann").inc()
+        self.budget.left = 0
+        for number in range(5000):
+            family(str(number)).inc()
+        self.budget.left = 5
+        for who in ("4999", "ann", "other"):
+            family(who).inc()
+        self.assertLessEqual(len(family._found), 4096)
+        self.assertEqual(text(family)[:2], ['met_total{who="ann"} 2.0', 'met_total{who="other"} 5001.0'])
