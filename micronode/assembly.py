@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
 from twisted.application.service import MultiService
 from twisted.logger import Logger, LogLevel
 
+from micronode.adapters.owner import OwnerClient
 from micronode.adapters.policy import make_policy
 from micronode.adapters.registry import Owners
 from micronode.builtin import Shared, make_facet
@@ -258,6 +260,12 @@ class Assembly(MultiService):
                 Check("config", lambda: "ok"),
                 Check("listeners", lambda: "ok" if self._listening() else "closed"),
                 *(check_of(IReadinessCheck(each), self.policy) for each in self.owners.health.values()),
+                # Nobody asks these; still their calls may tell.
+                *(
+                    Check(name, partial(_told_by_calls, client))
+                    for name, client in self.owners.clients.items()
+                    if name not in self.owners.health
+                ),
             ]
         )
 
@@ -279,6 +287,11 @@ class Assembly(MultiService):
         """A service of ours failed and goes on."""
         self.metrics.service_restarts.inc()
         self.bus.publish(ServiceCrashed(name=name, reason=reason))
+
+
+def _told_by_calls(client: OwnerClient) -> str:
+    """Return how an owner is that nobody asks."""
+    return "ok" if client.serves else "degraded"
 
 
 def _access(fields: Mapping[str, object]) -> None:

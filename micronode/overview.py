@@ -76,7 +76,7 @@ def owners(parts: Assembly) -> Iterator[OwnerStatus]:
     for name, client in parts.owners.clients.items():
         yield OwnerStatus(
             name=name,
-            state=health[name].state() if name in health else "unwatched",
+            state=health[name].state() if name in health else "unwatched" if client.serves else "degraded",
             in_flight=client.inflight,
             limit=client.settings.concurrency,
             endpoints={"count": len(client.settings.endpoints), "healthy": client.healthy},

@@ -237,6 +237,9 @@ class HealthTests(CustomCase):
         metrics = self.node_._parts.metrics
         self.assertEqual(sample(metrics, "owner_breaker_open", owner="one"), 1)
         self.assertEqual(sample(metrics, "owner_breaker_open", owner="two"), 0)
+        self.assertEqual(self.degraded(), ["one"])
+        told = {each.name: each.state for each in owners(self.node_._parts)}
+        self.assertEqual((told["one"], told["two"]), ("degraded", "unwatched"))
         asked = self.http(get("/app/two/x"))
         self.serve(response(b"fine"))
         self.assertEqual(self.answer(asked).body, b"fine")

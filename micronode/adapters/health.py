@@ -6,6 +6,7 @@ owner that looks dead altogether, since the probe may be wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -29,7 +30,8 @@ READY_PATH: Final = "/readyz"
 class OwnerHealth(Repeater):
     """Asks one owner while it runs; one question at a time.
 
-    :param bus: told of every change.
+    :param bus: told of every change that a question brings.
+    :param serves: whether its calls succeed: what they tell counts at once, not from the next question.
     :ivar path: where it asks.
     """
 
@@ -41,17 +43,19 @@ class OwnerHealth(Repeater):
         crashed: Crashed = untold,
         *,
         path: bytes = READY_PATH.encode("ascii"),
+        serves: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(f"health of {owner.name}", INTERVAL_S, self._ask, clock, crashed)
         self.name = owner.name
         self.path = path
         self._owner = owner
+        self._serves = serves
         self._state = "starting"
         self._bus = bus or EventBus()
 
     def state(self) -> str:
         """Return ``starting`` until the first answer, then ``ok``, ``degraded`` or ``down``."""
-        return self._state
+        return self._state if self._state != "ok" or self._serves() else "degraded"
 
     async def _asked(self) -> None:
         try:

@@ -110,6 +110,11 @@ class OwnerClient:
         endpoints = self._settings.endpoints
         return sum(each.is_well if self._watched else each.serves for each in endpoints)
 
+    @property
+    def serves(self) -> bool:
+        """Whether the calls of every endpoint succeed: no breaker is open, and none sits out."""
+        return all(each.serves for each in self._settings.endpoints)
+
     def call(
         self,
         method: bytes,

@@ -8,6 +8,7 @@ of them, not two. Names come from configuration alone: the kinds of owners, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -39,6 +40,10 @@ class Prepared:
     settings: Mapping[str, OwnerSettings]
     #: Where each is asked how it is; those that are not in it are not asked.
     health: Mapping[str, bytes]
+
+
+def _serves(client: OwnerClient) -> bool:
+    return client.serves
 
 
 class Owners(MultiService):
@@ -150,7 +155,14 @@ class Owners(MultiService):
             if name in self._health:
                 self._health[name].path = path
             else:
-                health = OwnerHealth(client, self._reactor, self._bus, self._crashed, path=path)
+                health = OwnerHealth(
+                    client,
+                    self._reactor,
+                    self._bus,
+                    self._crashed,
+                    path=path,
+                    serves=partial(_serves, client),
+                )
                 self._health[name] = health
                 health.setServiceParent(self)  # type: ignore[no-untyped-call]
 

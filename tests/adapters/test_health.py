@@ -55,11 +55,13 @@ class OwnerHealthTests(SynchronousTestCase):
         self.bus = EventBus()
         self.told = self.bus.subscribe()
         self.crashed: list[tuple[str, str]] = []
+        self.serves = True
         self.health = OwnerHealth(
             self.owner,  # type: ignore[arg-type]
             self.clock,
             self.bus,
             lambda *crash: self.crashed.append(crash),
+            serves=lambda: self.serves,
         )
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
@@ -102,6 +104,19 @@ class OwnerHealthTests(SynchronousTestCase):
         self.clock.advance(INTERVAL_S)
         self.assertEqual(self.health.state(), "ok")
         self.assertEqual(self.logged()[1:], [(LogLevel.info, "index", "ok")])
+
+    def test_its_calls_tell_at_once(self) -> None:
+        """Between two questions; what a question hears is worse, and stays."""
+        self.health.startService()
+        self.serves = False
+        self.assertEqual(self.health.state(), "degraded")
+        self.assertEqual(self.logged(), [], "the breaker has a line of its own")
+        self.owner.state = "down"
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(self.health.state(), "down")
+        self.owner.state, self.serves = "ok", True
+        self.clock.advance(INTERVAL_S)
+        self.assertEqual(self.health.state(), "ok")
 
     def test_down_from_the_start(self) -> None:
         self.owner.state = "down"

@@ -131,7 +131,11 @@ class ScrapeTests(SynchronousTestCase):
     def test_documented(self) -> None:
         """What ``docs/architecture.rst`` lists is what there is."""
         text = (Path(__file__).parents[2] / "docs" / "architecture.rst").read_text("utf-8")
-        section = text.partition("\nMetrics\n-------\n")[2].partition("\n\n\n")[0].partition("\nThe metrics are:\n")[2]
+        section = (
+            text.partition("\nMetrics\n-------\n")[2]
+            .partition("\n\n\n")[0]
+            .partition("\nThe metrics are:\n")[2]
+        )
         listed = re.findall(r"``([a-z_]+)(?:\{([a-z_,\s]+)\})?``", section)
         self.assertEqual(
             {name: set(labels.replace(",", " ").split()) for name, labels in listed},
