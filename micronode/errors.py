@@ -34,6 +34,7 @@ class NodeError(Exception):
     :param bound: what ``rejected_total`` calls the bound that the call met behind its gates; None: it met
         none.
     :param reason: what the log calls it, where the error's name says too little.
+    :param owner_status: what *source*, an owner, answered, where its answer is what failed.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class NodeError(Exception):
         details: Mapping[str, Any] | None = None,
         bound: str | None = None,
         reason: str | None = None,
+        owner_status: int | None = None,
     ) -> None:
         super().__init__(code, message)
         self.code = code
@@ -57,11 +59,18 @@ class NodeError(Exception):
         self.details: Mapping[str, Any] = {} if details is None else details
         self.bound = bound
         self._reason = reason
+        self.owner_status = owner_status
 
     @property
     def reason(self) -> str:
         """What the log calls it."""
         return self._reason or self.code.value
+
+    def log_fields(self) -> dict[str, object]:
+        """Return what the line of its call has of it."""
+        if self.owner_status is None:
+            return {"reason": self.reason}
+        return {"reason": self.reason, "owner": self.source, "owner_status": self.owner_status}
 
     @property
     def retry_after_ms(self) -> int | None:

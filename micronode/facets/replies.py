@@ -41,8 +41,8 @@ _MESSAGES: Final = {
     ErrorCode.NOT_FOUND: "there is no such thing",
     ErrorCode.CONFLICT: "it conflicts with what is there",
     ErrorCode.BODY_TOO_LARGE: "the owner does not take a body of this size",
-    ErrorCode.OWNER_UNAVAILABLE: "the owner takes no more for now",
-    ErrorCode.BAD_GATEWAY: "the owner answered in a way the node does not understand",
+    ErrorCode.OWNER_UNAVAILABLE: "the {source} owner answered {status}: it takes no more for now",
+    ErrorCode.BAD_GATEWAY: "the {source} owner answered {status}, which the node does not understand",
 }
 
 
@@ -50,7 +50,7 @@ def refusal(reply: IOwnerReply, source: str, messages: Mapping[ErrorCode, str] |
     """Return the error that *reply*, which is none of the expected ones, means; its body is thrown away.
 
     :param source: the owner's name.
-    :param messages: what to say instead of the usual words.
+    :param messages: what to say instead of the usual words; ``{source}`` and ``{status}`` are filled in.
     """
     reply.discard()
     code = _CODES.get(reply.status, ErrorCode.BAD_GATEWAY)
@@ -61,7 +61,8 @@ def refusal(reply: IOwnerReply, source: str, messages: Mapping[ErrorCode, str] |
         retry_after_s = 1.0
         if said is not None and _SECONDS.fullmatch(said):
             retry_after_s = float(min(max(int(said), 1), MAX_RETRY_AFTER_S))
-    return NodeError(code, message, retry_after_s=retry_after_s, source=source)
+    message = message.format(source=source, status=reply.status)
+    return NodeError(code, message, retry_after_s=retry_after_s, source=source, owner_status=reply.status)
 
 
 def json_reply(reply: IOwnerReply, source: str, messages: Mapping[ErrorCode, str] | None = None) -> Reply:
@@ -96,7 +97,7 @@ async def read_object(
     try:
         return parse_object(data, max_bytes=max_bytes), data
     except HeadError:
-        raise _not_understood(source) from None
+        raise _not_understood(source, reply.status) from None
 
 
 @implementer(IReplyBody)
@@ -122,7 +123,7 @@ def _expect_json(
         raise refusal(reply, source, messages)
     if not _is_plain_json(reply.header("content-type"), reply.header("content-encoding")):
         reply.discard()
-        raise _not_understood(source)
+        raise _not_understood(source, reply.status)
 
 
 @lru_cache(maxsize=64)
@@ -132,5 +133,6 @@ def _is_plain_json(content_type: str | None, content_encoding: str | None) -> bo
     return media_type == JSON and (content_encoding or "identity").strip().lower() == "identity"
 
 
-def _not_understood(source: str) -> NodeError:
-    return NodeError(ErrorCode.BAD_GATEWAY, _MESSAGES[ErrorCode.BAD_GATEWAY], source=source)
+def _not_understood(source: str, status: int) -> NodeError:
+    message = f"the {source} owner answered {status} with what is no JSON object, or none that the node takes"
+    return NodeError(ErrorCode.BAD_GATEWAY, message, source=source, owner_status=status)

@@ -31,7 +31,7 @@ from micronode.oap.wire.limits import DECOMPRESS_RATIO
 from micronode.observability.metrics import OTHER_METHOD, OTHER_ROUTE, REJECT_REASONS, Metrics, method_label
 
 #: Called once a request with its log fields: request_id, route, status, latency_ms, peer, and where
-#: there is one facet, and reason (the error's name).
+#: there is one facet, and :meth:`NodeError.log_fields`.
 Access = Callable[[dict[str, object]], None]
 
 _REJECTED: Final = frozenset(REJECT_REASONS)
@@ -209,7 +209,7 @@ class HttpSite(ServerFactory):
         if route is not None and route.facet is not None:
             fields["facet"] = route.facet
         if error is not None:
-            fields["reason"] = error.reason
+            fields.update(error.log_fields())
             # What the dispatcher refuses it counts itself, and so do these.
             if not request.dispatched and error.code.value in _REJECTED and error.source not in _COUNTED:
                 metrics.rejected(error.code.value).inc()

@@ -41,7 +41,11 @@ class RefusalTests(SynchronousTestCase):
             reply = StubReply(status, b'{"message":"secret"}')
             error = refusal(reply, "index")
             self.assertIs(error.code, code, status)
-            self.assertEqual(error.source, "index")
+            self.assertEqual(
+                error.log_fields(), {"reason": code.value, "owner": "index", "owner_status": status}
+            )
+            if code in (ErrorCode.BAD_GATEWAY, ErrorCode.OWNER_UNAVAILABLE):
+                self.assertIn(f"the index owner answered {status}", error.message)
             self.assertNotIn("secret", error.message)
             self.assertTrue(reply.dropped)
 

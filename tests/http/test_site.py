@@ -248,6 +248,13 @@ class AccountTests(SynchronousTestCase):
             self.assertEqual(plane.sample("rejected_total", reason=reason), count, reason)
         self.assertEqual([line["reason"] for line in plane.log], ["busy", "body_too_large", "head_too_large"])
 
+    def test_log_has_what_an_owner_answered(self) -> None:
+        error = NodeError(ErrorCode.BAD_GATEWAY, "odd", source="index", owner_status=500)
+        plane = Plane(StubDispatcher(lambda call, sink: sink.fail(error)))
+        plane.connect().send(get())
+        [line] = plane.log
+        self.assertEqual((line["status"], line["owner"], line["owner_status"]), (502, "index", 500))
+
     def test_log_holds_neither_query_nor_path(self) -> None:
         plane = Plane()
         plane.connect().send(get("/app/search?q=private")).send(get("/private"))

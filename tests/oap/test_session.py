@@ -179,6 +179,13 @@ class Ending(SynchronousTestCase):
         self.assertEqual((error.corr_id, error.app, error.json["code"]), (1, Profile.MEDIA, "bad_sequence"))
         self.assertEqual([call.cancelled for call in node.calls], [True, False])
 
+    def test_log_has_what_an_owner_answered(self) -> None:
+        node = StubNode()
+        node.connect().send(start(1))
+        node.calls[0].sink.fail(NodeError(ErrorCode.BAD_GATEWAY, "odd", source="index", owner_status=500))
+        [line] = node.access
+        self.assertEqual((line["status"], line["owner"], line["owner_status"]), (502, "index", 500))
+
     def test_failure_is_logged_and_measured(self) -> None:
         node = StubNode()
         end = node.connect()
