@@ -51,9 +51,13 @@ def _listeners(config: Config) -> Iterator[Problem]:
                 f'use "127.0.0.1:{address.port}", "[::1]:{address.port}" or "unix:/path"',
             )
         if (address.path or address.name or address.port) and taken.setdefault(listen, path) != path:
+            # Of the two that one is to blame that somebody wrote.
+            here, there = path, taken[listen]
+            if path not in config.sources:
+                here, there = there, here
             yield Problem(
-                config.place(path),
-                f'{path} = "{listen}" is the address of {taken[listen]} too',
+                config.place(here),
+                f'{here} = "{listen}" is the address of {there} too',
                 "give each listener its own",
             )
 

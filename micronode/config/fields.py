@@ -12,7 +12,7 @@ from typing import Any, Final
 import attrs
 
 from micronode.config.kinds import Key, Kind
-from micronode.config.problems import ConfigError, Problem, RefusedError
+from micronode.config.problems import ConfigError, RefusedError
 
 _META: Final = "micronode"
 #: In a mapping of defaults by name: all names that are not there.
@@ -39,7 +39,7 @@ def key(kind: Kind, doc: str, default: Any, *, only: tuple[str, ...] = (), **res
         try:
             return Key(path=where, **checked).read(value)
         except RefusedError as refused:
-            raise ConfigError([Problem(where, refused.what, refused.fix)]) from None
+            raise ConfigError(refused.problems(where)) from None
 
     converter = attrs.Converter(convert, takes_self=True, takes_field=True)
     by_name = isinstance(default, Mapping) and OTHERS not in default

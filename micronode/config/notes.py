@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from micronode.config.members import OwnFacet
 from micronode.config.table import KEYS
 from micronode.config.used import tight_owners
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: What the source of a value begins with that nobody has set.
 PROFILE: Final = "profile "
+#: The most that a body over HTTP has.
+HTTP_BODY_BYTES: Final = 1024**2
 
 
 def notes(config: Config) -> Iterator[str]:
@@ -24,6 +27,7 @@ def notes(config: Config) -> Iterator[str]:
     yield from tight_owners(config)
     yield from _connections(config)
     yield from _calls(config)
+    yield from _bodies(config)
 
 
 def _connections(config: Config) -> Iterator[str]:
@@ -65,6 +69,16 @@ def _calls(config: Config) -> Iterator[str]:
             f"limits.max_inflight ({streams}) lets one OAP connection have more streams than the node serves,"
             f" lets wait and has subscriptions, all together ({useful}): those beyond are refused with 429"
         )
+
+
+def _bodies(config: Config) -> Iterator[str]:
+    for name, facet in config.facets.items():
+        if isinstance(facet, OwnFacet) and facet.max_body > HTTP_BODY_BYTES:
+            size = f"{facet.max_body / 1024**2:.12g} MiB"
+            yield (
+                f"facets.{name}.max_body ({size}) counts over OAP alone: over HTTP a body has at most 1 MiB,"
+                " and a longer one is refused with 413"
+            )
 
 
 def _chosen(config: Config, *paths: str) -> bool:

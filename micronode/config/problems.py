@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -45,12 +45,27 @@ class ConfigError(Exception):
 
 
 class RefusedError(ValueError):
-    """A value does not fit its key: *what* is wrong with it, and the *fix*."""
+    """A value does not fit its key: *what* is wrong with it, and the *fix*.
 
-    def __init__(self, what: str, fix: str) -> None:
+    :ivar others: what else is wrong with the same value.
+    """
+
+    def __init__(self, what: str, fix: str, others: Sequence[RefusedError] = ()) -> None:
         super().__init__(f"{what}; {fix}")
         self.what = what
         self.fix = fix
+        self.others = tuple(others)
+
+    @classmethod
+    def of(cls, refused: Sequence[RefusedError]) -> RefusedError:
+        """Return one that tells all of *refused*, which are some, each alone so far or with others."""
+        first, *rest = (each for error in refused for each in (error, *error.others))
+        return cls(first.what, first.fix, rest)
+
+    def problems(self, where: str) -> Iterator[Problem]:
+        """Yield what is wrong at *where*."""
+        for each in (self, *self.others):
+            yield Problem(where, each.what, each.fix)
 
 
 def shorten(value: Any) -> str:

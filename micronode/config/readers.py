@@ -6,6 +6,7 @@ types it. Pure: no IO.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
 import re
@@ -60,7 +61,18 @@ def read_duration(key: Key, value: Any) -> float:
         seconds = _seconds(value)
         if seconds is not None and key.range and not (key.minimum or 0) <= seconds <= (key.maximum or 0):
             raise RefusedError(f"{key.path} is {shorten(value)}, out of range", f"use {key.range}")
-    raise key.mistyped(value, meant_duration(value))
+    raise key.mistyped(value, allowed_duration(key, value))
+
+
+def allowed_duration(key: Key, value: Any) -> str | None:
+    """Return the duration that *value* was probably meant to be: of those that *key* takes."""
+    # A bare number is mostly of seconds, else of milliseconds.
+    for text in (meant_duration(value), meant_duration(f"{value}ms")):
+        if text is not None:
+            with contextlib.suppress(RefusedError):
+                key.read(text.strip('"'))
+                return text
+    return None
 
 
 def meant_duration(value: Any) -> str | None:
@@ -305,9 +317,15 @@ _routes: Final = _list_of(lambda key, value: value, MAX_ITEMS)
 
 
 def read_routes(key: Key, value: Any) -> tuple[Route, ...]:
-    """Read a list of routes; of several it is said which one is refused."""
+    """Read a list of routes; of several it is said which ones are refused."""
     given = _routes(key, value)
-    if len(given) == 1:
-        return (read_route(key, given[0]),)
-    numbered = ((attrs.evolve(key, path=f"{key.path}, no. {at}"), each) for at, each in enumerate(given, 1))
-    return tuple(read_route(at, each) for at, each in numbered)
+    routes, refused = [], []
+    for at, each in enumerate(given, 1):
+        shown = key if len(given) == 1 else attrs.evolve(key, path=f"{key.path}, no. {at}")
+        try:
+            routes.append(read_route(shown, each))
+        except RefusedError as error:
+            refused.append(error)
+    if refused:
+        raise RefusedError.of(refused)
+    return tuple(routes)

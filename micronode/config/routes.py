@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from micronode.config.problems import RefusedError, closest, did_you_mean, meant, shorten
+from micronode.config.problems import RefusedError, closest, meant, shorten
 
 if TYPE_CHECKING:
     from micronode.config.kinds import Key
 
 _KEYS: Final = ("method", "path", "access")
+#: Keys of one route that are told as unknown.
+_MAX_UNKNOWN: Final = 8
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ACCESS: Final = ("read", "write")
 #: A segment that may be anything.
@@ -58,45 +60,55 @@ class Route:
 def read_route(key: Key, value: Any) -> Route:
     """Return *value*, a table as TOML has it, as a route.
 
-    :raises RefusedError: it is none.
+    :raises RefusedError: it is none; of all that is wrong with it.
     """
     if isinstance(value, Route):
         return value
     if not isinstance(value, Mapping):
         raise key.mistyped(value)
+    if refused := list(_mistakes(key, value)):
+        raise RefusedError.of(refused)
+    return Route(str(value["method"]), value.get("path") or f"/{_REST}", str(value["access"]))
+
+
+def _mistakes(key: Key, value: Mapping[Any, Any]) -> Iterator[RefusedError]:
+    """Yield what is wrong with *value* as a route."""
     if "capability" in value:
-        raise RefusedError(
+        yield RefusedError(
             f"{key.path}: capability is not available yet in this release",
             "leave it out; access says whether the route reads or writes",
         )
-    if unknown := [name for name in value if name not in _KEYS]:
-        hint = did_you_mean(str(unknown[0]), _KEYS)
-        what = f"{key.path} has an unknown key {shorten(unknown[0])}{hint}"
-        raise RefusedError(what, f"there are {', '.join(_KEYS)}")
-    method, path, access = (value.get(name) for name in _KEYS)
-    for name, word, known in (("method", method, _METHODS), ("access", access, _ACCESS)):
-        if word not in known:
+    unknown = [name for name in value if name not in _KEYS and name != "capability"]
+    meant_keys = set()
+    for name in unknown[:_MAX_UNKNOWN]:
+        close = closest(str(name), _KEYS)
+        meant_keys.add(close)
+        what = f"{key.path} has an unknown key {shorten(name)}{meant(close)}"
+        yield RefusedError(what, f"there are {', '.join(_KEYS)}")
+    for name, known in (("method", _METHODS), ("access", _ACCESS)):
+        word = value.get(name)
+        # One that stands under a misspelt key is not missing.
+        if word not in known and not (word is None and name in meant_keys):
             what = f"{key.path}: {name} is missing" if word is None else f"{key.path}: {name} {shorten(word)}"
             hint = meant(closest(word, known)) if isinstance(word, str) else ""
-            raise RefusedError(what, f"use one of {', '.join(known)}{hint}")
-    return Route(str(method), _read_path(key, path), str(access))
+            yield RefusedError(what, f"use one of {', '.join(known)}{hint}")
+    if value.get("path") is not None:
+        yield from _mistakes_of_path(key, value["path"])
 
 
-def _read_path(key: Key, path: Any) -> str:
-    if path is None:
-        return f"/{_REST}"
+def _mistakes_of_path(key: Key, path: Any) -> Iterator[RefusedError]:
     if not isinstance(path, str) or not _PATH.fullmatch(path) or has_dots(path):
-        raise RefusedError(f"{key.path}: path {shorten(path)}", 'use a path such as "/{rest}" or "/v1/{id}"')
+        yield RefusedError(f"{key.path}: path {shorten(path)}", 'use a path such as "/{rest}" or "/v1/{id}"')
+        return
     names = _ARGUMENT.findall(path)
     if "rest" in names[:-1] or ("rest" in names and not path.endswith(f"/{_REST}")):
-        raise RefusedError(
+        yield RefusedError(
             f"{key.path}: path {shorten(path)} goes on behind {{rest}}, which is everything",
             "let {rest} be its last segment, or give the segment another name",
         )
-    if len(set(names)) < len(names):
+    elif len(set(names)) < len(names):
         what = f"{key.path}: path {shorten(path)} has two segments of one name"
-        raise RefusedError(what, "give each its own")
-    return path
+        yield RefusedError(what, "give each its own")
 
 
 def has_dots(path: str) -> bool:

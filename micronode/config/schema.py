@@ -187,7 +187,7 @@ class Config:
                 row = find_key(path, own)
                 values[row.path] = row.read(value)
             except RefusedError as refused:
-                problems.append(Problem(".".join(path), refused.what, refused.fix))
+                problems += refused.problems(".".join(path))
         if problems:
             raise ConfigError(problems)
         return cls.from_values(values, dict.fromkeys(values, "program"))

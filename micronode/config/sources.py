@@ -7,7 +7,6 @@ serves all and every refusal names file and line, variable or flag. Nothing is r
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -25,7 +24,7 @@ from micronode.config.problems import (
     printable,
     shorten,
 )
-from micronode.config.readers import meant_duration
+from micronode.config.readers import allowed_duration
 from micronode.config.schema import FACET_NAMES, KEYS, Config, place, unbuilt
 from micronode.config.table import find_key, flatten, keys_below, own_names, own_rows
 
@@ -97,7 +96,7 @@ class _Layer:
         try:
             row, value = read(*args)
         except RefusedError as refused:
-            self.problems.append(Problem(origin, refused.what, refused.fix))
+            self.problems += list(refused.problems(origin))[: MAX_PROBLEMS - len(self.problems)]
         else:
             self.rows[row.path] = row
             self.values[row.path] = value
@@ -268,19 +267,9 @@ def _typed(path: tuple[str, ...], value: Any, own: Collection[str]) -> tuple[Key
     row = find_key(path, own)
     # In a file or flag a bare number has no unit, and tools differ on which it would be.
     if row.kind is Kind.DURATION and isinstance(value, (int, float)) and value != 0:
-        hint = meant(_allowed_duration(row, value))
+        hint = meant(allowed_duration(row, value))
         raise RefusedError(f"{row.path} = {shorten(value)} has no unit", f"it takes {row.form}{hint}")
     return row, row.read(value)
-
-
-def _allowed_duration(row: Key, value: float) -> str | None:
-    """Return the duration that *value* probably means: seconds, else milliseconds; what *row* takes."""
-    for text in (meant_duration(value), meant_duration(f"{value:g}ms")):
-        if text is not None:
-            with contextlib.suppress(RefusedError):
-                row.read(text.strip('"'))
-                return text
-    return None
 
 
 def _from_environ(environ: Mapping[str, str], own: Collection[str], warnings: list[str]) -> _Layer:

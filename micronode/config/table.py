@@ -189,7 +189,10 @@ def _unknown_member(group: str, member: str) -> RefusedError:
 
 
 def _unknown_key(section: str, word: str, known: Mapping[str, Key]) -> RefusedError:
-    group = section.partition(".")[0]
+    group, _, member = section.partition(".")
+    if group == "facets" and member in FACET_NAMES and word in (row.name for row in rows_of(group, OWN)):
+        what = f"[{section}] has no {word}, since {member} is built in: it asks its owner"
+        return RefusedError(what, f"give a service of your own another name, as in [facets.my_{member}]")
     holders = names_with(NAMED[group][0], word) if group in NAMED else ()
     hint = None if holders else closest(word, known) or _elsewhere(word)
     only = f" (only {_headers(group, holders)} has it)" if holders else meant(hint)

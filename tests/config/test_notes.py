@@ -23,6 +23,15 @@ class NotesTests(SynchronousTestCase):
         for profile in PROFILES:
             self.assertEqual(list(notes(Config.from_mapping({"node": {"profile": profile}}))), [], profile)
 
+    def test_bodies_that_http_does_not_carry(self) -> None:
+        def noted(size: str) -> list[str]:
+            route = {"method": "POST", "access": "write"}
+            own = {"kind": "echo", "max_body": size, "routes": [route]}
+            return list(notes(Config.from_mapping({"facets": {"own": own}})))
+
+        self.assertEqual(noted("1MiB"), [])
+        self.assert_noted(noted("8MiB"), "facets.own.max_body (8 MiB)", "at most 1 MiB")
+
     def test_bounds_of_connections(self) -> None:
         self.assertEqual(self.notes(per_address=1024, max_handshakes=1024), [])
         self.assert_noted(

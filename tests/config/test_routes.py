@@ -32,6 +32,33 @@ class RouteTests(SynchronousTestCase):
         error = self.assertRaises(RefusedError, read, **value)
         self.assertRegex(f"{error.what}; {error.fix}", said)
 
+    def test_all_that_is_wrong_is_told(self) -> None:
+        error = self.assertRaises(
+            RefusedError, read_route, ROW, {"method": "get", "path": "//", "acess": "read", "x": 1}
+        )
+        told = [problem.what for problem in error.problems("f:1")]
+        expected = ("unknown key 'acess'", "unknown key 'x'", "method 'get'", "path '//'")
+        self.assertEqual(len(told), len(expected), told)
+        for what, each in zip(told, expected, strict=True):
+            self.assertIn(each, what)
+
+    def test_all_routes_are_looked_at(self) -> None:
+        good = {"method": "GET", "access": "read"}
+        bad = [{"method": "GET"}, good, {"access": "read"}, good | {"path": 3}]
+        error = self.assertRaises(RefusedError, ROW.read, bad)
+        self.assertEqual(
+            [problem.what for problem in error.problems("f:1")],
+            [
+                "facets.x.routes, no. 1: access is missing",
+                "facets.x.routes, no. 3: method is missing",
+                "facets.x.routes, no. 4: path 3",
+            ],
+        )
+
+    def test_unknown_keys_are_bounded(self) -> None:
+        error = self.assertRaises(RefusedError, read, **{f"k{number}": 1 for number in range(1000)})
+        self.assertEqual(len(error.others), 7)
+
     def test_refused(self) -> None:
         self.refused("capability is not available yet in this release; leave it out", capability="x")
         self.refused("goes on behind {rest}.*let {rest} be its last", path="/{rest}/x")

@@ -106,6 +106,10 @@ class FileTests(SynchronousTestCase):
         (line,) = refusals(file=("f", "[timeouts]\nread = 5\n"))
         self.assertIn("has no unit", line)
         self.assertIn('did you mean "5s"?', line)
+        (line,) = refusals(file=("f", '[overload]\nlag = "250"\n'))
+        self.assertIn('did you mean "250ms"?', line)
+        (line,) = refusals(file=("f", '[overload]\nlag = "999999"\n'))
+        self.assertNotIn("did you mean", line)
         # What is too long as seconds was meant in milliseconds; what no unit makes fit, in none.
         (line,) = refusals(file=("f", "[overload]\nlag = 200\n"))
         self.assertIn('did you mean "200ms"?', line)

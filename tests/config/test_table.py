@@ -139,7 +139,10 @@ class OwnFacetTests(SynchronousTestCase):
     def test_names_of_built_in_facets_are_taken(self) -> None:
         for name in ("graph", "search", "feed", "media"):
             (line,) = refusals(file=("f", f'[facets.{name}]\nkind = "echo"\n'))
-            self.assertIn(f"f:2: unknown key 'kind' in [facets.{name}]", line)
+            self.assertIn(f"f:2: [facets.{name}] has no kind, since {name} is built in", line)
+            self.assertIn(f"[facets.my_{name}]", line)
+        (line,) = refusals(file=("f", '[facets.search]\nupstream = "http://127.0.0.1:1"\n'))
+        self.assertIn("f:2: [facets.search] has no upstream, since search is built in", line)
 
     def test_a_name_that_is_refused_takes_no_variables_along(self) -> None:
         file = ("f", '[facets.Foo]\nkind = "echo"\n[facets.a-b]\nkind = "echo"\n')
