@@ -99,6 +99,7 @@ def overload(parts: Assembly) -> dict[str, Any]:
         "lag_s": round(watch.measures["lag"][0], 6),
         "lag_threshold_s": watch.measures["lag"][1],
         "rss": int(watch.measures["rss"][0]),
+        "rss_threshold": int(watch.measures["rss"][1]),
     }
 
 

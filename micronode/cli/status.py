@@ -122,7 +122,9 @@ def _rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "memory", f"{_size(buffers['held'])} of {_size(buffers['limit'])} for callers{tight}"
     if overload and overload["shedding"] != "none":
         unready = "" if overload["fit"] else "; it has lasted, and the node is not ready"
-        yield "shedding", f"{overload['shedding']}, for {overload['reason']}{unready}"
+        yield "shedding", f"{overload['shedding']}, for {_sickness(overload)}{unready}"
+    if refused := [(reason, count) for reason, count in answer.get("rejected", {}).items() if count]:
+        yield "refused", f"{_list(refused)} (since the start)"
     yield "reactor lag", _lag(answer["reactor_lag_s"], overload or {})
 
 
@@ -138,6 +140,13 @@ def _connections(answer: dict[str, Any]) -> str:
         (name, f"{count}/{bounds[name]:.0f}" if bounds.get(name) else count)
         for name, count in answer["connections"].items()
     )
+
+
+def _sickness(overload: dict[str, Any]) -> str:
+    """Return what the node sheds for; of memory how much it is, and how much it may be. The lag has a line."""
+    if overload["reason"] != "rss" or not overload.get("rss_threshold"):
+        return str(overload["reason"])
+    return f"rss {_size(overload['rss'])}, of overload.rss {_size(overload['rss_threshold'])}"
 
 
 def _lag(last_s: float, overload: dict[str, Any]) -> str:

@@ -16,6 +16,9 @@ _MAX_CHARS: Final = 1024
 #: A caller without a token, or without a tenant, has none.
 _MAY_BE_MISSING: Final = ("tenant", "token_id")
 
+#: Characters of the names that one line tells.
+_MAX_NAMES: Final = 200
+
 
 class PolicyOwner(Owner):
     """Decides by the rules in *file*, or allows everything.
@@ -30,6 +33,7 @@ class PolicyOwner(Owner):
         super().__init__()
         self._file = file
         self._log = log
+        self._tell_names()
 
     @property
     def rules(self) -> Rules:
@@ -39,9 +43,19 @@ class PolicyOwner(Owner):
         try:
             if self._file.refresh():
                 self._log.info("rules_read", rules=len(self._file.rules.rules))
+                self._tell_names()
         except RulesError as error:
             self._log.error("rules_refused", message=str(error))
         return self._file.rules
+
+    def _tell_names(self) -> None:
+        """Warn of facets that rules name and that are not built in: nobody says which others a node has."""
+        if self._file is not None and (names := self._file.rules.other_facets()):
+            self._log.warn(
+                "rules_name_others",
+                facets=", ".join(names)[:_MAX_NAMES],
+                message="no built-in facet is called so; a rule for it counts only if a custom one is",
+            )
 
     def find(self, request: OwnerRequest, name: str, keys: list[str]) -> Exchange:
         """Return the exchange for ``/v1/decide``."""

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import attrs
 
+from micronode.config.members import FACET_NAMES
 from micronode.config.problems import did_you_mean
 
 #: What a rule may look at.
@@ -93,6 +94,11 @@ class Rules:
             tuple(_read_rule(f"rule {number}", table) for number, table in enumerate(rules, 1)),
             _read("[default]", default, "default", ()),
         )
+
+    def other_facets(self) -> list[str]:
+        """Return the facets that rules name and that are none of the built-in ones."""
+        named = {name for rule in self.rules for name in rule.wants.get("facet", ())}
+        return sorted(named - set(FACET_NAMES))
 
     def decide(self, question: Mapping[str, str | None]) -> Rule:
         """Return the first rule that is for *question*."""

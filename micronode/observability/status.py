@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 import micronode
 from micronode.config.schema import Config
-from micronode.observability.metrics import Metrics
+from micronode.observability.metrics import REJECT_REASONS, Metrics
 from micronode.observability.probes import Probes
 from micronode.observability.version import SERVICE
 
@@ -164,6 +164,7 @@ class Status:
             "oap_streams": int(self._metrics.oap_streams.value),
             "buffers": dict(sources.buffers()),
             "overload": dict(sources.overload()),
+            "rejected": {reason: int(self._metrics.rejected(reason).value) for reason in REJECT_REASONS},
             "reactor_lag_s": round(sources.lag_s(), 6),
             "topology": sources.topology(),
         }

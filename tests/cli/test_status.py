@@ -129,6 +129,19 @@ class StatusTests(CommandTestCase):
         self.status(NOT_READY | {"overload": sick | {"shedding": "all", "fit": False}})
         self.assertIn("all, for lag; it has lasted, and the node is not ready\n", self.printed)
 
+    def test_sick_for_its_memory(self) -> None:
+        sick = {"shedding": "all", "reason": "rss", "fit": True, "lag_s": 0.0, "rss": 3 * 2**28}
+        self.status(STATUS | {"overload": sick | {"rss_threshold": 2**29}})
+        self.assertIn("  shedding      all, for rss 768.0 MiB, of overload.rss 512.0 MiB\n", self.printed)
+
+    def test_what_was_refused(self) -> None:
+        self.status(STATUS | {"rejected": {"busy": 3, "not_ready": 0, "rate_limited": 1}})
+        self.assertIn("  refused       busy 3, rate_limited 1 (since the start)\n", self.printed)
+
+    def test_nothing_refused(self) -> None:
+        self.status(STATUS | {"rejected": {"busy": 0}})
+        self.assertNotIn("refused  ", self.printed)
+
     def test_a_listener_that_is_full(self) -> None:
         self.status(STATUS | {"accepting_paused": ["http"]})
         self.assertIn("  accepting     paused: http (has all the connections allowed)\n", self.printed)

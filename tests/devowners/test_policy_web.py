@@ -54,6 +54,25 @@ class WithRulesTests(PolicyCase, PolicyOwnerContract):
         self.assertEqual(self.ask_json("POST", "/v1/decide", QUESTION).json["action"], "allow")
         self.assertEqual(self.events(), ["rules_read"])
 
+    def test_facets_that_are_not_built_in_are_told(self) -> None:
+        """They may be custom ones, of which it hears nothing."""
+        rule = '[[rule]]\nfacet = ["{}", "feed"]\naction = "deny"\n'
+        for facet in ("serch", "search"):
+            self.path.write_text(rule.format(facet))
+            self.ask_json("POST", "/v1/decide", QUESTION)
+        lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
+        self.assertEqual(
+            [(line["event"], line.get("facets")) for line in lines],
+            [("rules_read", None), ("rules_name_others", "serch"), ("rules_read", None)],
+        )
+        PolicyOwner(RuleFile(self.written(rule.format("my_api"))), JSONLog(self.log))
+        self.assertEqual(self.events()[3:], ["rules_name_others"])
+
+    def written(self, text: str) -> Path:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return path
+
     def test_the_file_becomes_unusable(self) -> None:
         self.path.write_text("nonsense")
         for _ in range(2):

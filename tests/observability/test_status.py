@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import micronode
 from micronode.concurrency.backpressure import Gate
 from micronode.config.schema import Config
+from micronode.observability.metrics import REJECT_REASONS
 from micronode.observability.probes import Check, Probes
 from micronode.observability.status import OwnerStatus, PolicyStatus, ReloadStatus, Sources, Status
 from tests.http.support import make_metrics
@@ -35,6 +36,7 @@ SHAPE = {
     "oap_streams": int,
     "buffers": dict,
     "overload": dict,
+    "rejected": dict,
     "reactor_lag_s": float,
     "topology": list,
 }
@@ -86,6 +88,7 @@ class StatusTests(SynchronousTestCase):
         )
         self.metrics = make_metrics()
         self.metrics.oap_streams.set(4)
+        self.metrics.rejected("busy").inc(2)
         self.status = Status(
             sources,
             probes=probes,
@@ -144,6 +147,7 @@ class StatusTests(SynchronousTestCase):
                 "oap_streams": 4,
                 "buffers": {},
                 "overload": {},
+                "rejected": dict.fromkeys(REJECT_REASONS, 0) | {"busy": 2},
                 "reactor_lag_s": 0.012346,
                 "topology": [{"name": "calls"}],
             },
