@@ -143,7 +143,7 @@ def _connections(answer: dict[str, Any]) -> str:
 
 
 def _sickness(overload: dict[str, Any]) -> str:
-    """Return what the node sheds for; of memory how much it is, and how much it may be. The lag has a line."""
+    """Return what the node sheds for; of memory how much it is and may be. The lag has a line."""
     if overload["reason"] != "rss" or not overload.get("rss_threshold"):
         return str(overload["reason"])
     return f"rss {_size(overload['rss'])}, of overload.rss {_size(overload['rss_threshold'])}"
