@@ -85,12 +85,15 @@ class Leaving:
         count = len(self._session.streams) + 1
         self._most = max(self._most, count)
         retry_after_ms = self._retry_after_ms
-        if retry_after_ms is not None and count >= self._most and self._watched:
+        goes = retry_after_ms is not None and count >= self._most and self._watched
+        if goes:
             # Before the answer to it, which ends its caller's wait.
             self._line.say_goaway(retry_after_ms)
-            self._session.end_subscriptions(draining(retry_after_ms))
             self.close()
         self._session.opened(event)
+        if goes:
+            # Only now: a connection that goes away is closed behind its last stream, and this call was taken.
+            self._session.end_subscriptions(draining(retry_after_ms))
 
     def close(self) -> None:
         """Wait for nothing any more."""
