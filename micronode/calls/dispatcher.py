@@ -148,7 +148,7 @@ class Dispatcher:
         admitted = self._wait if queued else self._admitted
         running.run(admitted(call, sink, gate, running, deadline))
         if not running.called:
-            deadline.guard(running.interrupt, queued=queued)
+            deadline.guard(running.interrupt)
         return running
 
     def drain(self) -> None:
@@ -230,11 +230,18 @@ class Dispatcher:
     async def _wait(
         self, call: Call, sink: IResponseSink, gate: Gate, running: Running, deadline: Deadline
     ) -> None:
-        """Wait for a permit, then answer the call: within its deadline, and in the order of arrival."""
+        """Wait for a permit, for half of the call's time at most and in the order of arrival, then answer it.
+
+        A call that never gets one ends as one for which nothing was done.
+        """
         self._queued[running] = None
         turn = gate.wait()
+        deadline.wait(turn.cancel)
         try:
             await turn
+            if deadline.waited_too_long:
+                gate.release()
+                raise CancelledError
         except CancelledError:
             deadline.stop()
             if running.caller_gone:
@@ -248,8 +255,7 @@ class Dispatcher:
             del self._queued[running]
             # However it ends: a turn that nobody takes would be a permit that nobody gives back.
             gate.forget(turn)
-        deadline.admitted()
-        await self._admitted(call, sink, gate, running, deadline)
+        await self._admitted(deadline.waited(), sink, gate, running, deadline)
 
     async def _admitted(
         self, call: Call, sink: IResponseSink, gate: Gate, running: Running, deadline: Deadline

@@ -21,12 +21,14 @@ from tests.support.sinks import MemorySink
 
 
 class WaitingHandler:
-    """Each call waits for a Deferred of its own, in :attr:`waits`."""
+    """Each call waits for a Deferred of its own, in :attr:`waits`; :attr:`calls` has them as they came."""
 
     def __init__(self) -> None:
         self.waits: list[Deferred[Reply]] = []
+        self.calls: list[Call] = []
 
     async def __call__(self, call: Call) -> Reply:
+        self.calls.append(call)
         self.waits.append(Deferred())
         return await self.waits[-1]
 
