@@ -20,7 +20,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from micronode.calls.operations import BodyRule, Operation, OperationTable
+from micronode.calls.operations import Access, BodyRule, Operation, OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.below import Below
 from micronode.http.encoding import find_inflate
@@ -79,6 +79,8 @@ class Route:
     facet: str | None = None
     #: Whether its answers last as long as their callers stay.
     subscribes: bool = False
+    #: Whether a call may change something, whatever its method.
+    writes: bool = False
     #: Whether the path is its alone: by another method nothing else is reached, say a path with arguments.
     reserved: bool = False
     #: Set where it stands for all that begins with its path and a ``/``: returns the route of a method and of
@@ -273,6 +275,7 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         path=operation.path,
         facet=operation.facet,
         subscribes=operation.subscribes,
+        writes=operation.access is Access.WRITE,
         prepare=prepare,
         handler=handler,
         max_body_bytes=http_body_bytes(operation),

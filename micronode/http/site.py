@@ -135,11 +135,14 @@ class HttpSite(ServerFactory):
         for channel in list(self._channels):
             channel.drain()
 
-    def give_up(self, error: NodeError) -> None:
-        """Cancel what runs for a caller, and tell it *error*; where its answer has begun, that is cut."""
+    def give_up(self, error: NodeError, cut: NodeError) -> None:
+        """Cancel what runs for a caller, and tell it *error*; where its answer has begun, that is cut.
+
+        :param cut: what is told instead of a request for which something may have been done.
+        """
         self.ending = self.draining = True
         for channel in list(self._channels):
-            channel.give_up(error)
+            channel.give_up(error, cut)
 
     def abort_all(self) -> None:
         """Drop every connection; what runs for one is cancelled."""
