@@ -113,7 +113,7 @@ class NeverRefusing(Dispatcher):
 
     def drain(self) -> None:
         super().drain()
-        self._draining = False
+        self._refusals.draining = False
 
 
 class DoneTooEarly(Dispatcher):
