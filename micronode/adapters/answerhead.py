@@ -5,11 +5,15 @@ the bytes before it, because a parser of everybody's answers lets more through t
 and LF behind nothing, folded lines, control characters in a reason or a value, empty lines before the
 status, HTTP/0.9 and HTTP/2.0, a status of 999. So there is one reading of what is accepted. What neither
 knows is judged here by RFC 9112, section 6.3: where the body ends, and whether the head says it twice.
+
+Heads that were read lately are known by their bytes: an owner says the same of all answers of one length in a
+second. So a head is not changed once it was read.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -42,6 +46,11 @@ _HOP_BY_HOP: Final = frozenset(
 _BODILESS: Final = (204, 304)
 _VERSION_11: Final = (b"HTTP", 1, 1)
 _VERSION_10: Final = (b"HTTP", 1, 0)
+#: What may stand in a field's value that is asked for as text; anything else makes the field unreadable.
+_READABLE: Final = re.compile(rb"[\x20-\x7e]{0,1024}")
+#: How many heads are known, and of how many bytes at most.
+_KNOWN_HEADS: Final = 256
+_KNOWN_BYTES: Final = 1_024
 
 
 class MalformedAnswerError(Exception):
@@ -57,13 +66,15 @@ class AnswerHead:
     :ivar keeps: whether the connection outlives the answer, for all the owner says.
     """
 
-    __slots__ = ("_raw", "about", "chunked", "code", "fields", "keeps", "length", "version")
+    __slots__ = ("_raw", "_texts", "about", "chunked", "code", "fields", "keeps", "length", "version")
     # The parser asks for each of these, and asking for what is not there takes longer than all the fields.
     on_message_begin = on_status = on_headers_complete = on_body = None
     on_message_complete = on_chunk_header = on_chunk_complete = None
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
+        #: What fields say that were asked for.
+        self._texts: dict[str, str | None] = {}
         self.code = int(raw[9:12])
         self.version = _VERSION_11 if raw[7] == 0x31 else _VERSION_10
         self.fields: list[tuple[bytes, bytes]] = []
@@ -78,6 +89,15 @@ class AnswerHead:
         """The reason behind the status; it may be empty."""
         return self._raw[13 : self._raw.index(b"\r")]
 
+    def text(self, name: str) -> str | None:
+        """Return the first value of field *name*; None: there is none, or it is not visible ASCII."""
+        texts = self._texts
+        if name not in texts:
+            wanted = name.lower().encode("ascii")
+            value = next((value for each, value in self.fields if each == wanted), None)
+            texts[name] = value.decode("ascii") if value is not None and _READABLE.fullmatch(value) else None
+        return texts[name]
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field."""
         name = name.lower()
@@ -90,6 +110,10 @@ def read_answer_head(raw: bytes, *, to_head: bool) -> AnswerHead:
     :param to_head: whether the request was a HEAD: a length is the object's then, and a field as others are.
     :raises MalformedAnswerError: it is none, or what it says of its body contradicts itself.
     """
+    return (_known if len(raw) <= _KNOWN_BYTES else _read)(raw, to_head)
+
+
+def _read(raw: bytes, to_head: bool) -> AnswerHead:
     if not _HEAD.fullmatch(raw):
         raise MalformedAnswerError("what it answered is not HTTP/1.1")
     head = AnswerHead(raw)
@@ -105,6 +129,9 @@ def read_answer_head(raw: bytes, *, to_head: bool) -> AnswerHead:
     if to_head or code < 200 or code in _BODILESS:
         head.length, head.chunked = 0, False
     return head
+
+
+_known: Final = lru_cache(_KNOWN_HEADS)(_read)
 
 
 def _judge(head: AnswerHead, *, to_head: bool) -> None:

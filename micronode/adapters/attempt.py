@@ -92,7 +92,7 @@ class Attempt(Lease):
     def released(self, outcome: str) -> None:
         """See :class:`~micronode.adapters.lease.Lease`."""
         self.endpoint.leave()
-        self.judge(_WELL.get(outcome, False))
+        self._client.judge(self.endpoint, self.entered, _WELL.get(outcome, False))
         if self.is_last:
             self._client.ended(outcome)
 

@@ -51,10 +51,7 @@ class Lease:
 
     def watch(self, seconds: float, expired: Callable[[], None]) -> None:
         """Start the timer, instead of the one that runs."""
-        alarm = self._alarm
-        if alarm is not None and alarm.is_set:
-            alarm.move(seconds, expired)
-        else:
+        if self._alarm is None or not self._alarm.move(seconds, expired):
             self._alarm = self._alarms.set(seconds, expired)
 
     def touch(self, seconds: float) -> None:

@@ -134,7 +134,7 @@ class OwnerClient:
             and (method in _REPEATABLE if idempotent is None else idempotent),
         )
         time_left = TimeLeft(self.clock, settings.timeout_s, deadline_s, caller_s, wait_s)
-        if time_left.of_call <= 0:
+        if time_left.given_s <= 0:
             # The owner might do it, and nobody would hear of that.
             self.count("timeout")
             return fail(too_slow(self.name))
@@ -144,7 +144,7 @@ class OwnerClient:
         if self.permits.try_acquire():
             call.begin()
         else:
-            call.begin_after(self.permits.wait(min(settings.wait_s, time_left.of_call)))
+            call.begin_after(self.permits.wait_for(min(settings.wait_s, time_left.given_s)))
         return answered
 
     def probe(self, path: bytes) -> Deferred[str]:

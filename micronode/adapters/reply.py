@@ -18,8 +18,6 @@ from micronode.adapters.whole import relay_whole
 from micronode.calls.call import ResponseHead
 from micronode.interfaces import IOwnerReply, IReplyBody, IResponseSink
 
-#: What may stand in a field's value; anything else in it makes the field unreadable.
-_VALUE: Final = re.compile(rb"[\x20-\x7e]{0,1024}")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
 #: An error body up to this size is read and dropped, which keeps the connection; within this time.
 DISCARD_BYTES: Final = 8_192
@@ -59,17 +57,13 @@ class OwnerReply:
 
     def header(self, name: str) -> str | None:
         """Return the value of field *name*; None if it is not there, or holds more than visible ASCII."""
-        wanted = name.lower().encode("ascii")
-        for each, value in self._response.fields:
-            if each == wanted:
-                return value.decode("ascii") if _VALUE.fullmatch(value) else None
-        return None
+        return self._response.head.text(name)
 
     def headers(self) -> list[tuple[str, str]]:
         """Return every end-to-end field; see :class:`~micronode.interfaces.IOwnerReply`."""
         return [
             (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
-            for name, value in self._response.fields
+            for name, value in self._response.head.fields
         ]
 
     def read(

@@ -69,7 +69,8 @@ def write_request_head(
     :param keep: whether the connection may be used again.
     :raises UnwritableRequestError: something in it would not stay where it is put.
     """
-    if not _TOKEN.fullmatch(method) or method == b"CONNECT":
+    bodiless = method in _BODILESS
+    if not bodiless and (not _TOKEN.fullmatch(method) or method == b"CONNECT"):
         raise UnwritableRequestError("a method that is none")
     if not _TARGET.fullmatch(target):
         raise UnwritableRequestError("a path that is not quoted")
@@ -80,7 +81,7 @@ def write_request_head(
         lines.append(b"Transfer-Encoding: chunked")
     elif length is not None:
         lines.append(b"Content-Length: %d" % length)
-    elif method not in _BODILESS:
+    elif not bodiless:
         lines.append(b"Content-Length: 0")
     for name, value in fields:
         if name not in _passed:

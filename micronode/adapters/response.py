@@ -43,19 +43,18 @@ class OwnerResponse:
 
     :param held: what came of the body with the head.
     :param ended: how the body ended, where that is known already.
-    :ivar fields: names in small letters, and values, but for those of the connection.
+    :ivar head: its head, which may be that of other answers, too.
     """
 
     __slots__ = (
         "_consumer",
         "_ended",
-        "_head",
         "_headers",
         "_held",
         "_paused",
         "_source",
         "code",
-        "fields",
+        "head",
         "length",
         "previousResponse",
         "request",
@@ -65,11 +64,10 @@ class OwnerResponse:
         self, head: AnswerHead, source: Source, held: bytes = b"", ended: Failure | None = None
     ) -> None:
         self.code = head.code
-        self.fields = head.fields
         self.length: Any = UNKNOWN_LENGTH if head.length is None else head.length
         self.request: Any = None
         self.previousResponse: IResponse | None = None
-        self._head = head
+        self.head = head
         self._headers: Headers | None = None
         self._source = source
         self._consumer: IProtocol | None = None
@@ -82,19 +80,19 @@ class OwnerResponse:
     @property
     def version(self) -> tuple[bytes, int, int]:
         """``(b"HTTP", 1, 1)``, or 0 at its end."""
-        return self._head.version
+        return self.head.version
 
     @property
     def phrase(self) -> bytes:
         """The reason behind the status."""
-        return self._head.phrase
+        return self.head.phrase
 
     @property
     def headers(self) -> Headers:
         """The fields as Twisted has them; made when they are asked for."""
         if self._headers is None:
             self._headers = Headers()
-            for name, value in self.fields:
+            for name, value in self.head.fields:
                 self._headers.addRawHeader(name, value)
         return self._headers
 

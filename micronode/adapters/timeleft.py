@@ -23,9 +23,10 @@ class TimeLeft:
     :param caller_s: what the caller gives; None: whatever it takes.
     :param wait_s: what the owner was asked to let pass, beside what an attempt has.
     :ivar waits: whether it was.
+    :ivar given_s: all that there is, as :attr:`of_call` was in the beginning.
     """
 
-    __slots__ = ("_caller_until", "_clock", "_deadline_s", "_timeout_s", "_until", "waits")
+    __slots__ = ("_caller_until", "_clock", "_deadline_s", "_timeout_s", "_until", "given_s", "waits")
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class TimeLeft:
         self._timeout_s = timeout_s + wait_s
         self._deadline_s = self._timeout_s if deadline_s is None else deadline_s
         now = clock.seconds()
+        self.given_s = self._deadline_s if caller_s is None else min(self._deadline_s, caller_s)
         self._until = now + self._deadline_s
         self._caller_until = inf if caller_s is None else now + caller_s
 
@@ -66,5 +68,5 @@ class TimeLeft:
     @property
     def of_attempt(self) -> float:
         """Seconds that an attempt has which begins now; not negative."""
-        now = self._clock.seconds()
-        return max(0.0, min(self._timeout_s, self._until - now, self._caller_until - now))
+        left_s = min(self._until, self._caller_until) - self._clock.seconds()
+        return max(0.0, min(self._timeout_s, left_s))

@@ -32,7 +32,9 @@ class Window:
 
     def add(self) -> None:
         """Something happened."""
-        self.look()
+        # For every call, twice: no call of ours in it, mostly.
+        if int(self._seconds() / self._step_s) != self._slot:
+            self.look()
         self.all += 1
         self._all[self._slot % _SLOTS] += 1
 

@@ -194,6 +194,13 @@ class Operation:
     #: The errors of its own, beside those that every operation has; for documents.
     errors: tuple[ErrorCode, ...] = ()
 
+    #: Whether the owner may be asked twice for one call: it reads, and its method says so, too.
+    idempotent: bool = attrs.field(init=False)
+
+    @idempotent.default
+    def _is_idempotent(self) -> bool:
+        return self.access is Access.READ and self.method in ("GET", "HEAD")
+
     #: Those of its arguments that are texts in its path.
     _segments: tuple[str, ...] = attrs.field(init=False, repr=False)
 
@@ -207,18 +214,13 @@ class Operation:
         if self.subscribes and self.method != "GET":
             raise ValueError(f"operation {self.name} subscribes, so its method is GET")
 
-    @property
-    def idempotent(self) -> bool:
-        """Whether the owner may be asked twice for one call: it reads, and its method says so, too."""
-        return self.access is Access.READ and self.method in ("GET", "HEAD")
-
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments checked, with defaults; unknown ones are ignored.
 
         :param given: name -> value, typed as JSON types them.
         :raises NodeError: ``bad_request``, naming the first argument that does not fit.
         """
-        bound = self._bound(given, parse=False)
+        bound = bind_all(self.arguments, given, parse=False)
         for name in self._segments:
             # As in a URL, where it is a segment of the path: one of its owner's it may become.
             if bound[name] in (".", ".."):
@@ -227,10 +229,7 @@ class Operation:
 
     def bind_text(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Like :meth:`bind`, for arguments that are text in a URL or header."""
-        return self._bound(given, parse=True)
-
-    def _bound(self, given: Mapping[str, Any], *, parse: bool) -> dict[str, Any]:
-        return bind_all(self.arguments, given, parse=parse)
+        return bind_all(self.arguments, given, parse=True)
 
 
 def bind_all(arguments: Iterable[Argument], given: Mapping[str, Any], *, parse: bool) -> dict[str, Any]:

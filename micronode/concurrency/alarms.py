@@ -38,16 +38,19 @@ class Alarm:
         """Whether it will ring."""
         return self._ring is not None
 
-    def move(self, seconds: float, ring: Callable[[], None] | None = None) -> None:
-        """Ring in *seconds* from now instead; without effect where it is not set.
+    def move(self, seconds: float, ring: Callable[[], None] | None = None) -> bool:
+        """Ring in *seconds* from now instead; False: it is not set, and will not.
 
         :param ring: to be called instead, if any.
         """
-        if self._ring is not None:
-            self._ring = ring or self._ring
-            self._at_s = self._alarms.clock.seconds() + seconds
-            if self._at_s < self.lies_at_s:
-                self._lie()
+        if self._ring is None:
+            return False
+        if ring is not None:
+            self._ring = ring
+        self._at_s = self._alarms.clock.seconds() + seconds
+        if self._at_s < self.lies_at_s:
+            self._lie()
+        return True
 
     def stop(self) -> None:
         """Do not ring. Harmless when repeated, or where it rang."""

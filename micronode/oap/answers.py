@@ -86,7 +86,7 @@ class Answers:
 
     def room(self, stream: Stream) -> int | None:
         """Return how much of its answer *stream* may send now; None: it has no window."""
-        return self._wire.room(stream.corr_id)
+        return self._wire.room(stream.corr_id) if stream.windowed else None
 
     def write_event(self, stream: Stream, message: bytes) -> int:
         """Write one message of a subscription; return its size."""

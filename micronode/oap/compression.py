@@ -8,7 +8,7 @@ tried again with every chunk.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 import zstandard
@@ -78,6 +78,7 @@ def deflate(chunk: bytes) -> bytes | None:
     return packed
 
 
+@lru_cache(maxsize=64)
 def is_compressible(content_type: str | None) -> bool:
     """Whether to try bodies of *content_type* at all. Types that nobody has heard of are tried."""
     if content_type is None:

@@ -68,7 +68,7 @@ class Meter:
             counter = self._kinds_in[event.kind]
         elif type(event) is BodyReceived and event.ended:
             counter = self._end_in
-        counter.inc()
+        counter.value += 1
 
     def answered(self, size: int, chunks: int) -> None:
         """Count a whole answer: the frames of its head, its body and its end, and its body's bytes."""

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from micronode.calls.call import Call, Ingress
 from micronode.calls.context import check_idempotency_key, read_traceparent
@@ -21,8 +19,7 @@ if TYPE_CHECKING:
     from micronode.oap.upload import Upload
 
 
-@attrs.frozen
-class Asked:
+class Asked(NamedTuple):
     """What a START asks for: an operation that is served, and arguments that fit it."""
 
     operation: Operation
@@ -43,7 +40,8 @@ def read_start(table: OperationTable, opened: StreamOpened) -> Asked:
     if operation.subscribes and not opened.windowed:
         message = f"{operation.name} subscribes: its START needs the flag ACK_REQ"
         raise NodeError(ErrorCode.BAD_REQUEST, message)
-    check_idempotency_key(head.idempotency_key, "'idempotency_key'")
+    if head.idempotency_key is not None:
+        check_idempotency_key(head.idempotency_key, "'idempotency_key'")
     return Asked(operation, operation.bind(head.args), head)
 
 
@@ -54,10 +52,10 @@ def make_call(
 
     :param body: the request's body, None where the operation takes none.
     """
-    head = asked.head
+    operation, args, head = asked
     return Call(
-        operation=asked.operation,
-        args=asked.args,
+        operation=operation,
+        args=args,
         ingress=Ingress.OAP,
         request_id=request_id,
         body=body,

@@ -79,6 +79,7 @@ class Session:
         """Run what a START asks for."""
         corr_id = event.corr_id
         stream = Stream(self, corr_id, fresh_request_id(), self.clock.seconds())
+        stream.windowed = event.windowed
         self.streams[corr_id] = stream
         self._meter.streams.inc()
         try:
@@ -87,11 +88,11 @@ class Session:
             self._meter.refused(error.code)
             stream.fail(error)
             return
-        stream.operation = asked.operation
+        operation = stream.operation = asked.operation
         if self._services.buffers.tight:
             stream.fail(self._services.buffers.refusal())
             return
-        if asked.operation.body is BodyRule.STREAMED:
+        if operation.body is BodyRule.STREAMED:
             stream.upload = self.uploads.begin(stream, event)
         call = make_call(
             asked,
@@ -104,7 +105,7 @@ class Session:
         if stream.upload is not None and not event.ended:
             self._begun.append((stream, call))
             return
-        sink = Subscription(stream, self, whole=event.ended) if asked.operation.subscribes else stream
+        sink = Subscription(stream, self, whole=event.ended) if operation.subscribes else stream
         self._run(stream, call, sink)
 
     def _run(self, stream: Stream, call: Call, sink: IResponseSink) -> None:
@@ -228,19 +229,21 @@ class Session:
             "corr_id": str(stream.corr_id),
             "route": route or "other",
             "status": stream.status,
-            "latency_ms": round(taken_s * 1000, 3),
+            # Rounded to whole ones, which takes a third of what rounding to digits takes.
+            "latency_ms": round(taken_s * 1_000_000) / 1000,
             "peer": self._peer,
         }
         if operation is not None:
             fields["facet"] = operation.facet
         if stream.error is not None:
-            fields["reason"] = stream.error.code.value
+            fields["reason"] = stream.error.reason
         self._services.access(fields)
         self.outbox.withdraw(stream.corr_id)
         if stream.starving is not None:
             stream.starving.close()
             stream.starving = None
-        self.release_request(stream)
+        if stream.windowed or stream.upload is not None:
+            self.release_request(stream)
         self._stream_ended()
 
     # Windows

@@ -42,6 +42,7 @@ class Stream:
     """The response side of a stream, and what belongs to it.
 
     :ivar operation: what was asked for; None until that is known.
+    :ivar windowed: whether its bodies have windows.
     :ivar upload: the request's body, where the operation takes one.
     :ivar idle: the deadline for its next frame, where there is an upload.
     :ivar starving: the deadline for CREDIT; it runs while the answer's window is empty.
@@ -58,6 +59,7 @@ class Stream:
         self.request_id = request_id
         self.began_s = began_s
         self.operation: Operation | None = None
+        self.windowed = False
         self.upload: Upload | None = None
         self.subscription: Subscription | None = None
         self.idle: Deadline | None = None

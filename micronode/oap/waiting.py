@@ -91,8 +91,9 @@ class Waiting:
     def close(self) -> None:
         """The stream is over: forget everything. Nobody is told."""
         self._producer = None
-        self._backlog = _NOTHING
-        self._charge()
+        if self._charged:
+            self._backlog = _NOTHING
+            self._charge()
         if self._paced:
             self._stock.remove(self._corr_id)
             self._count()

@@ -43,7 +43,7 @@ def _bounds(parts: Assembly) -> Iterator[Part]:
         bound_by="1024 questions to the policy owner, each for 250 ms; no other owner is waited for",
         then="One too many, or one that waited too long, counts as an owner that cannot be asked.",
         figures=lambda: [
-            Figure(client.permits.waiting, client.permits.room, name, (client.permits,))
+            Figure(client.permits.waiting, client.permits.queue, name, (client.permits,))
             for name, client in clients()
         ],
     )

@@ -163,6 +163,24 @@ class AnswerHeadTests(SynchronousTestCase):
                 with self.assertRaises(MalformedAnswerError, msg=why):
                     read_answer_head(raw, to_head=to_head)
 
+    def test_again(self) -> None:
+        """The same bytes are the same head, but for what was asked."""
+        lines = (b"HTTP/1.1 200 OK", b"Content-Length: 5", b"X: y")
+        head = self.read(*lines)
+        self.assertIs(self.read(*lines), head)
+        self.assertEqual(self.read(*lines, to_head=True).length, 0)
+        self.assertEqual((head.length, head.fields), (5, [(b"x", b"y")]))
+
+    def test_long_heads_are_not_kept(self) -> None:
+        lines = (b"HTTP/1.1 200 OK", b"X: " + b"y" * 1_024)
+        self.assertIsNot(self.read(*lines), self.read(*lines))
+
+    def test_texts(self) -> None:
+        head = self.read(b"HTTP/1.1 200 OK", b"X-A: one", b"X-A: two", b"X-B: \xe4", b"X-C: " + b"y" * 1_025)
+        for name, text in (("x-a", "one"), ("X-A", "one"), ("x-b", None), ("x-c", None), ("x-d", None)):
+            for _ in range(2):
+                self.assertEqual(head.text(name), text)
+
 
 class StatusTests(SynchronousTestCase):
     def test_as_soon_as_it_is_there(self) -> None:

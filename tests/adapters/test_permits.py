@@ -22,7 +22,7 @@ class PermitsTests(SynchronousTestCase):
         self.permits.resize(2)
         self.full()
         self.assertFalse(self.permits.try_acquire())
-        self.failureResultOf(self.permits.wait(1.0), NoPermitError)
+        self.failureResultOf(self.permits.wait_for(1.0), NoPermitError)
         self.permits.release()
         self.assertTrue(self.permits.try_acquire())
         self.assertEqual(self.permits.in_use, 2)
@@ -30,13 +30,13 @@ class PermitsTests(SynchronousTestCase):
     def test_without_time(self) -> None:
         self.full()
         for wait_s in (0.0, -1.0):
-            self.failureResultOf(self.permits.wait(wait_s), NoPermitError)
+            self.failureResultOf(self.permits.wait_for(wait_s), NoPermitError)
         self.assertEqual((self.permits.waiting, self.clock.getDelayedCalls()), (0, []))
 
     def test_first_come_first_served(self) -> None:
         self.full()
-        first, second = self.permits.wait(1.0), self.permits.wait(1.0)
-        self.failureResultOf(self.permits.wait(1.0), NoPermitError)
+        first, second = self.permits.wait_for(1.0), self.permits.wait_for(1.0)
+        self.failureResultOf(self.permits.wait_for(1.0), NoPermitError)
         self.permits.release()
         self.successResultOf(first)
         self.assertNoResult(second)
@@ -47,7 +47,7 @@ class PermitsTests(SynchronousTestCase):
 
     def test_nobody_steps_in_between(self) -> None:
         self.full()
-        waiting = self.permits.wait(1.0)
+        waiting = self.permits.wait_for(1.0)
         self.permits.resize(2, 2)
         self.assertFalse(self.permits.try_acquire())
         self.permits.release()
@@ -56,7 +56,7 @@ class PermitsTests(SynchronousTestCase):
 
     def test_time_is_over(self) -> None:
         self.full()
-        short, long = self.permits.wait(1.0), self.permits.wait(2.0)
+        short, long = self.permits.wait_for(1.0), self.permits.wait_for(2.0)
         self.clock.advance(1.0)
         self.failureResultOf(short, NoPermitError)
         self.permits.release()
@@ -66,7 +66,7 @@ class PermitsTests(SynchronousTestCase):
 
     def test_cancelled(self) -> None:
         self.full()
-        gone, stays = self.permits.wait(1.0), self.permits.wait(1.0)
+        gone, stays = self.permits.wait_for(1.0), self.permits.wait_for(1.0)
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
         self.assertEqual(self.permits.waiting, 1)
@@ -76,7 +76,7 @@ class PermitsTests(SynchronousTestCase):
 
     def test_resized(self) -> None:
         self.full()
-        waiting = [self.permits.wait(1.0), self.permits.wait(1.0)]
+        waiting = [self.permits.wait_for(1.0), self.permits.wait_for(1.0)]
         self.permits.resize(1, 2)
         self.permits.release()
         for each in waiting:
@@ -90,8 +90,10 @@ class PermitsTests(SynchronousTestCase):
         """The next gets it, once."""
         self.permits.resize(1, 2)
         self.assertTrue(self.permits.try_acquire())
-        waiting: list[Deferred[None]] = [self.permits.wait(1.0).addCallback(lambda _: self.permits.release())]
-        waiting.append(self.permits.wait(1.0))
+        waiting: list[Deferred[None]] = [
+            self.permits.wait_for(1.0).addCallback(lambda _: self.permits.release())
+        ]
+        waiting.append(self.permits.wait_for(1.0))
         self.permits.release()
         for each in waiting:
             self.successResultOf(each)
@@ -104,7 +106,7 @@ class PermitsTests(SynchronousTestCase):
         """As calls do while a breaker is open: however many wait, the stack stays as it is."""
         self.permits = Permits(self.clock, 1, 5000)
         self.assertTrue(self.permits.try_acquire())
-        waiting = [self.permits.wait(1.0) for _ in range(5000)]
+        waiting = [self.permits.wait_for(1.0) for _ in range(5000)]
         for each in waiting:
             each.addCallback(lambda _: self.permits.release())
         self.permits.release()

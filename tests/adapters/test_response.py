@@ -43,7 +43,7 @@ class OwnerResponseTests(SynchronousTestCase):
         self.assertEqual((answer.code, answer.phrase, answer.version), (201, b"Made", (b"HTTP", 1, 1)))
         self.assertEqual(list(answer.headers.getAllRawHeaders()), [(b"X-Thing", [b"one", b"two"])])
         self.assertIs(answer.headers, answer.headers)
-        self.assertEqual(answer.fields, [(b"x-thing", b"one"), (b"x-thing", b"two")])
+        self.assertEqual(answer.head.fields, [(b"x-thing", b"one"), (b"x-thing", b"two")])
         self.assertEqual(answer.length, 4)
         raw = b"HTTP/1.1 200 OK\r\n\r\n"
         self.assertIs(OwnerResponse(read_answer_head(raw, to_head=False), self.source).length, UNKNOWN_LENGTH)

@@ -144,7 +144,7 @@ def read(pieces: list[bytes], *, to_head: bool = False) -> Result:
         or not reader.reason.check(ResponseDone, PotentialDataLoss)
     ):
         return None
-    return found[0].code, tuple(found[0].fields), reader.body
+    return found[0].code, tuple(found[0].head.fields), reader.body
 
 
 def read_by_h11(data: bytes, *, to_head: bool = False) -> Result:

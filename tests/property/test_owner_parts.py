@@ -237,7 +237,7 @@ class PermitQueues(RuleBasedStateMachine):
             return
         assert self.waiting or self.held >= self.limit
         full = wait_s == 0 or len(self.waiting) >= self.queue
-        waiter: Deferred[Any] = self.permits.wait(wait_s)
+        waiter: Deferred[Any] = self.permits.wait_for(wait_s)
         self.waiting.append(waiter)
         waiter.addCallbacks(self.got, self.lost, callbackArgs=(waiter,), errbackArgs=(waiter,))
         assert (waiter not in self.waiting) == full

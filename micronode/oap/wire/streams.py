@@ -184,7 +184,8 @@ class Streams:
             where = "closed" if stream is None else stream.state.name
             raise IllegalSendError(f"{given.name} on stream {corr_id}, which is {where}")
         if after is _CLOSED:
-            self._over(corr_id, stream, asking=stream.asking)
+            if stream.inflow is not None:
+                self._over(corr_id, stream, asking=stream.asking)
             del self._open[corr_id]
         stream.state = after
         return stream
