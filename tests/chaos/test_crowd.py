@@ -16,8 +16,8 @@ from tests.chaos.tally import Tally
 from tests.chaos.watch import Watch
 
 KINDS = {("http", "search"): 3, ("oap", "send"): 1}
-#: How long a call takes.
-CALL_S = 0.25
+#: How long a call takes: none ends just when the crowd looks at how late the node is.
+CALL_S = 0.37
 
 
 class LeapingSelector(selectors.DefaultSelector):
