@@ -36,6 +36,9 @@ class Dispatch(Protocol):
             Cancelling it aborts the owner's call and leaves the sink alone.
         """
 
+    def turn_away(self, operation: Operation, origin: str) -> NodeError | None:
+        """Return why it would refuse a call to *operation* at once, and count it; None: it is to be asked."""
+
 
 def _parsed(operation: Operation, given: Mapping[str, str]) -> dict[str, Any]:
     """Return those arguments that are *given*, in path or header, while the others are yet to come."""
@@ -70,6 +73,10 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         raise ValueError(f"{operation.name}: path argument {min(strange)!r} is not declared")
 
     def prepare(request: Request) -> dict[str, Any]:
+        # With a body it is read first, so that the connection can go on; there may be room by then, too.
+        if not request.head.has_body and (error := dispatch.turn_away(operation, request.origin)) is not None:
+            request.dispatched = True
+            raise error
         given = request.segments
         fields = request.head.fields
         for name, header in in_header:

@@ -79,6 +79,8 @@ class Routes:
         self.app = Klein()
         self.app.url_map.converters["below"] = Below
         self._by_name: dict[str, Route] = {}
+        #: What the map has said of paths without arguments, by method and path.
+        self._known: dict[tuple[str, str], Route] = {}
         self._decompress_ratio = decompress_ratio
         # Redirects and forgiving slashes are two spellings of one thing: a policy sees only one.
         self.app.url_map.merge_slashes = False
@@ -137,6 +139,9 @@ class Routes:
         request.prepared = route.prepare(request)
 
     def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        known = self._known.get((method, path))
+        if known is not None:
+            return known, {}
         if path.startswith("//"):
             # werkzeug drops what is too much in front.
             raise _not_found()
@@ -147,6 +152,9 @@ class Routes:
         except HTTPException:
             raise _not_found() from None
         route = self._by_name[str(endpoint)]
+        if not raw and method in route.methods:
+            # A path without arguments, so there are no more of these than routes.
+            self._known[method, path] = route
         if method not in route.methods and route.below is None:
             # werkzeug upper-cases methods; HTTP's are case-sensitive (RFC 9110 section 9.1).
             raise _method_not_allowed(route.methods)

@@ -8,8 +8,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import Ingress
-from micronode.calls.operations import Argument, BodyRule
+from micronode.calls.operations import Argument, BodyRule, Operation
 from micronode.calls.table import OperationTable
+from micronode.errors import ErrorCode, NodeError
 from micronode.http.operations import operation_route, operation_routes
 from micronode.interfaces import IEventSink
 from tests.http.support import Plane, StubDispatcher, get, operation, post, request_of, say
@@ -240,3 +241,41 @@ class BuildTests(SynchronousTestCase):
             for rule in operation_routes(dispatcher).app.url_map.iter_rules()
         }
         self.assertEqual(rules, {"a.b": ("/a/<c>", {"GET"}), "a.c": ("/a", {"POST"})})
+
+
+class TurnAwayTests(SynchronousTestCase):
+    """Calls that the dispatcher would refuse, and says so before there is one."""
+
+    def plane(self) -> Plane:
+        plane = Plane()
+        self.asked: list[tuple[str, str]] = []
+
+        def turn_away(operation: Operation, origin: str) -> NodeError:
+            self.asked.append((operation.name, origin))
+            return NodeError(ErrorCode.BUSY, "it is full", retry_after_s=1.0)
+
+        plane.dispatcher.turn_away = turn_away  # type: ignore[method-assign, assignment]
+        return plane
+
+    def test_refused_from_the_head(self) -> None:
+        plane = self.plane()
+        connection = plane.connect()
+        for _ in range(2):
+            answer = connection.send(get("/app/search?q=x")).answer()
+            self.assertEqual((answer.status, answer.json["code"]), (429, "busy"))
+        self.assertEqual(plane.dispatcher.calls, [])
+        self.assertEqual([name for name, _ in self.asked], ["search.query"] * 2)
+        self.assertFalse(connection.closing, "the next call may find room")
+        self.assertEqual(plane.sample("rejected_total", reason="busy"), 0, "who refuses counts")
+        self.assertEqual(plane.log[0]["reason"], "busy")
+
+    def test_not_before_the_path_is_known(self) -> None:
+        connection = self.plane().connect()
+        self.assertEqual(connection.send(get("/app/nothing")).answer().status, 404)
+        self.assertEqual(self.asked, [])
+
+    def test_a_body_is_read_first(self) -> None:
+        """So that the connection can go on; and there may be room by then."""
+        plane = self.plane()
+        self.assertEqual(plane.connect().send(post("/app/media", b"body")).answer().status, 200)
+        self.assertEqual((len(plane.dispatcher.calls), self.asked), (1, []))

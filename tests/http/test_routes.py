@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.errors import NodeError
+from micronode.errors import ErrorCode, NodeError
 from micronode.http.operations import operation_routes
 from micronode.http.request import Request
 from micronode.http.routes import Route, Routes
@@ -159,3 +159,21 @@ class BuildTests(SynchronousTestCase):
     def test_refuses_two_of_a_name(self) -> None:
         route = Route(name="x", methods=frozenset({"GET"}), path="/", handler=lambda _: None)
         self.assertRaises(ValueError, Routes, [route, route])
+
+
+class KnownPathTests(SynchronousTestCase):
+    """What the map said is remembered, and of no more paths than there are routes."""
+
+    def test_only_of_paths_without_arguments(self) -> None:
+        routes = operation_routes(StubDispatcher())
+        for path in ("/app/search?q=x", "/app/search?q=y", *(f"/app/graph/resolve/{n}" for n in range(20))):
+            routes.admit(request_of(get(path)))
+        self.assertEqual(list(routes._known), [("GET", "/app/search")])
+
+    def test_of_one_method_alone(self) -> None:
+        routes = operation_routes(StubDispatcher())
+        routes.admit(request_of(get("/app/search?q=x")))
+        for method in ("POST", "HEAD", "get"):
+            with self.assertRaises(NodeError) as caught:
+                routes.admit(request_of(get("/app/search?q=x", method=method)))
+            self.assertIs(caught.exception.code, ErrorCode.METHOD_NOT_ALLOWED)
