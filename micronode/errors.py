@@ -33,6 +33,7 @@ class NodeError(Exception):
     :param details: further members of the error object, over HTTP.
     :param bound: what ``rejected_total`` calls the bound that the call met behind its gates; None: it met
         none.
+    :param reason: what the log calls it, where the error's name says too little.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class NodeError(Exception):
         headers: tuple[tuple[str, str], ...] = (),
         details: Mapping[str, Any] | None = None,
         bound: str | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(code, message)
         self.code = code
@@ -54,6 +56,12 @@ class NodeError(Exception):
         self.headers = headers
         self.details: Mapping[str, Any] = {} if details is None else details
         self.bound = bound
+        self._reason = reason
+
+    @property
+    def reason(self) -> str:
+        """What the log calls it."""
+        return self._reason or self.code.value
 
     @property
     def retry_after_ms(self) -> int | None:

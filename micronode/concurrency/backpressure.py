@@ -188,9 +188,9 @@ def retry_after_s(gate: Gate, random: Random) -> float:
     """Return when *gate*, which is full, is likely to have a permit for one more, in seconds from now.
 
     Its permits come free one in ``held_s / limit`` seconds, and those that wait get theirs before. No sooner
-    than :data:`MIN_RETRY_S`, and spread by :data:`JITTER` either way: callers that were refused together must
-    not come back together.
+    than :data:`MIN_RETRY_S`, and spread by :data:`JITTER` either way, at the least upwards: callers that were
+    refused together must not come back together.
     """
     expected = gate.held_s * (gate.waiting + 1) / max(1, gate.limit)
-    spread = random.uniform(1 - JITTER, 1 + JITTER)
-    return max(MIN_RETRY_S, min(max(MIN_RETRY_S, expected), MAX_RETRY_S) * spread)
+    bounded = min(max(MIN_RETRY_S, expected), MAX_RETRY_S)
+    return random.uniform(max(MIN_RETRY_S, bounded * (1 - JITTER)), bounded * (1 + JITTER))

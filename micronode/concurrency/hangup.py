@@ -2,9 +2,10 @@
 
 A Twisted transport that does not read looks at its socket for nothing at all, so it sees no reset behind
 what it does not read, and a caller that has gone would keep its slot until something is written to it.
-So while reading is stopped the descriptor is asked, ten times a second. A FIN alone is no end: such a
-caller may still read, and what it asked whole is owed to it. Nor does one come that waits behind data which
-is not read. Only writing tells: the kernel of a caller that has gone answers with a reset.
+So while reading is stopped the descriptor is asked, ten times a second. What a FIN means is the protocol's
+to say: behind one an OAP/1 caller is owed what it asked whole, over HTTP it has gone. It is told of as soon
+as the kernel has it, also behind data that is not read. One that has no room there does not come; then only
+writing tells, since the kernel of a caller that has gone answers with a reset.
 
 The other question to a descriptor is a client's, before it uses a connection again: :class:`Pending`.
 """
@@ -25,6 +26,8 @@ SOON_S: Final = 0.01
 ASK_LOOKS: Final = 2
 #: The connection is gone both ways: a reset, an error, or a Unix socket whose other end is closed.
 _GONE: Final = select.POLLHUP | select.POLLERR
+#: Nothing more will come from the other end.
+_ENDED: Final = getattr(select, "POLLRDHUP", 0)  # Linux has it
 
 
 def was_reset(transport: Any) -> bool:
@@ -46,11 +49,12 @@ class Intake:
     :param clock: times the looks.
     :param lost: called without arguments when the connection is gone; only while reading is stopped. It
         may start it or end the connection.
+    :param ended: called without arguments when the other end has shut down its writing side; as *lost*.
     :param ask: called without arguments every :data:`ASK_LOOKS` looks of one stop; it may write something,
         which a caller that has gone resets.
     """
 
-    __slots__ = ("_ask", "_call", "_clock", "_looks", "_lost", "_transport", "paused")
+    __slots__ = ("_ask", "_call", "_clock", "_ended", "_looks", "_lost", "_transport", "paused")
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Intake:
         transport: Any,
         *,
         lost: Callable[[], None],
+        ended: Callable[[], None] | None = None,
         ask: Callable[[], None] | None = None,
     ) -> None:
         self.paused = False
@@ -66,6 +71,7 @@ class Intake:
         self._clock = clock
         self._transport = transport
         self._lost = lost
+        self._ended = ended
         self._call: IDelayedCall | None = None
 
     def pause(self, *, look: bool = True) -> None:
@@ -110,22 +116,25 @@ class Intake:
         if not self.paused:
             return
         self._looks += 1
-        if self._gone():
+        found = self._found()
+        if found & _GONE:
             self._lost()
+        elif found and self._ended is not None:
+            self._ended()
         elif self._ask is not None and self._looks % ASK_LOOKS == 0:
             self._ask()
         if self.paused and self._call is None:
             self._schedule()
 
-    def _gone(self) -> bool:
-        """Ask the descriptor; False where there is none."""
+    def _found(self) -> int:
+        """Ask the descriptor for what has ended; 0 where there is none."""
         poll = select.poll()
         try:
-            # No event is asked for: these two are always told.
-            poll.register(self._transport.fileno(), 0)
+            # What is in _GONE is told unasked.
+            poll.register(self._transport.fileno(), _ENDED)
         except (AttributeError, ValueError):
-            return False
-        return any(events & _GONE for _, events in poll.poll(0))
+            return 0
+        return sum(events for _, events in poll.poll(0))
 
 
 class Pending:

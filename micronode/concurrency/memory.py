@@ -91,7 +91,8 @@ class Buffers:
         self._clock = clock
         self._rejected = rejected
         self._chance = chance
-        self._told = False
+        #: What the watchers know.
+        self._told = self._told_deaf = False
         self._telling: IDelayedCall | None = None
         #: Looks at who makes way, while it is tight; since when it is, and when the look is due.
         self._looking: IDelayedCall | None = None
@@ -131,7 +132,8 @@ class Buffers:
 
     def _turn(self, tight: bool) -> None:
         self.tight = tight
-        self.deaf = tight and not self._told
+        # What turns there and back before anybody was told has changed nothing for them.
+        self.deaf = tight and (self._told_deaf or not self._told)
         if self._clock is not None and self._telling is None:
             # Not at once: whoever gives bytes back may be in the middle of anything.
             self._telling = self._clock.callLater(0, self._tell)
@@ -153,6 +155,7 @@ class Buffers:
         self._tell_watchers()
 
     def _tell_watchers(self) -> None:
+        self._told_deaf = self.deaf
         for watcher in self.watchers:
             watcher(self.deaf)
 
@@ -164,22 +167,22 @@ class Buffers:
             self._looking = clock.callLater(LOOK_S, self._look, clock)
 
     def _look(self, clock: IReactorTime) -> None:
+        now_s = clock.seconds()
+        late_s = now_s - self._due_s
         self._looking = None
+        # Until it was told that it is over: before that it may be tight again.
+        self._look_later(clock)
         if not self.tight:
             return
-        now_s = clock.seconds()
         lasted_s = now_s - self._since_s
-        if now_s - self._due_s < LOOK_S:
+        if late_s < LOOK_S:
             # Else nobody was read for a while, and who seems to be silent may not be.
             self.unfinished.silent_make_way(now_s, self._has_room)
         if lasted_s >= HASTY_S and self.unfinished.size > self.held - self._low:
             self.unfinished.largest_make_way(self._has_room)
-        if not self.tight:
-            return
         if self.deaf and lasted_s >= DEAF_S:
             self.deaf = False
             self._tell_watchers()
-        self._look_later(clock)
 
     def _has_room(self) -> bool:
         return not self.tight

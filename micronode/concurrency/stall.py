@@ -21,6 +21,11 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IUNIXTransport
 
+from micronode.errors import ErrorCode, NodeError
+
+#: How the call of a caller that was cut off for it ends: as of any other who has gone, but for its reason.
+CUT_OFF: Final = NodeError(ErrorCode.CANCELLED, "the caller takes no byte, or too few", reason="slow_reader")
+
 
 def unacknowledged(transport: Any) -> int | None:
     """Return the bytes in the kernel's send queue of *transport*; None where it has no descriptor.

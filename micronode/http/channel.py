@@ -38,15 +38,22 @@ class HttpChannel(HttpExchanges):
         self.settle()
 
     def readConnectionLost(self) -> None:
-        """Take note of the end of input: requests that came whole are still answered, then it is closed."""
+        """Take the end of input for the caller's: what runs is cancelled, what is written still leaves.
+
+        A FIN does not tell a caller that has closed from one that only asks nothing more. The second kind is
+        so rare that nginx does not wait for it either.
+        """
         if self._state is State.CLOSING:
             self._farewell.input_ended()
+            return
+        self._state = State.CLOSING
+        begun = self._request is not None and self._request.sink.started
+        self._abandon(GONE)
+        if begun:
+            # A part must not look whole, to whoever may still read it.
+            self.abort()
         else:
-            self._input_ended = True
-            self.settle()
-            if self._request is not None and self._request.ask is not None:
-                self._request.ask()
-                self._intake.look_soon()
+            self._end()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Cancel what runs for the caller."""
@@ -71,16 +78,11 @@ class HttpChannel(HttpExchanges):
         if self._state is State.CLOSING:
             return
         held_up = self._state is State.CALL or self.flow.full or self._rest is not None
-        if self._input_ended and not held_up:
-            # What is there of a request will never be whole.
-            self._abandon(GONE)
-            self._end()
-            return
         held = len(self._buffer) + self._kept
         if held != self._charged or self._body is not None or self._unsent:
             self._charge()
-        if self._input_ended or (held_up and len(self._buffer) > MAX_PIPELINED_BYTES):
-            self._intake.pause()  # It sees who goes; the transport does not, behind the end of input.
+        if held_up and len(self._buffer) > MAX_PIPELINED_BYTES:
+            self._intake.pause()
         elif self._site.buffers.tight and (held_up or (self._idle and self._site.buffers.deaf)):
             self._intake.pause(look=held_up)
         else:
@@ -131,7 +133,7 @@ class HttpChannel(HttpExchanges):
     @property
     def idle_since_s(self) -> float | None:
         """Since when it has waited for a next request; None: it does not."""
-        used = self._head_begun or self._unfinished() or self._input_ended or self.flow.full
+        used = self._head_begun or self._unfinished() or self.flow.full
         return self._since_s if self._state is State.HEAD and not used else None
 
     def reap(self) -> bool:

@@ -57,7 +57,7 @@ class HttpConnection(Protocol, ABC):
             min_rate=deadlines.min_rate,
             cut=self._stalled,
         )
-        self._intake = Intake(self._clock, transport, lost=self.abort)
+        self._intake = Intake(self._clock, transport, lost=self.abort, ended=self.readConnectionLost)
         self._outlet = Outlet(transport, self._site.outgoing)
         self.flow = Flow(transport, filled=self._filled, emptied=self._emptied, buffers=self._site.buffers)
 
@@ -66,6 +66,10 @@ class HttpConnection(Protocol, ABC):
         self._farewell.shut()
 
     # What is built on it
+
+    @abstractmethod
+    def readConnectionLost(self) -> None:
+        """The caller's input has ended."""
 
     @abstractmethod
     def abort(self) -> None:

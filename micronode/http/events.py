@@ -220,11 +220,6 @@ class EventSink:
 
     # Heartbeats
 
-    def ask(self) -> None:
-        """Write something to a caller that will say no more: if it has gone, its kernel says so."""
-        if self._streams and not (self._sink.ended or self._full):
-            self._send(HEARTBEAT)
-
     def _beat(self) -> None:
         if self._sink.ended:
             self._over()

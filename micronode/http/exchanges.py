@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall
 
 from micronode.concurrency.memory import buffered_bytes
-from micronode.errors import ErrorCode, NodeError
+from micronode.concurrency.stall import CUT_OFF
+from micronode.errors import NodeError
 from micronode.http.connection import HttpConnection
 from micronode.http.framing import ChunkedBody, SizedBody, body_reader
 from micronode.http.head import HeadReader, RequestHead
@@ -63,7 +64,6 @@ class HttpExchanges(HttpConnection):
         self._pumping = False
         #: Set while what is in the buffer waits for the next turn.
         self._rest: IDelayedCall | None = None
-        self._input_ended = False
         #: Bytes of the body of the request that runs; of an answer that a full transport has; and what of
         #: all that is held is charged.
         self._kept = self._unsent = self._charged = 0
@@ -229,8 +229,7 @@ class HttpExchanges(HttpConnection):
 
     def closes(self) -> bool:
         """Tell whether the connection ends with the answer being begun."""
-        ended = self._input_ended and not self._buffer
-        return ended or self._site.ending or self._request is None or self._request.is_last
+        return self._site.ending or self._request is None or self._request.is_last
 
     def answered(self, *, refused: bool, close: bool) -> None:
         """Go on with the next request, or end the connection."""
@@ -272,12 +271,13 @@ class HttpExchanges(HttpConnection):
 
     def _stalled(self) -> None:
         self._site.slow_reader()
-        self._abandon(NodeError(ErrorCode.TIMEOUT, "the caller takes no byte, or too few"))
+        self._abandon(CUT_OFF)
         self.abort()
 
     def _abandon(self, error: NodeError) -> None:
         """Cancel what runs for the caller."""
         request, self._request = self._request, None
+        self._body = None
         self._kept = 0
         if request is not None:
             request.sink.disconnected(error)
@@ -308,4 +308,4 @@ class HttpExchanges(HttpConnection):
         discarded = len(self._buffer)
         self._drop()
         self._charge()
-        self._close(discarded, linger=linger and not self._input_ended)
+        self._close(discarded, linger=linger)

@@ -7,7 +7,6 @@ Not twisted.web's Request: that one parses forms and cookies, renders HTML error
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -67,8 +66,6 @@ class Request:
     dispatched: bool = False
     #: The handler's Deferred, to be cancelled when the caller goes.
     running: Deferred[None] | None = None
-    #: Called when the caller's input has ended: writes something, which a caller that has gone resets.
-    ask: Callable[[], None] | None = None
     #: Where the answer goes; set by the channel at once.
     sink: ResponseSink = attrs.field(init=False, repr=False)
 

@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
+from random import random
 from typing import Any, Final
 
 from micronode.calls.call import ResponseHead
-from micronode.errors import NodeError, http_status
+from micronode.errors import ErrorCode, NodeError, http_status
 
 JSON: Final = "application/json"
 #: Statuses whose answers have no body (RFC 9110 section 6.4.1).
@@ -109,6 +110,23 @@ def json_bytes(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
+#: Errors whose time to come back is the very one at which it may go well; that of others is a spread guess.
+_EXACT: Final = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.OWNER_UNAVAILABLE})
+
+
+def whole_seconds(error: NodeError, retry_after_ms: int, chance: Callable[[], float] = random) -> int:
+    """Return *retry_after_ms* of *error* in whole seconds, as ``Retry-After`` wants them; 1 at least.
+
+    Rounded up where an earlier call would fail as well. Else up or down by chance, so that the mean is what
+    it was: rounded up, all that is just above a second would be two, for everybody.
+
+    :param chance: 0 to 1.
+    """
+    if error.code in _EXACT:
+        return math.ceil(retry_after_ms / 1000)
+    return max(1, math.floor(retry_after_ms / 1000 + chance()))
+
+
 def error_parts(error: NodeError, *, request_id: str) -> tuple[ResponseHead, bytes]:
     """Return head and body of the answer that tells *error*.
 
@@ -119,6 +137,6 @@ def error_parts(error: NodeError, *, request_id: str) -> tuple[ResponseHead, byt
     body = json_bytes(told | {name: each for name, each in error.details.items() if name not in told})
     headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"), *error.headers)
     if error.retry_after_ms is not None and error.code.waits:
-        headers = (*headers, ("Retry-After", str(math.ceil(error.retry_after_ms / 1000))))
+        headers = (*headers, ("Retry-After", str(whole_seconds(error, error.retry_after_ms))))
     head = ResponseHead(status=http_status(error.code), content_type=JSON, length=len(body), headers=headers)
     return head, body

@@ -255,9 +255,7 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         call = make_call(operation, request, body=request.body, **request.prepared)
         if not operation.subscribes:
             return dispatch.dispatch(call, request.sink)
-        events = EventSink(request.sink, request.sink.clock)
-        request.ask = events.ask
-        return dispatch.dispatch(call, events)
+        return dispatch.dispatch(call, EventSink(request.sink, request.sink.clock))
 
     def with_arguments(request: Request) -> Deferred[None]:
         body, prepared = request.body, request.prepared

@@ -73,7 +73,6 @@ def _failed(failure: Failure, request: Request) -> None:
 def _part(request: Request) -> None:
     """Take *request*, which is over, from its sink, so that neither waits for the garbage collector."""
     del request.sink
-    request.ask = None
 
 
 def _defect(request: Request, failure: Failure | None) -> None:

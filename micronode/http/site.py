@@ -205,7 +205,7 @@ class HttpSite(ServerFactory):
         if route is not None and route.facet is not None:
             fields["facet"] = route.facet
         if error is not None:
-            fields["reason"] = error.code.value
+            fields["reason"] = error.reason
             # What the dispatcher refuses it counts itself, and so do these.
             if not request.dispatched and error.code.value in _REJECTED and error.source not in _COUNTED:
                 metrics.rejected(error.code.value).inc()

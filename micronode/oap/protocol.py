@@ -5,7 +5,7 @@ Whatever a peer does ends here as an error frame, a close, or a count, never as 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -16,7 +16,8 @@ from micronode.calls.context import fresh_request_id
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Pending
 from micronode.concurrency.origin import origin_of
-from micronode.errors import ErrorCode, NodeError, error_object
+from micronode.concurrency.stall import CUT_OFF
+from micronode.errors import ErrorCode, error_object
 from micronode.oap.compression import deflate, make_inflate
 from micronode.oap.handlers import Handlers
 from micronode.oap.hello import hello_reply
@@ -32,8 +33,6 @@ from micronode.oap.wire.states import ConnectionState
 
 if TYPE_CHECKING:
     from micronode.oap.factory import OAPFactory
-
-_UNREAD: Final = NodeError(ErrorCode.TIMEOUT, "the caller took nothing of what was sent, or too little")
 
 
 @implementer(IHalfCloseableProtocol)
@@ -285,7 +284,7 @@ class OAPProtocol(Protocol):
 
     def _unread(self) -> None:
         self._services.slow_reader()
-        self._session.close(_UNREAD)
+        self._session.close(CUT_OFF)
         self.abort()
 
     def fail_for(self, code: ErrorCode, message: str) -> None:

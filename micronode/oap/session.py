@@ -236,7 +236,7 @@ class Session:
         if operation is not None:
             fields["facet"] = operation.facet
         if stream.error is not None:
-            fields["reason"] = stream.error.code.value
+            fields["reason"] = stream.error.reason
         self._services.access(fields)
         self.outbox.withdraw(stream.corr_id)
         if stream.starving is not None:

@@ -79,12 +79,14 @@ class Policy:
             _log.debug("policy_unjudged", route=operation.name, request_id=call.request_id)
             return call
         trouble = self.decider.trouble
-        rest_s = (trouble and trouble.error.retry_after_s) or 1.0
+        error = None if trouble is None else trouble.error
+        rest_s = (None if error is None else error.retry_after_s) or 1.0
         raise NodeError(
             ErrorCode.OWNER_UNAVAILABLE,
             "the policy owner gives no answer, and without one this is not done",
             retry_after_s=min(rest_s, _LONGEST_RETRY_S),
             source=SOURCE,
+            bound=None if error is None else error.bound,
         )
 
     def _forbidden(self, said: Decision, call: Call) -> NodeError:

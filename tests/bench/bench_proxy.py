@@ -1,7 +1,7 @@
 """A facet call through a node, against the same request through aiohttp with uvloop and through nginx.
 
     pip install -e '.[bench]'                  # and nginx, wrk and taskset
-    python -m tests.bench.bench_proxy [--before CHECKOUT] [--json FILE] [--profile]
+    python -m tests.bench.bench_proxy [--before CHECKOUT] [--json FILE] [--profile] [--save]
 
 The owner is an nginx that answers 1 KiB of JSON. Before it stands, one at a time and each pinned to one
 processor: a node (``graph.resolve`` over HTTP, and over OAP/1), aiohttp with uvloop, nginx's ``proxy_pass``;
@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from micronode.oap.wire.profiles import Profile
+from tests.bench import regions
 from tests.bench.load import pin
 from tests.bench.oap_calls import Calls
 from tests.bench.proxy_peers import (
@@ -222,7 +223,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=2, help="of a turn")
     parser.add_argument("--profile", action="store_true", help="say where the time goes, too")
     parser.add_argument("--json", type=Path, help="where to write the figures, each turn's too")
+    parser.add_argument("--save", action="store_true", help="write the figures into docs/")
     options = parser.parse_args()
+    about = regions.about("aiohttp", "uvloop", nginx=True)
     pin(CALLERS_CPU if (os.cpu_count() or 1) > 1 else None)
     with ExitStack() as stack:
         contestants = Contestants(stack, options.before)
@@ -234,6 +237,8 @@ def main() -> int:
         print(name)
         for part, share in parts.items():
             print(f"  {share:6.1%}  {part}")
+    if options.save:
+        regions.PROXY.save(about | {"rounds": options.rounds, "rows": table})
     if options.json is not None:
         document = {
             "rows": table,

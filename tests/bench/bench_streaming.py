@@ -1,6 +1,7 @@
 """256 MiB from the storage owner to a caller, through both doors: how fast at most, and memory at 5 MB/s.
 
     python -m tests.bench.bench_streaming [--megabytes 256] [--rate 5] [--rounds 5] [--only fast|slow]
+    [--save]
 
 First as fast as the caller reads, against nginx's ``proxy_pass`` and aiohttp with uvloop in the same rounds,
 all before an nginx that has the object in a file (:mod:`tests.bench.throughput`). What a node passes on is
@@ -33,6 +34,7 @@ from micronode.oap.wire.decoder import FrameDecoder
 from micronode.oap.wire.frames import END, REQ, START, encode_frame
 from micronode.oap.wire.heads import dump_object
 from micronode.oap.wire.profiles import Profile
+from tests.bench import regions
 from tests.bench.throughput import measure, show
 
 TARGET_MIB = 16.0
@@ -143,11 +145,16 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=5.0, help="MB/s that the slow caller reads")
     parser.add_argument("--rounds", type=int, default=5, help="of the fast one")
     parser.add_argument("--only", choices=("fast", "slow"))
+    parser.add_argument("--save", action="store_true", help="write the figures of the fast one into docs/")
     options = parser.parse_args()
+    about = regions.about("aiohttp", "uvloop", nginx=options.only != "slow")
     met = True
     if options.only != "slow":
         rows = measure(options.megabytes, options.rounds)
         show(rows)
+        if options.save:
+            made = {"megabytes": options.megabytes, "rounds": options.rounds, "rows": rows}
+            regions.STREAMING.save(about | made)
         met = not any(row["met"] is False for row in rows)
     if options.only != "fast":
         met = slowly(options.megabytes, options.rate) < TARGET_MIB and met

@@ -1,6 +1,6 @@
 """What a good caller notices of slowhttptest: p99 of search while a thousand connections are held open.
 
-    python -m tests.bench.hostile [--connections 1000] [--idle 5000] [--seconds 5] [--json]
+    python -m tests.bench.hostile [--connections 1000] [--idle 5000] [--seconds 5] [--json] [--save]
 
 A node and its owners, and beside them idle OAP/1 connections. Four callers search, each again 10 ms after
 its answer, on connections that they keep, and one on a new connection each time; the time of each search
@@ -28,6 +28,7 @@ from typing import Any, Final
 import attrs
 
 from micronode.oap.wire.frames import EVENT, Control, encode_frame
+from tests.bench import regions
 from tests.bench.bench_isolation import Caller, again_and_again, p99_ms
 from tests.bench.load import connect, raise_open_files, read_frame
 from tests.bench.processes import keeping
@@ -38,6 +39,14 @@ from tests.support.switched import OwnersProgram, SwitchedNode
 
 TARGET_MS: Final = 50.0
 CALM: Final = "calm"
+#: How the page calls what the others do.
+SPELLED: Final = {
+    CALM: "nothing",
+    "slow heads": "heads, a field a second",
+    "slow bodies": "bodies, a parameter a second",
+    "many ranges": "many ranges",
+    "slow reads": "reading 256 bytes a second",
+}
 SEARCHERS: Final = 4
 PAUSE_S: Final = 0.01
 #: As long as a way goes on where nothing ends it.
@@ -165,7 +174,9 @@ def main() -> int:
     parser.add_argument("--idle", type=int, default=5_000, help="OAP/1 connections beside")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each way, at least")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the figures into docs/")
     options = parser.parse_args()
+    about = regions.about()
     raise_open_files()
     with keeping() as keeper:
         bench = Bench(keeper, options)
@@ -181,6 +192,25 @@ def main() -> int:
     good = answering == options.idle
     for way, day in days.items():
         good &= p99[way] < TARGET_MS and day.ended and not day.failed
+    if options.save:
+        regions.HOSTILE.save(
+            about
+            | {"connections": options.connections, "target_ms": TARGET_MS}
+            | {"idle": options.idle, "idle_answering": answering}
+            | {
+                "days": [
+                    {
+                        "what": SPELLED[way],
+                        "median_ms": round(statistics.median(day.searches) * 1000, 2),
+                        "p99_ms": round(p99[way], 1),
+                        "met": p99[way] < TARGET_MS and day.ended and not day.failed,
+                        "statuses": dict(sorted(day.statuses.items())),
+                        "memory_mib": day.memory,
+                    }
+                    for way, day in days.items()
+                ]
+            }
+        )
     if options.json:
         print(json.dumps({"p99_ms": p99, "idle_answering": answering, "good": good}))
         return 0 if good else 1

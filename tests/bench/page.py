@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tests.bench.plot import SOURCE, draw
+from tests.bench.tables import table, verdict
 
 PAGE: Final = SOURCE.parents[1] / "PERFORMANCE.rst"
 BEGIN: Final = ".. The figures begin: python -m tests.bench.page\n"
@@ -31,17 +32,6 @@ def _value(row: Mapping[str, Any], value: float | None) -> str:
     return f"{value / 1024:,.1f} KiB" if row["unit"] == "B" else f"{value:.2f}"
 
 
-def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
-    """Return a simple table."""
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-    rule = "  ".join("=" * width for width in widths)
-    spelled = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (head, *lines)
-    ]
-    return "\n".join((rule, spelled[0], rule, *spelled[1:], rule)) + "\n"
-
-
 def figures(document: Mapping[str, Any]) -> str:
     """Return what the page says of a saved run."""
     versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
@@ -50,7 +40,7 @@ def figures(document: Mapping[str, Any]) -> str:
             row["name"],
             _value(row, row["value"]),
             ("at most " if row["most"] else "at least ") + _value(row, row["target"]),
-            "met" if row["met"] else "**missed**",
+            verdict(row["met"]),
         )
         for row in document["rows"]
         if row["target"] is not None
@@ -68,15 +58,15 @@ def figures(document: Mapping[str, Any]) -> str:
     shares = [(part, f"{share:.0%}") for part, share in saved["shares"].items() if share >= 0.01]
     parts = (
         f"Measured on {document['date']}, {document['cpus']} CPUs ({document['machine']}):\n{versions}.\n",
-        _table(("What", "measured", "target", ""), targets),
+        table(("What", "measured", "target", ""), targets),
         "Without a target:\n",
-        _table(("What", "measured"), others),
+        table(("What", "measured"), others),
         "Frames a second of CPU time:\n",
-        _table(("Decoder", "64 B", "64 KiB"), decoded),
+        table(("Decoder", "64 B", "64 KiB"), decoded),
         "Requests with replies a second, on the wall and of the node's CPU time:\n",
-        _table(("Node", "wall", "CPU"), pairs),
+        table(("Node", "wall", "CPU"), pairs),
         "Where the time of a call of the null facet goes, by cProfile:\n",
-        _table(("Part", "share"), shares),
+        table(("Part", "share"), shares),
     )
     return "\n".join(parts)
 

@@ -15,11 +15,16 @@ figures:
 - all of them say when to come back;
 - the node took less than 60 % of a processor, or the figures above say nothing of a slow owner.
 
-*Node-bound.* The index answers at once, 256 callers ask again and again as fast as they are answered, and
-the gate would let all of them in: the node has no time left. First it does not watch itself; then
-``overload.lag`` is set to what its reactor may be late by, and the node sheds, and is not ready once that
-lasted. What it does is reported as it is, but for one figure: it is ready again 2 s after the load ended at
-the latest.
+*Node-bound.* The index answers at once, with as many hits as a search may ask for, which the node has to
+look at; callers ask again as soon as they are answered, and the gate would let in all of them. More of them
+come until the reactor is three times as late as it may be (``tests/chaos/crowd.py``), while it watches itself
+and sheds nothing; that is the first row. Then ``overload.lag`` is set to what it may be late by: 20 ms, or
+twice what it was late by when nobody asked, where that is more. What the node does then is reported as it is,
+with these targets:
+
+- it sheds, says so within two seconds, and is not ready within two of that (``unready_after`` is one);
+- it is ready again 2 s after the load ended at the latest;
+- all refusals say when to come back, and no call goes without an answer.
 
 Exits with 1 where a target is missed. Load and node share the machine with whatever else runs there; how late
 this process itself was is in each row.
@@ -35,128 +40,64 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
+from tests.bench import regions
+from tests.bench.load import raise_open_files
 from tests.bench.processes import keeping
+from tests.bench.walk_steps import HEAD, Step, Target, at_least, at_most
+from tests.chaos.crowd import ENOUGH, NEVER, Crowd, threshold_s
 from tests.chaos.lateness import Lateness
 from tests.chaos.load import Load, both
 from tests.chaos.node import Node
-from tests.chaos.owners import timed_index
-from tests.chaos.tally import Tally, percentile_ms
+from tests.chaos.owners import HITS, TimedIndex
+from tests.chaos.tally import Tally
 from tests.chaos.watch import Watch
 
 SERVICE_S: Final = 0.05
 GATE: Final = 24
 #: In gates: what is offered, of what can be done. The first is called unloaded.
 WALK: Final = (0.1, 0.33, 0.67, 1.0, 1.5, 2.0, 3.0)
-CALLERS: Final = 256
-LAG: Final = "20ms"
+#: Door and call -> how many ask at first; of both doors in the end, at most.
+CALLERS: Final = {("http", "search"): 128, ("oap", "search"): 128}
+MOST_CALLERS: Final = 4_096
+#: What its reactor may be late by, at least and at most, and for how long it is seen what it is by itself.
+LEAST_LAG_S: Final = 0.02
+MOST_LAG_S: Final = 0.1
+ALONE_S: Final = 2.0
 UNREADY_AFTER_S: Final = 1.0
-#: How long the node-bound load lasts, for readiness to be lost at all, and what is waited afterwards.
+#: How long the node-bound load lasts, at least, and for how long a change is waited for.
 NODE_BOUND_S: Final = 4.0
-AFTER_S: Final = 4.0
+LONGEST_S: Final = 12.0
 
 GOODPUT: Final = 0.9
 ADMITTED: Final = 2.0
 REFUSED_MS: Final = 50.0
 CPU: Final = 0.6
+SHEDDING_S: Final = 2.0
+UNREADY_S: Final = 2.0
 READY_AGAIN_S: Final = 2.0
-
-
-@attrs.frozen
-class Step:
-    """What came of one load."""
-
-    name: str
-    offered: float
-    good: float
-    refused: float
-    shed: float
-    #: In milliseconds.
-    admitted_p50: float
-    admitted_p99: float
-    refused_p99: float
-    #: Refusals that did not say when to come back.
-    silent: int
-    lost: int
-    #: Of one processor.
-    cpu: float
-    #: By how many milliseconds this process itself was late: a measure of what else the machine does.
-    late: float
-
-    @classmethod
-    def of(cls, name: str, tally: Tally, cpu_s: float, late_ms: float) -> Step:
-        """Sum up *tally*."""
-        good = tally.good()
-        return cls(
-            name=name,
-            offered=tally.count() / tally.seconds,
-            good=len(good) / tally.seconds,
-            refused=tally.share("429"),
-            shed=tally.share("503"),
-            admitted_p50=percentile_ms(good, 50),
-            admitted_p99=percentile_ms(good, 99),
-            refused_p99=percentile_ms(tally.refused_s, 99),
-            silent=sum(tally.silent.values()),
-            lost=sum(tally.lost.values()),
-            cpu=cpu_s / tally.seconds,
-            late=late_ms,
-        )
-
-    @classmethod
-    def median(cls, steps: Iterable[Step]) -> Step:
-        """Return a step whose every figure is the median of those of *steps*, which are of one load."""
-        rows = list(map(attrs.asdict, steps))
-        return cls(
-            **{
-                name: each if isinstance(each, str) else statistics.median(row[name] for row in rows)
-                for name, each in rows[0].items()
-            }
-        )
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name:<12}{self.offered:>8.0f}{self.good:>8.0f}{self.refused:>7.0%}{self.shed:>7.0%}"
-            f"{self.admitted_p50:>9.1f}{self.admitted_p99:>9.1f}{self.refused_p99:>9.1f}{self.cpu:>7.0%}{self.late:>8.1f}"
-        )
-
-
-HEAD: Final = (
-    f"{'gates':<12}{'calls/s':>8}{'good/s':>8}{'429':>7}{'503':>7}{'p50 ms':>9}{'p99 ms':>9}"
-    f"{'429 p99':>9}{'CPU':>7}{'late ms':>8}"
-)
-
-
-@attrs.frozen
-class Target:
-    """What is to be reached, and what was."""
-
-    what: str
-    figure: float
-    bound: float
-    met: bool
-
-    def __str__(self) -> str:
-        return f"{'met   ' if self.met else 'MISSED'}  {self.what}: {self.figure:.2f} (target {self.bound:g})"
 
 
 class Walk:
     """Walks a node that is running.
 
-    :ivar steps: what came of each load.
+    :ivar steps: what came of each load that is the owner's matter.
+    :ivar crowded: of each that is the node's: without and with a threshold.
     """
 
     def __init__(self, node: Node, owners: dict[str, str]) -> None:
         """:param owners: ``slow`` and ``quick`` -> where that index is."""
         self.steps: list[Step] = []
+        self.crowded: list[Step] = []
         self._node = node
         self._owners = owners
         self.watch = Watch(node)
-        self.load = Load(node.addresses)
+        self.load = Load(node.addresses, most_lines=MOST_CALLERS)
         self.lateness = Lateness()
 
     async def owner_bound(self, rounds: int, seconds: float) -> list[Target]:
@@ -177,12 +118,12 @@ class Walk:
         admitted = typical(lambda walk: walk[-1].admitted_p99 / walk[0].admitted_p99)
         every = [step for walk in walks for step in walk]
         return [
-            _at_least("goodput at 3 gates, to the best", good, GOODPUT),
-            _at_most("p99 of what is admitted, to unloaded", admitted, ADMITTED),
-            _at_most("p99 of refusals, ms", typical(lambda walk: walk[-1].refused_p99), REFUSED_MS),
-            _at_most("refusals that do not say when to come back", sum(step.silent for step in every), 0),
-            _at_most("calls without an answer", sum(step.lost for step in every), 0),
-            _at_most("processor that the node took at 3 gates", typical(lambda walk: walk[-1].cpu), CPU),
+            at_least("goodput at 3 gates, to the best", good, GOODPUT),
+            at_most("p99 of what is admitted, to unloaded", admitted, ADMITTED),
+            at_most("p99 of refusals, ms", typical(lambda walk: walk[-1].refused_p99), REFUSED_MS),
+            at_most("refusals that do not say when to come back", sum(step.silent for step in every), 0),
+            at_most("calls without an answer", sum(step.lost for step in every), 0),
+            at_most("processor that the node took at 3 gates", typical(lambda walk: walk[-1].cpu), CPU),
         ]
 
     async def _step(self, gates: float, per_s: float, seconds: float) -> Step:
@@ -195,61 +136,83 @@ class Walk:
         return step
 
     async def node_bound(self) -> list[Target]:
-        """Ask as fast as the node answers, then let it be: twice, first as if it knew no overload."""
-        found = await self._without_time("node-bound")
+        """Let more and more callers ask until the node has no time; let it shed; then let it be."""
+        await self._overload(NEVER)
         watching = asyncio.ensure_future(self.watch.run())
-        found += await self._without_time("it sheds", lag=LAG, unready_after=f"{UNREADY_AFTER_S}s")
-        ended_at_s = self.watch.seconds
-        await asyncio.sleep(AFTER_S)
-        self.watch.stop()
-        await watching
-        for change in self.watch.changes:
-            print(f"  {change.at_s - ended_at_s:+6.1f} s  {change.what}: {change.before} -> {change.after}")
-        was_unready = any(each.what == "ready" and each.before == "yes" for each in self.watch.changes)
-        # NaN meets no target.
-        again = self.watch.ready_after(ended_at_s) or 0.0 if was_unready and self.watch.ready else math.nan
-        return [*found, _at_most("ready again after the load, s", again, READY_AGAIN_S)]
+        try:
+            return await self._without_time()
+        finally:
+            self.watch.stop()
+            await watching
 
-    async def _without_time(self, name: str, **overload: str) -> list[Target]:
-        self._node.write(
-            owners__index={"url": self._owners["quick"], "concurrency": 2 * CALLERS},
-            facets__search={"limit": 2 * CALLERS},
-            overload=overload,
-        )
-        await self._node.reload()
-        tally, before, began = Tally(), self._node.cpu_s(), time.monotonic()
-        half = CALLERS // 2
-        await self.load.keep({("http", "search"): half, ("oap", "search"): half}, NODE_BOUND_S, tally)
-        step = Step.of(name, tally, self._node.cpu_s() - before, self.lateness.ms(began))
-        self.steps.append(step)
-        print(step, flush=True)
+    async def _without_time(self) -> list[Target]:
+        watch = self.watch
+        lag_s = await threshold_s(watch, ALONE_S, LEAST_LAG_S, MOST_LAG_S)
+        crowd = Crowd(self.load, watch, CALLERS, Tally())
+        late_s = await crowd.until_late(ENOUGH * lag_s, MOST_CALLERS)
+        unshed, shed = Tally(), Tally()
+        crowd.count_in(unshed)
+        done = self._since()
+        await asyncio.sleep(NODE_BOUND_S)
+        crowd.count_in(Tally())
+        found = self._node_bound_step(f"{crowd.size} callers", unshed, done)
+
+        set_s = watch.seconds
+        await self._overload(f"{lag_s * 1000:.0f}ms")
+        await watch.until(lambda: watch.shedding, LONGEST_S)
+        crowd.count_in(shed)
+        done, began_s = self._since(), watch.seconds
+        await watch.until(lambda: not watch.ready, LONGEST_S)
+        await asyncio.sleep(max(0.0, began_s + NODE_BOUND_S - watch.seconds))
+        await crowd.leave()
+        ended_s = watch.seconds
+        found += self._node_bound_step(f"sheds at {lag_s * 1000:.0f} ms", shed, done)
+        await watch.until(lambda: watch.ready, LONGEST_S)
+        await watch.fresh()
+        for change in watch.changes:
+            print(f"  {change.at_s - ended_s:+6.1f} s  {change.what}: {change.before} -> {change.after}")
+
+        shed_s, unready_s = watch.first("shedding", "true"), watch.first("ready", "no (running)")
+        again_s = math.nan if math.isnan(unready_s) or not watch.ready else watch.ready_after(ended_s) or 0.0
         return [
-            _at_most(f"{name}: refusals that do not say when to come back", step.silent, 0),
-            _at_most(f"{name}: calls without an answer", step.lost, 0),
+            at_least("lateness of the reactor when nothing is shed, to overload.lag", late_s / lag_s, ENOUGH),
+            at_most("shedding once overload.lag is set, s", shed_s - set_s, SHEDDING_S),
+            at_most("not ready once it sheds, s", unready_s - shed_s, UNREADY_S),
+            at_most("ready again after the load, s", again_s, READY_AGAIN_S),
+            *found,
         ]
 
+    def _since(self) -> tuple[float, float]:
+        return self._node.cpu_s(), time.monotonic()
 
-def _at_least(what: str, figure: float, bound: float) -> Target:
-    return Target(what, figure, bound, figure >= bound)
+    def _node_bound_step(self, name: str, tally: Tally, since: tuple[float, float]) -> list[Target]:
+        before, began = since
+        step = Step.of(name, tally, self._node.cpu_s() - before, self.lateness.ms(began))
+        self.crowded.append(step)
+        print(step, flush=True)
+        return [
+            at_most(f"{name}: refusals that do not say when to come back", step.silent, 0),
+            at_most(f"{name}: calls without an answer", step.lost, 0),
+        ]
+
+    async def _overload(self, lag: str) -> None:
+        self._node.write(
+            owners__index={"url": self._owners["quick"], "concurrency": MOST_CALLERS},
+            facets__search={"limit": MOST_CALLERS},
+            overload={"lag": lag, "unready_after": f"{UNREADY_AFTER_S}s"},
+        )
+        await self._node.reload()
 
 
-def _at_most(what: str, figure: float, bound: float) -> Target:
-    return Target(what, figure, bound, figure <= bound)
-
-
-def timed(keeper: Any, takes_s: float) -> str:
-    """Start an index that answers after so long; return where it is."""
-    return timed_index(keeper, takes_s).until(r'"url": "([^"]+)"')[1]
-
-
-async def run(owners: dict[str, str], rounds: int, seconds: float) -> tuple[list[Step], list[Target]]:
-    """Start a node and walk it."""
+async def run(owners: dict[str, str], rounds: int, seconds: float) -> tuple[Walk, list[Target]]:
+    """Start a node and walk it; return what came of it."""
     nowhere = {"url": "unix:/nowhere/owner"}
     sections: dict[str, dict[str, object]] = {
         "facets.search": {"limit": GATE},
         "owners.mailbox": dict(nowhere),
         "owners.storage": dict(nowhere),
         "drain": {"grace": "0s"},
+        "limits": {name: 2 * MOST_CALLERS for name in ("max_calls", "max_connections", "max_handshakes")},
     }
     with tempfile.TemporaryDirectory() as folder:
         node = Node(Path(folder), sections, "micronode")
@@ -266,10 +229,17 @@ async def run(owners: dict[str, str], rounds: int, seconds: float) -> tuple[list
                 walk.load.close()
             node.terminate()
             await node.ended()
-            targets.append(_at_most("lines that a log never has", len(node.log.bad), 0))
-            return walk.steps, targets
+            targets.append(at_most("lines that a log never has", len(node.log.bad), 0))
+            return walk, targets
         finally:
             await node.kill()
+
+
+def _rounded(what: Step | Target) -> dict[str, object]:
+    return {
+        name: round(value, 3) if isinstance(value, float) else value
+        for name, value in attrs.asdict(what).items()
+    }
 
 
 def main() -> int:
@@ -278,16 +248,29 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each step")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON in the end")
+    parser.add_argument("--save", action="store_true", help="write the figures into docs/")
     options = parser.parse_args()
+    raise_open_files()
+    about = regions.about()
     with keeping() as keeper:
-        owners = {"slow": timed(keeper, SERVICE_S), "quick": timed(keeper, 0.0)}
-        steps, targets = asyncio.run(run(owners, options.rounds, options.seconds))
+        owners = {
+            "slow": TimedIndex(keeper, SERVICE_S).url,
+            "quick": TimedIndex(keeper, 0.0, HITS).url,
+        }
+        walk, targets = asyncio.run(run(owners, options.rounds, options.seconds))
     for target in targets:
         print(target)
+    document = about | {
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "steps": list(map(_rounded, walk.steps)),
+        "crowded": list(map(_rounded, walk.crowded)),
+        "targets": [_rounded(target) | {"met": target.met} for target in targets],
+    }
     if options.json:
-        print(
-            json.dumps({"steps": list(map(attrs.asdict, steps)), "targets": list(map(attrs.asdict, targets))})
-        )
+        print(json.dumps(document))
+    if options.save:
+        regions.WALK.save(document)
     return 0 if all(target.met for target in targets) else 1
 
 

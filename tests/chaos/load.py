@@ -19,8 +19,8 @@ from tests.chaos.lines import Ended, HttpLine, OapLine
 from tests.chaos.tally import Tally
 from tests.support.matrixcalls import CALLS, Asked
 
-#: Connections of a door: fewer than a listener takes.
-_MOST_LINES: Final = 900
+#: Connections of a door: fewer than a listener takes that nobody has told to take more.
+MOST_LINES: Final = 900
 #: Seconds after which a call counts as one that is never answered.
 PATIENCE_S: Final = 20.0
 #: How late a call may be made that is made at all.
@@ -44,10 +44,13 @@ def both(**per_s: float) -> list[Stream]:
 class Door:
     """Where calls go in: keeps connections, and makes one where all that it has are busy."""
 
-    def __init__(self, address: str, line: type[HttpLine] | type[OapLine]) -> None:
+    def __init__(
+        self, address: str, line: type[HttpLine] | type[OapLine], most_lines: int = MOST_LINES
+    ) -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
         self._line: Any = line
+        self._most_lines = most_lines
         self._lines: set[Any] = set()
         #: Those that have room, the last used last.
         self._free: dict[Any, None] = {}
@@ -58,7 +61,7 @@ class Door:
         """Make a call of the matrix, or *asked*, and return how it ended."""
         line = self._take()
         if line is None:
-            if len(self._lines) + self._connecting >= _MOST_LINES:
+            if len(self._lines) + self._connecting >= self._most_lines:
                 return Ended(lost="not sent")
             self._connecting += 1
             try:
@@ -120,9 +123,14 @@ class Door:
 class Load:
     """Calls a node by both doors."""
 
-    def __init__(self, addresses: Mapping[str, str], seed: int = 1) -> None:
-        """:param addresses: ``http`` and ``oap`` -> HOST:PORT."""
-        self.doors = {"http": Door(addresses["http"], HttpLine), "oap": Door(addresses["oap"], OapLine)}
+    def __init__(self, addresses: Mapping[str, str], seed: int = 1, *, most_lines: int = MOST_LINES) -> None:
+        """:param addresses: ``http`` and ``oap`` -> HOST:PORT.
+        :param most_lines: connections of each door.
+        """
+        self.doors = {
+            "http": Door(addresses["http"], HttpLine, most_lines),
+            "oap": Door(addresses["oap"], OapLine, most_lines),
+        }
         self._random = random.Random(seed)
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -142,7 +150,7 @@ class Load:
 
         async def ask(door: str, call: str) -> None:
             while time.perf_counter() < until:
-                await self._call(door, call, tally)
+                await self.call(door, call, tally)
 
         await asyncio.gather(
             *(ask(door, call) for (door, call), count in streams.items() for _ in range(count))
@@ -181,14 +189,15 @@ class Load:
             await asyncio.sleep(max(0.0, due - now))
             now = time.perf_counter()
             if now - due < _LATE_S:
-                call = asyncio.ensure_future(self._call(stream.door, stream.call, tally))
+                call = asyncio.ensure_future(self.call(stream.door, stream.call, tally))
                 self._calls.add(call)
                 call.add_done_callback(self._calls.discard)
             else:
                 tally.dropped += 1
             due += self._random.expovariate(stream.per_s)
 
-    async def _call(self, door: str, call: str, tally: Tally) -> None:
+    async def call(self, door: str, call: str, tally: Tally) -> None:
+        """Make a call of the matrix, and count it in *tally* when it has ended."""
         began = time.perf_counter()
         ended = await self.doors[door].call(call)
         tally.add(door, call, ended, time.perf_counter() - began)

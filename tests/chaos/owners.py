@@ -12,22 +12,33 @@ from tests.support.switched import OwnersProgram
 SERVICE_S: Final = 0.1
 
 
-def timed_index(keeper: Any, takes_s: float) -> Program:
-    """Start an index that answers after so long; it prints where it is."""
-    return Program(keeper, str(takes_s * 1000), python=("-m", "tests.chaos.timedowner"))
+#: What the index that answers at once finds: as many as a search may ask for.
+HITS: Final = 50
+
+
+class TimedIndex:
+    """An index that answers after so long, always the same, in a process of its own.
+
+    :ivar url: where it is.
+    """
+
+    def __init__(self, keeper: Any, takes_s: float, hits: int = 0) -> None:
+        arguments = (str(takes_s * 1000), str(hits))
+        self.program = Program(keeper, *arguments, python=("-m", "tests.chaos.timedowner"))
+        self.url = self.program.until(r'"url": "([^"]+)"')[1]
 
 
 class Owners:
-    """The owners, in processes of their own: well ones, ill ones, and an index that takes its time."""
+    """The owners, in processes of their own: well ones, ill ones, and indexes that are slow, and quick."""
 
     def __init__(self, keeper: Any) -> None:
         quiet = ("--log-level", "error")
         well = OwnersProgram(keeper, CORPUS, *quiet)
         ill = OwnersProgram(keeper, CORPUS, "--fault", "storage=stall,index=refuse", "--fault-health", *quiet)
-        timed = timed_index(keeper, SERVICE_S)
+        timed, quick = TimedIndex(keeper, SERVICE_S), TimedIndex(keeper, 0.0, HITS)
         self.well, self.ill = well.urls, ill.urls
-        self.timed = timed.until(r'"url": "([^"]+)"')[1]
-        self._programs = (well, ill, timed)
+        self.timed, self.quick = timed.url, quick.url
+        self._programs = (well, ill, timed.program, quick.program)
 
     def sections(self, *, index: str = "", storage: str = "") -> dict[str, dict[str, object]]:
         """Return what a node's file says of them, with another *index* or *storage*."""

@@ -91,7 +91,8 @@ async def callers_leave(chaos: Chaos, stage: Stage) -> None:
     leaving = both(search=chaos.gate / SERVICE_S / 8, get_small=chaos.gate / 4, put=chaos.gate / 4)
     await asyncio.gather(
         chaos.load.offer(chaos.calm_load, chaos.unit_s, stage.tally),
-        chaos.load.leave(leaving, chaos.unit_s, SERVICE_S),
+        # So soon that a small gate is not full by chance: those who come by chance are some at a time.
+        chaos.load.leave(leaving, chaos.unit_s, SERVICE_S / 4),
     )
     await chaos.load.settle()
     chaos.all_is_well(stage)

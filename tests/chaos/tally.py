@@ -53,6 +53,18 @@ class Tally:
             else:
                 self.retry_after_s.setdefault(ended.status, []).append(ended.retry_after_s)
 
+    def merge(self, other: Tally) -> None:
+        """Take in what *other* has counted."""
+        self.ends += other.ends
+        self.silent += other.silent
+        self.refused_s += other.refused_s
+        for call, took_s in other.good_s.items():
+            self.good_s.setdefault(call, []).extend(took_s)
+        for status, waits_s in other.retry_after_s.items():
+            self.retry_after_s.setdefault(status, []).extend(waits_s)
+        self.seconds += other.seconds
+        self.dropped += other.dropped
+
     def count(self, *beginnings: str, call: str = "", door: str = "") -> int:
         """Return how many calls ended with one of *beginnings* (``2``, ``429``, ``lost``)."""
         return sum(

@@ -51,9 +51,9 @@ class ChaosTests(SynchronousTestCase):
         self.assertEqual([stage.name for stage in told], [stage.__name__ for stage in (*ROUND, drain)])
         self.assertGreater(chaos.stages[2].tally.share("429"), 0, seen)
         changes = [each.after for each in chaos.watch.changes if each.what == "ready"]
-        # For its size, and in the end; for its lag never, once or more often, as the machine lets it.
+        # For its lag and its size, for either more than once on a machine that stands still, and in the end.
         pairs = len(changes) // 2
-        self.assertGreaterEqual(pairs, 1, seen)
+        self.assertGreaterEqual(pairs, 2, seen)
         self.assertEqual(changes, ["no (running)", "yes"] * pairs + ["no (draining)"], seen)
 
     def test_the_script(self) -> None:

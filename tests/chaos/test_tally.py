@@ -48,6 +48,22 @@ class TallyTests(SynchronousTestCase):
         self.assertEqual(tally.lost, lost | {"http search lost: no listener": 1})
         self.assertEqual(tally.count(), 4)
 
+    def test_merged(self) -> None:
+        """What two have counted apart is what one would have."""
+        one, other, both = Tally(seconds=1.0), Tally(seconds=2.0, dropped=1), Tally(seconds=3.0, dropped=1)
+        for tally, ended in (
+            (one, Ended(200)),
+            (one, Ended(429, "busy", 1)),
+            (other, Ended(200)),
+            (other, Ended(429, "busy", 2)),
+            (other, Ended(503, "draining")),
+            (other, Ended(lost="cut")),
+        ):
+            for each in (tally, both):
+                each.add("http", "search", ended, 0.1)
+        one.merge(other)
+        self.assertEqual(one, both)
+
     def test_percentiles(self) -> None:
         """They are in milliseconds."""
         self.assertApproximates(percentile_ms([each / 1000 for each in range(101)], 99), 99, 1)

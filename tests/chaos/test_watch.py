@@ -13,6 +13,8 @@ from tests.chaos.node import Node
 from tests.chaos.watch import Watch
 
 _WELL = b'{"state":"running","shedding":false,"degraded":[]}'
+_SHEDDING = b'{"state":"running","shedding":true,"degraded":[]}'
+_METRICS = b"reactor_lag_seconds 0.25\n"
 _UNREADY = b'{"state":"draining","shedding":false,"degraded":[]}'
 
 
@@ -35,7 +37,8 @@ class WatchTests(SynchronousTestCase):
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while line := await reader.readline():
                 if line.startswith(b"GET "):
-                    writer.write(readyz if b"/readyz" in line else answer(200, b"{}"))
+                    pages = {b"/readyz": readyz, b"/metrics": answer(200, _METRICS)}
+                    writer.write(pages.get(line.split()[1], answer(200, b"{}")))
 
         async def run() -> Watch:
             server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -67,6 +70,16 @@ class WatchTests(SynchronousTestCase):
         """It does not."""
         watch = self.watch(answer(503, _UNREADY), Watch.fresh)
         self.assertGreater(watch.silent, 0)
+
+    def test_shedding(self) -> None:
+        self.assertTrue(self.watch(answer(200, _SHEDDING), Watch.fresh).shedding)
+        self.assertFalse(self.watch(answer(200, _WELL), Watch.fresh).shedding)
+
+    def test_lags(self) -> None:
+        """There is one for each look since a time."""
+        watch = self.watch(answer(200, _WELL), Watch.fresh)
+        self.assertEqual(set(watch.lags_s(0.0)), {0.25})
+        self.assertEqual(watch.lags_s(watch.seconds), [])
 
     def test_an_error_is_no_page(self) -> None:
         watch = self.watch(answer(500, b'{"code":"internal"}'), Watch.fresh)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import re
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,8 +25,13 @@ from tests.support.matrixcalls import Asked
 EVERY_S: Final = 0.1
 _PAGES: Final = ("/readyz", "/api/v1/status", "/metrics")
 _BREAKER: Final = re.compile(rb'^owner_breaker_open{owner="(\w+)"} (\S+)$', re.M)
+_LAG: Final = re.compile(rb"^reactor_lag_seconds (\S+)$", re.M)
 _INFLIGHT: Final = re.compile(rb"^inflight_requests{[^}]*} (\S+)$", re.M)
 _REJECTED: Final = re.compile(rb'^rejected_total{reason="(\w+)"} (\S+)$', re.M)
+
+
+#: Looks whose lag is remembered: a few minutes'.
+_LATEST: Final = 4_000
 
 
 @attrs.frozen
@@ -53,6 +60,7 @@ class Watch:
         self.rejected: dict[str, float] = {}
         self.status: dict[str, Any] = {}
         self.inflight = 0.0
+        self._lags_s: deque[tuple[float, float]] = deque(maxlen=_LATEST)
         self._now: dict[str, str] = {}
         self._began_s = time.monotonic()
         self._over = False
@@ -72,6 +80,11 @@ class Watch:
         return self._now.get("ready") == "yes"
 
     @property
+    def shedding(self) -> bool:
+        """Whether ``/readyz`` said so at the last look."""
+        return self._now.get("shedding") == "true"
+
+    @property
     def well(self) -> bool:
         """Whether no owner was ill at the last look, nor left alone for having been."""
         return not self._now["degraded"] and "open" not in self._now.values()
@@ -83,6 +96,18 @@ class Watch:
         """
         found = [change for change in self.changes if change.what == "ready" and change.at_s >= at_s]
         return found[-1].at_s - at_s if found and found[-1].after == "yes" else None
+
+    def lags_s(self, since_s: float) -> list[float]:
+        """Return how late the node's reactor was by its last beat, at each look since then.
+
+        There is a beat ten times a second where ``overload.lag`` is watched, and one a second elsewhere.
+        """
+        return [lag_s for at_s, lag_s in self._lags_s if at_s >= since_s]
+
+    def first(self, what: str, after: str) -> float:
+        """Return when *what* was first seen to have become *after*, by :attr:`seconds`; NaN: never."""
+        found = (each.at_s for each in self.changes if (each.what, each.after) == (what, after))
+        return next(found, math.nan)
 
     def between(self, from_s: float, until_s: float, what: str) -> list[Change]:
         """Return the changes of *what* within a time."""
@@ -150,6 +175,9 @@ class Watch:
     def _metrics(self, ended: Ended) -> None:
         for owner, value in _BREAKER.findall(ended.body):
             self._note(f"breaker of {owner.decode()}", "open" if float(value) else "closed")
+        lag = _LAG.search(ended.body)
+        if lag is not None:
+            self._lags_s.append((self.seconds, float(lag[1])))
         self.inflight = sum(map(float, _INFLIGHT.findall(ended.body)))
         self.rejected = {reason.decode(): float(value) for reason, value in _REJECTED.findall(ended.body)}
 

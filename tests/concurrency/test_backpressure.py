@@ -257,11 +257,11 @@ class RetryAfterTests(SynchronousTestCase):
         return gate
 
     def test_nothing_is_known(self) -> None:
-        self.assertEqual(retry_after_s(self.full(4), Middle()), 1.0)
+        self.assertEqual(retry_after_s(self.full(4), Middle()), 1 + JITTER / 2)
 
     def test_by_service_time_and_limit(self) -> None:
         self.assertEqual(retry_after_s(self.full(2, 20.0), Middle()), 10.0)
-        self.assertEqual(retry_after_s(self.full(40, 20.0), Middle()), 1.0, "no less")
+        self.assertEqual(retry_after_s(self.full(40, 20.0), Middle()), 1 + JITTER / 2, "no less")
 
     def test_the_outer_gate_s(self) -> None:
         gate = self.full(2, 20.0)
@@ -292,7 +292,14 @@ class RetryAfterTests(SynchronousTestCase):
         self.assertTrue(10 * (1 - JITTER) <= found[0] < 7.5, found[0])
         self.assertTrue(12.5 < found[-1] <= 10 * (1 + JITTER), found[-1])
 
-    def test_spread_where_nothing_is_known(self) -> None:
+    def test_spread_at_the_floor(self) -> None:
+        """Upwards, and evenly: as few are told the least there is as any other time."""
         gate, random = self.full(2), Random(1)
-        found = [retry_after_s(gate, random) for _ in range(500)]
-        self.assertTrue(min(found) == 1.0 and 1.25 < max(found) <= 1.3, (min(found), max(found)))
+        found = sorted(retry_after_s(gate, random) for _ in range(500))
+        self.assertTrue(1.0 <= found[0] < 1.01 and 1.29 < found[-1] <= 1.3, (found[0], found[-1]))
+        self.assertTrue(1.13 < found[250] < 1.17, found[250])
+
+    def test_spread_above_the_floor_stays_above_it(self) -> None:
+        gate, random = self.full(2, 2.4), Random(1)
+        found = sorted(retry_after_s(gate, random) for _ in range(500))
+        self.assertTrue(1.0 <= found[0] < 1.05 and 1.5 < found[-1] <= 1.56, (found[0], found[-1]))

@@ -25,7 +25,10 @@ class Socket(StringTransport):
 
 
 class IntakeTests(SynchronousTestCase):
-    def make(self, *, over_tcp: bool = True, ask: Callable[[], None] | None = None) -> None:
+    def make(
+        self, *, over_tcp: bool = True, ends: bool = False, ask: Callable[[], None] | None = None
+    ) -> None:
+        """:param ends: whether it is told when the other end shuts down its writing side."""
         if over_tcp:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 self.far = socket.create_connection(listener.getsockname())
@@ -37,7 +40,13 @@ class IntakeTests(SynchronousTestCase):
         self.clock = Clock()
         self.heard: list[str] = []
         self.transport = Socket(near)
-        self.intake = Intake(self.clock, self.transport, lost=lambda: self.heard.append("lost"), ask=ask)
+        self.intake = Intake(
+            self.clock,
+            self.transport,
+            lost=lambda: self.heard.append("lost"),
+            ended=(lambda: self.heard.append("ended")) if ends else None,
+            ask=ask,
+        )
 
     def reset(self) -> None:
         """End the far side with a reset."""
@@ -121,6 +130,21 @@ class IntakeTests(SynchronousTestCase):
                 self.reset()
                 self.clock.advance(LOOK_S)
                 self.assertEqual(self.heard, ["lost"])
+
+    def test_half_close_is_told_who_wants_to_hear_of_it(self) -> None:
+        for over_tcp in (True, False):
+            for unread in (b"", b"unread"):
+                self.make(over_tcp=over_tcp, ends=True)
+                self.intake.pause()
+                self.far.send(unread)
+                self.clock.advance(LOOK_S)
+                self.assertEqual(self.heard, [])
+                self.far.shutdown(socket.SHUT_WR)
+                self.clock.advance(LOOK_S)
+                self.assertEqual(self.heard, ["ended"])
+                self.reset()
+                self.clock.advance(LOOK_S)
+                self.assertEqual(self.heard[1:], ["lost"], "that is more than an end")
 
     def test_silent_while_reading(self) -> None:
         """The transport itself sees it then."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.concurrency.memory import REASON, SOURCE, Buffers, buffered_bytes
+from micronode.concurrency.memory import DEAF_S, LOOK_S, REASON, SOURCE, Buffers, buffered_bytes
+from micronode.concurrency.unfinished import GRACE_S
 from micronode.errors import ErrorCode
 
 
@@ -86,6 +89,87 @@ class BuffersTests(SynchronousTestCase):
     def test_the_refused_come_back_at_different_times(self) -> None:
         times = [Buffers(chance=lambda c=c: c).refusal().retry_after_ms for c in (0.0, 0.5, 1.0)]  # type: ignore[misc]
         self.assertEqual(times, [1000, 2000, 3000])
+
+
+class Silent:
+    """Holds some of the memory, and gives it back when it is to make room."""
+
+    def __init__(
+        self, buffers: Buffers, size: int, now_s: float = 0.0, before: Callable[[], object] = lambda: None
+    ) -> None:
+        """:param before: called before it does."""
+        self.gone = False
+        self._buffers, self._size, self._before = buffers, size, before
+        buffers.unfinished.came(self, size, now_s)
+        buffers.add(size)
+
+    def make_room(self) -> None:
+        self.gone = True
+        self._before()
+        self._buffers.add(-self._size)
+
+
+class TightTests(SynchronousTestCase):
+    """What comes of it while it lasts, also where it is over for a moment that nobody was told of."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.told: list[bool] = []
+        self.buffers = Buffers(1000, self.clock)
+        self.buffers.watchers.append(self.told.append)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.pump([LOOK_S] * round(seconds / LOOK_S + 1))
+
+    def test_those_who_wait_are_read_in_the_end(self) -> None:
+        self.buffers.add(900)
+        self.pass_time(DEAF_S / 2)
+        self.assertEqual((self.buffers.deaf, self.told), (True, [True]))
+        self.pass_time(DEAF_S)
+        self.assertEqual((self.buffers.tight, self.buffers.deaf, self.told), (True, False, [True, False]))
+
+    def test_over_for_a_moment(self) -> None:
+        """Those who are not read stay so, and are read when the time is over."""
+        self.buffers.add(900)
+        self.clock.advance(0)
+        self.buffers.add(-900)
+        self.buffers.add(900)
+        self.assertTrue(self.buffers.deaf)
+        self.pass_time(DEAF_S / 2)
+        self.assertEqual((self.buffers.deaf, self.told), (True, [True]))
+        self.pass_time(DEAF_S)
+        self.assertEqual((self.buffers.deaf, self.told), (False, [True, False]))
+
+    def test_over_for_a_moment_when_they_are_read_again(self) -> None:
+        """Nobody is left alone for it who was told otherwise."""
+        self.buffers.add(900)
+        self.pass_time(DEAF_S)
+        self.buffers.add(-900)
+        self.buffers.add(900)
+        self.pass_time(DEAF_S)
+        self.assertEqual((self.buffers.deaf, self.told), (False, [True, False]))
+
+    def test_room_that_is_taken_before_anybody_hears_of_it(self) -> None:
+        """Then the next one makes way."""
+        seconds: list[Silent] = []
+
+        def come() -> None:
+            seconds.append(Silent(self.buffers, 900, self.clock.seconds()))
+
+        # In the same turn of the reactor as it is told, and before.
+        first = Silent(self.buffers, 900, before=lambda: self.clock.callLater(0, come))
+        self.pass_time(2 * GRACE_S)
+        self.assertTrue(first.gone)
+        self.pass_time(2 * GRACE_S)
+        self.assertTrue(seconds[0].gone)
+        self.assertEqual((self.buffers.tight, self.told), (False, [True, False]))
+
+    def test_nothing_is_left_in_the_reactor(self) -> None:
+        self.buffers.add(900)
+        self.pass_time(DEAF_S)
+        self.buffers.add(-900)
+        self.pass_time(LOOK_S)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class UnsentTests(SynchronousTestCase):

@@ -10,11 +10,13 @@ from typing import Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.calls.call import Call, ResponseHead
 from micronode.concurrency.hangup import LOOK_S
+from micronode.concurrency.memory import Buffers
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.limits import MAX_PIPELINED_BYTES, MAX_STEPS
 from micronode.oap.wire.limits import LINGER_BYTES
@@ -27,6 +29,13 @@ _ID = re.compile(rb"[0-9a-f]{24}")
 
 def without_ids(raw: bytes) -> bytes:
     return _ID.sub(b"ID", raw)
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        far = socket.create_connection(listener.getsockname())
+        near, _ = listener.accept()
+    return near, far
 
 
 class ExchangeTests(SynchronousTestCase):
@@ -216,12 +225,27 @@ class RefusalTests(SynchronousTestCase):
 
 
 class HalfCloseTests(SynchronousTestCase):
-    """A caller that shuts its writing side down."""
+    """A caller that shuts its writing side down, or closes: it has gone, and what is said reaches it."""
 
     def half_close(self, dispatcher: StubDispatcher, data: bytes) -> Connection:
         connection = Plane(dispatcher).connect().send(data)
         connection.channel.readConnectionLost()
         return connection
+
+    def assert_gone(self, connection: Connection, *statuses: int) -> None:
+        """Nothing runs, nothing is held, and the log has *statuses*."""
+        dispatcher = connection.plane.dispatcher
+        self.assertTrue(all(result.called for result in dispatcher.results))
+        self.assertTrue(connection.transport.disconnecting)
+        self.assertEqual([line["status"] for line in connection.plane.log], list(statuses))
+        # Whatever its handler still does is nobody's any more.
+        before = connection.transport.value()
+        for sink in dispatcher.sinks:
+            sink.fail(NodeError(ErrorCode.OWNER_TIMEOUT, "too late"))
+        self.assertEqual(connection.transport.value(), before)
+        connection.lose()
+        self.assertEqual(connection.plane.clock.getDelayedCalls(), [])
+        self.assertEqual([line["status"] for line in connection.plane.log], list(statuses))
 
     def test_provides_the_interface(self) -> None:
         verifyObject(IHalfCloseableProtocol, Plane().connect().channel)
@@ -231,35 +255,22 @@ class HalfCloseTests(SynchronousTestCase):
         self.assertEqual([answer.body for answer in connection.answers()], [b"hello", b"hello"])
         self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
 
-    def test_call_that_is_whole_is_answered(self) -> None:
+    def test_call_is_cancelled(self) -> None:
         for asked in (get(), post("/app/media", b"hello")):
             dispatcher = StubDispatcher()
             connection = self.half_close(dispatcher, asked)
-            self.assertEqual((dispatcher.cancelled, connection.closing), ([], False))
-            say(b"late")(dispatcher.calls[0], dispatcher.sinks[0])
-            answer = connection.answer()
-            self.assertEqual((answer.body, answer.fields["connection"]), (b"late", "close"))
-            # At once: there is no input that could be waited for.
-            self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
-            self.assertEqual([line["status"] for line in connection.plane.log], [200])
+            self.assertEqual(dispatcher.cancelled, dispatcher.calls)
+            self.assertEqual((len(dispatcher.calls), connection.raw(), connection.aborted), (1, b"", False))
+            self.assert_gone(connection, 499)
 
-    def test_answer_that_has_begun_goes_on(self) -> None:
+    def test_answer_that_has_begun_is_cut(self) -> None:
         dispatcher = StubDispatcher()
         connection = Plane(dispatcher).connect().send(get())
         dispatcher.sinks[0].start(ResponseHead())
         dispatcher.sinks[0].write(b"part, ")
         connection.channel.readConnectionLost()
-        dispatcher.sinks[0].write(b"rest")
-        dispatcher.sinks[0].finish()
-        self.assertEqual(connection.answer().body, b"part, rest")
-        self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
-
-    def test_refusal_is_not_lingered_over(self) -> None:
-        dispatcher = StubDispatcher()
-        connection = self.half_close(dispatcher, get())
-        dispatcher.sinks[0].fail(NodeError(ErrorCode.OWNER_TIMEOUT, "too late"))
-        self.assertEqual(connection.answer().status, 504)
-        self.assertTrue(connection.transport.disconnecting)
+        self.assertEqual(len(dispatcher.cancelled), 1, "at once, and not when the connection is lost")
+        self.assertTrue(connection.aborted, "a clean end would make the part look whole")
 
     def test_request_that_is_not_whole_is_dropped(self) -> None:
         dispatcher = StubDispatcher()
@@ -268,48 +279,50 @@ class HalfCloseTests(SynchronousTestCase):
         self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
         self.assertEqual([line["status"] for line in connection.plane.log], [499])
 
-    def test_whole_requests_behind_the_running_one_are_answered(self) -> None:
+    def test_what_is_pipelined_is_not_begun(self) -> None:
         for rest in (b"", b"GET / HT", get("/app/media", "Content-Length: 5", method="POST") + b"x"):
             dispatcher = StubDispatcher()
             connection = self.half_close(dispatcher, get() * 3 + rest)
-            for number in range(3):
-                self.assertFalse(connection.closing)
-                say(b"%d" % number)(dispatcher.calls[number], dispatcher.sinks[number])
-                dispatcher.results[number].callback(None)
-            self.assertEqual([answer.body for answer in connection.answers()], [b"0", b"1", b"2"])
-            self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
-            self.assertEqual(len(dispatcher.calls), 3)
+            self.assertEqual((len(dispatcher.calls), len(dispatcher.cancelled)), (1, 1))
+            self.assert_gone(connection, 499)
 
-    def test_whole_requests_behind_a_full_transport_are_answered(self) -> None:
-        connection = Plane(StubDispatcher(say(b"hello"))).connect()
+    def test_answers_in_a_full_transport_still_leave(self) -> None:
+        connection = Plane(StubDispatcher(say(b"hello"))).connect().send(get())
         connection.transport.fill()
-        connection.send(get() * 2)
+        connection.send(get())
         connection.channel.readConnectionLost()
-        self.assertEqual((connection.raw(), connection.closing), (b"", False))
-        connection.transport.drain()
-        self.assertEqual([answer.body for answer in connection.answers()], [b"hello", b"hello"])
+        self.assertEqual([answer.body for answer in connection.answers()], [b"hello"])
         # There was much: it is not left to the kernel alone.
-        self.assertEqual((connection.closing, connection.transport.disconnecting), (True, False))
+        self.assertEqual((connection.transport.half_closed, connection.aborted), (True, False))
         connection.channel.writeConnectionLost()
         self.assertTrue(connection.transport.disconnecting)
 
-    def test_who_goes_altogether_is_gone(self) -> None:
-        """Behind the end of its input, where the transport looks no more."""
-        near, far = socket.socketpair()
-        self.addCleanup(near.close)
-        dispatcher = StubDispatcher()
-        connection = self.half_close(dispatcher, get())
-        connection.transport.fileno = near.fileno
-        far.shutdown(socket.SHUT_WR)
-        connection.plane.clock.advance(LOOK_S)
-        self.assertFalse(connection.aborted)
-        far.close()
-        connection.plane.clock.advance(LOOK_S)
-        self.assertTrue(connection.aborted)
-        connection.lose()
-        self.assertEqual(dispatcher.cancelled, dispatcher.calls)
-        self.assertEqual([line["status"] for line in connection.plane.log], [499])
-        self.assertEqual(connection.plane.clock.getDelayedCalls(), [])
+    def test_is_seen_behind_what_is_not_read(self) -> None:
+        """Where the transport looks for nothing: the descriptor is asked."""
+        for over_tcp in (True, False):
+            near, far = tcp_pair() if over_tcp else socket.socketpair()
+            self.addCleanup(near.close)
+            self.addCleanup(far.close)
+            dispatcher = StubDispatcher()
+            connection = Plane(dispatcher).connect()
+            connection.transport.fileno = near.fileno
+            connection.send(get() + get() * MAX_PIPELINED_BYTES)
+            self.assertEqual(connection.transport.producerState, "paused")
+            far.send(b"unread")
+            connection.plane.clock.advance(LOOK_S)
+            self.assertEqual(dispatcher.cancelled, [])
+            far.shutdown(socket.SHUT_WR)
+            connection.plane.clock.advance(LOOK_S)
+            self.assertEqual(dispatcher.cancelled, dispatcher.calls)
+            self.assertEqual(len(dispatcher.calls), 1)
+            self.assert_gone(connection, 499)
+
+    def test_body_of_a_request_gives_its_memory_back(self) -> None:
+        plane = Plane(buffers=(buffers := Buffers(None, Clock())))
+        connection = plane.connect().send(post("/app/media", bytes(1000))[:-1])
+        self.assertGreaterEqual(buffers.held, 999)
+        connection.channel.readConnectionLost()
+        self.assertEqual(buffers.held, 0)
 
     def test_unfinished_head_and_silence_are_closed(self) -> None:
         for begun in (b"", b"\r\n", b"GET / HT"):
@@ -393,14 +406,14 @@ class MemoryTests(SynchronousTestCase):
             plane.clock.advance(0)
             self.assertEqual((connection.raw(), len(plane.dispatcher.calls)), (b"", MAX_STEPS))
 
-    def test_half_closed_pipeline_is_answered_to_its_end(self) -> None:
+    def test_half_close_ends_a_pipeline_that_waits_for_its_turn(self) -> None:
         plane = Plane()
         connection = plane.connect().send(get() * 100)
         connection.channel.readConnectionLost()
-        while not connection.closing:
-            plane.clock.advance(0)
-        self.assertEqual([answer.status for answer in connection.answers()], [200] * 100)
+        self.assertEqual([answer.status for answer in connection.answers()], [200] * MAX_STEPS)
         self.assertEqual((connection.transport.disconnecting, connection.aborted), (True, False))
+        connection.lose()
+        self.assertEqual(plane.clock.getDelayedCalls(), [])
 
     def test_who_waits_for_a_turn_does_not_idle(self) -> None:
         plane = Plane()

@@ -179,7 +179,7 @@ class WriteStallTests(DeadlineTestCase):
         plane.clock.advance(0.1)
         self.assertTrue(connection.aborted)
         self.assertEqual(dispatcher.cancelled, dispatcher.calls)
-        self.assertEqual((plane.log[0]["status"], plane.log[0]["reason"]), (408, "timeout"))
+        self.assertEqual((plane.log[0]["status"], plane.log[0]["reason"]), (499, "slow_reader"))
         connection.lose()
         self.assertEqual(len(plane.log), 1)
         self.assertEqual(plane.clock.getDelayedCalls(), [])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import ResponseHead
-from micronode.http.response import DateField, head_bytes
+from micronode.errors import ErrorCode, NodeError
+from micronode.http.response import DateField, head_bytes, whole_seconds
 
 
 class DateFieldTests(SynchronousTestCase):
@@ -43,3 +44,25 @@ class HeadBytesTests(SynchronousTestCase):
         for name in ("", "a b", "a:", "a\r\nb", "é"):
             head = ResponseHead(headers=((name, "x"),))
             self.assertRaises(ValueError, head_bytes, head, date="", request_id="r")
+
+
+class WholeSecondsTests(SynchronousTestCase):
+    """Retry-After, whose unit is a second."""
+
+    def told(self, code: ErrorCode, retry_after_ms: int, chance: float) -> int:
+        return whole_seconds(NodeError(code, ""), retry_after_ms, lambda: chance)
+
+    def test_guesses_keep_their_mean(self) -> None:
+        for code in (ErrorCode.BUSY, ErrorCode.NOT_READY, ErrorCode.DRAINING):
+            told = [self.told(code, 1_250, number / 100) for number in range(100)]
+            self.assertEqual((told.count(1), told.count(2)), (75, 25))
+            self.assertEqual([self.told(code, 3_000, chance) for chance in (0.0, 0.999)], [3, 3])
+
+    def test_no_less_than_one(self) -> None:
+        self.assertEqual([self.told(ErrorCode.BUSY, 300, chance) for chance in (0.0, 0.999)], [1, 1])
+
+    def test_what_is_known_is_rounded_up(self) -> None:
+        """The bucket has no token, and the breaker is open, until then."""
+        for code in (ErrorCode.RATE_LIMITED, ErrorCode.OWNER_UNAVAILABLE):
+            self.assertEqual([self.told(code, 1_250, chance) for chance in (0.0, 0.999)], [2, 2])
+            self.assertEqual(self.told(code, 1, 0.0), 1)

@@ -170,7 +170,7 @@ class FailTests(SynchronousTestCase):
             (7.0, 7000, "7"),
         ):
             connection, sink = connect(get())
-            sink.fail(NodeError(ErrorCode.DRAINING, "later", retry_after_s=given_s))
+            sink.fail(NodeError(ErrorCode.OWNER_UNAVAILABLE, "later", retry_after_s=given_s))
             answer = connection.answer()
             self.assertEqual((answer.status, answer.fields["retry-after"]), (503, told))
             self.assertEqual(answer.json["retry_after_ms"], told_ms)

@@ -181,8 +181,8 @@ class DeliveryTests(EventsTestCase):
 
 class EndTests(EventsTestCase):
     async def test_reader_that_goes_hands_back(self) -> None:
-        """Also where nothing is sent: its kernel is asked."""
-        for how in ("loseConnection", "abortConnection"):
+        """Also where nothing is sent."""
+        for how in ("loseConnection", "abortConnection", "loseWriteConnection"):
             for busy in (True, False):
                 reader = await self.reader()
                 if busy:
@@ -200,17 +200,6 @@ class EndTests(EventsTestCase):
         await deferLater(reactor, 0.05)
         reader.transport.abortConnection()
         await self.until(lambda: self.running == 0)
-
-    async def test_half_closed_reader_is_served(self) -> None:
-        reader = await self.reader()
-        reader.transport.loseWriteConnection()
-        await reader.until(lambda: reader.stream.events.comments == 1)
-        self.news.tell(b"x")
-        await reader.until(lambda: len(reader.messages) == 1)
-        self.assertEqual(self.running, 1)
-        self.news.close()
-        await reader.until(lambda: reader.lost is not None)
-        self.assertEqual((reader.stream.whole, reader.lost), (True, "ConnectionDone"))
 
     async def test_end_of_its_own_and_what_is_pipelined_behind(self) -> None:
         reader = await self.reader(request=get(News.path) + get("/app/_meta"))

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH
 from zope.interface.verify import verifyObject
 
+from micronode.adapters.lease import OWNER_FULL, full
 from micronode.calls.call import Call
 from micronode.errors import ErrorCode, NodeError, http_status
 from micronode.http.body import BytesBody
@@ -146,6 +147,13 @@ class JudgeTests(PolicyCase):
             error = self.refused(call_of())
             self.assertIs(error.code, ErrorCode.OWNER_UNAVAILABLE)
             self.assertEqual(error.retry_after_ms, retry_ms)
+
+    def test_a_full_owner(self) -> None:
+        """Calls that fail for want of its permits are counted as those of any owner are."""
+        self.owner.says = full("policy")
+        self.assertEqual(self.refused(call_of()).bound, OWNER_FULL)
+        self.owner.says = DOWN
+        self.assertIsNone(self.refused(call_of()).bound)
 
     def test_the_log_has_no_token(self) -> None:
         self.owner.says = DENY
