@@ -124,6 +124,7 @@ class Assembly(MultiService):
             rejected=lambda reason: self.metrics.rejected(reason).inc(),
             chance=random.random,
         )
+        self.buffers.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.http = HttpSite(
             routes=first.http.routes,
             deadlines=first.http.deadlines,

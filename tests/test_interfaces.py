@@ -1,10 +1,15 @@
-"""Every class that says it implements one of the node's interfaces has its methods, arguments included."""
+"""Every class that says it implements one of the node's interfaces has its methods, arguments included.
+
+What its methods do is the business of a contract, of which each interface has one.
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementedBy
@@ -61,3 +66,10 @@ class InterfaceTests(SynchronousTestCase):
             for name, description in interface.namesAndDescriptions():
                 if isinstance(description, Method):
                     self.assertNotIn("self", description.getSignatureInfo()["positional"], name)
+
+    def test_contracts(self) -> None:
+        told = "".join(path.read_text("utf-8") for path in (Path(__file__).parent / "contracts").glob("*.py"))
+        held = {
+            name for name in INTERFACES if re.search(rf"verifyObject\({name},|class:`[^`]*\b{name}`", told)
+        }
+        self.assertEqual(set(INTERFACES) - held, set(), "no contract holds them")

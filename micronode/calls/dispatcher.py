@@ -18,9 +18,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
-from micronode.calls.operations import Access, OperationTable
+from micronode.calls.operations import Operation, OperationTable
 from micronode.calls.outcome import answer, fail, result_of, tell
-from micronode.calls.refusals import buckets_of, busy, draining, overloaded, rate_limited
+from micronode.calls.refusals import Refusals, buckets_of, draining, rate_limited
 from micronode.calls.running import Running
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
@@ -71,12 +71,8 @@ class Dispatcher:
         self._queued: dict[Running, None] = {}
         self._rates = Rates(clock.seconds)
         self._metrics = metrics
-        self._shed = shed
-        self._random = random or Random()  # noqa: S311  # nothing secret depends on it
-        self._draining = False
-        #: What is refused because the node is sick, and for how long callers are told to stay away.
-        self._shedding = Level.NONE
-        self._stay_away_s: Callable[[], float] = lambda: 1.0
+        # Nothing secret depends on it.
+        self._refusals = Refusals(metrics, shed, random or Random())  # noqa: S311
         self._idle_waiters: list[Deferred[None]] = []
 
     @property
@@ -115,6 +111,28 @@ class Dispatcher:
             length: self._timeouts.get(length) or Timeouts(self._clock, length) for length in lengths
         }
 
+    def turn_away(self, operation: Operation, origin: str) -> NodeError | None:
+        """Return why :meth:`dispatch` would refuse a call to *operation* now; None: it is to be asked.
+
+        For a door that knows the operation before it has made a call of what came: under overload most calls
+        are refused, and then that would be most of the work. What is returned is counted as a refusal, and is
+        to be told; that the call's rate alone would refuse it is left to :meth:`dispatch`.
+
+        :param origin: see :attr:`~micronode.calls.call.Call.origin`.
+        """
+        serving, refusals = self._serving, self._refusals
+        bound = serving.bounds[operation.facet]
+        gate = bound.slots if operation.subscribes else bound.gate
+        shut = gate.shut
+        if not refusals.cover(operation) and (not shut or gate.has_place):
+            return None
+        error, reason = refusals.of(operation, gate if shut else None)
+        if serving.rps and (wait_s := self._rates.take(*buckets_of(None, origin, serving.rps))):
+            error = rate_limited(serving.rps, wait_s)
+            reason = error.code.value
+        refusals.refused(reason, operation.facet)
+        return error
+
     def dispatch(self, call: Call, sink: IResponseSink) -> Deferred[None]:
         """Answer *call* through *sink*.
 
@@ -124,23 +142,20 @@ class Dispatcher:
         """
         operation, serving = call.operation, self._serving
         if serving.rps:
-            wait_s = self._rates.take(*buckets_of(call, serving.rps))
+            wait_s = self._rates.take(*buckets_of(call.token_id, call.origin, serving.rps))
             if wait_s:
                 return self._refuse(call, sink, rate_limited(serving.rps, wait_s))
         bound = serving.bounds[operation.facet]
         gate = bound.slots if operation.subscribes else bound.gate
         queued = False
-        sheds = self._shedding and (self._shedding is Level.ALL or operation.access is Access.WRITE)
+        refusals = self._refusals
         if not gate.try_acquire():
-            queued = gate.has_place and not (self._draining or sheds)
+            queued = gate.has_place and not refusals.cover(operation)
             if not queued:
-                return self._refuse(call, sink, *busy(operation, gate, self._random))
-        elif self._draining:
+                return self._refuse(call, sink, *refusals.of(operation, gate))
+        elif refusals.cover(operation):
             gate.release()
-            return self._refuse(call, sink, draining())
-        elif sheds:
-            gate.release()
-            return self._refuse(call, sink, overloaded(self._shedding, self._stay_away_s()))
+            return self._refuse(call, sink, *refusals.of(operation, None))
         running = Running()
         if operation.subscribes:
             self._subscriptions[running] = call, sink
@@ -157,7 +172,7 @@ class Dispatcher:
         Subscriptions would go on for ever, so they are ended, with ``draining``; and nothing was done yet for
         those that still wait, so that these can be asked of another node.
         """
-        self._draining = True
+        self._refusals.draining = True
         for running in list(self._queued):
             running.end(draining())
         self.end_subscriptions(lambda call: draining())
@@ -167,8 +182,7 @@ class Dispatcher:
 
         :param stay_away_s: for how many seconds a refused caller is to stay away; asked for each.
         """
-        self._shedding = level
-        self._stay_away_s = stay_away_s
+        self._refusals.shed(level, stay_away_s)
 
     def end_withdrawn(self) -> None:
         """End the subscriptions to operations that are not served any more, with ``not_found``.
@@ -216,16 +230,9 @@ class Dispatcher:
 
         :param reason: what metrics and the log call it: the error's name where it is None.
         """
-        facet, reason = call.operation.facet, reason or error.code.value
-        self._count_refusal(reason, facet)
-        self._metrics.facet_requests(facet, "refused").inc()
+        self._refusals.refused(reason or error.code.value, call.operation.facet)
         fail(call, sink, error)
         return succeed(None)
-
-    def _count_refusal(self, reason: str, facet: str) -> None:
-        self._metrics.rejected(reason).inc()
-        if self._shed is not None:
-            self._shed.refused(reason, facet)
 
     async def _wait(
         self, call: Call, sink: IResponseSink, gate: Gate, running: Running, deadline: Deadline
@@ -242,7 +249,7 @@ class Dispatcher:
             elif running.ended is not None:
                 self._refuse(call, sink, running.ended)
             else:
-                self._refuse(call, sink, *busy(call.operation, gate, self._random))
+                self._refuse(call, sink, *self._refusals.of(call.operation, gate))
             return
         finally:
             del self._queued[running]
@@ -271,7 +278,7 @@ class Dispatcher:
         except Exception as error:
             error = deadline.blamed_for(error)
             if isinstance(error, NodeError) and error.bound is not None:
-                self._count_refusal(error.bound, operation.facet)
+                self._refusals.note(error.bound, operation.facet)
             result = tell(call, sink, error, running)
         finally:
             deadline.stop()

@@ -18,10 +18,10 @@ from micronode.cli.exits import CommandError, Exit, say
 from micronode.cli.options import NodeOptions
 from micronode.cli.streams import show
 from micronode.config.documents import STANDARD_INPUT
+from micronode.config.notes import notes
 from micronode.config.problems import ConfigError
 from micronode.config.schema import Config
 from micronode.config.sources import CONFIG_VARIABLE, Loaded
-from micronode.config.used import tight_owners
 
 
 class FileOptions(NodeOptions):
@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
             "problems": [],
             "warnings": list(loaded.warnings),
             "hidden": list(loaded.hidden),
-            "notes": list(tight_owners(loaded.config)),
+            "notes": list(notes(loaded.config)),
             "config_sha": loaded.config.sha(),
         }
         show(json.dumps(answer | ({"owners": owners} if options["deep"] else {}), indent=2))
@@ -94,7 +94,7 @@ def _tell(loaded: Loaded, owners: dict[str, str], name: str | None) -> None:
         say(f"warning: {warning}")
     for hidden in loaded.hidden:
         say(hidden)
-    for note in tight_owners(loaded.config):
+    for note in notes(loaded.config):
         say(f"note: {note}")
     for url, state in owners.items():
         show(f"{url}: {state}")

@@ -1,5 +1,8 @@
 """The reactor of a process of our own: Twisted's on epoll, with nothing between it and what is ready.
 
+Its clock only goes on. Twisted's is the machine's, and when that is set back by an hour, whatever was put off
+to the next turn waits for an hour: the answers of a whole turn, and all that come after them.
+
 Twisted's asks every descriptor for a prefix for the log, and puts that into a context, before it reads from
 it or writes to it: nine calls a request for what only the legacy log shows, which this process does not have.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 
@@ -27,6 +31,8 @@ def install() -> None:
 
     class PollingReactor(EPollReactor):
         """See the module's docstring."""
+
+        seconds = staticmethod(monotonic)
 
         def doPoll(self, timeout: float | None) -> None:
             selectables: dict[int, Any] = self._selectables
@@ -49,3 +55,9 @@ def install() -> None:
         doIteration = doPoll
 
     installReactor(PollingReactor())  # type: ignore[no-untyped-call]
+
+
+def steady(reactor: Any) -> None:
+    """Let the clock of *reactor*, which others chose, only go on, too; where it times something, it stays."""
+    if not reactor.getDelayedCalls():
+        reactor.seconds = monotonic

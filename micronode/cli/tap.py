@@ -20,7 +20,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, LogLevel
 from twisted.python.components import Componentized
 
-from micronode.cli import lookups
+from micronode.cli import lookups, polling
 from micronode.cli.exits import CommandError, Exit, print_error, say
 from micronode.cli.garbage import settle
 from micronode.cli.hangup import take_hangup
@@ -142,6 +142,8 @@ def makeService(options: TwistdOptions) -> IService:
     open_missing()
     from twisted.internet import reactor
 
+    # Before anything of ours asks what time it is.
+    polling.steady(reactor)
     try:
         loaded = options.load()
         supervisor = Supervisor.take(loaded.config)

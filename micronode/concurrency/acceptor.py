@@ -18,7 +18,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from micronode.concurrency.connections import Connections
-from micronode.concurrency.tally import Tally
 from micronode.concurrency.timer import LazyTimer
 
 _log = Logger()
@@ -59,8 +58,6 @@ class Acceptor:
         self._resting = LazyTimer(reactor, self._settle)
         self._open = True
         self._number = 0
-        self._tally = Tally(reactor, self._complain)
-        self._trouble: OSError | None = None
         self._its.stopReading()
         connections.on_room = self._settle
         self._settle()
@@ -124,10 +121,8 @@ class Acceptor:
         except OSError as error:
             if error.errno in _ITS_OWN:
                 return True
-            self._trouble = error
-            self._tally.add()
             self._resting.expect(self._reactor.seconds() + REST_S)
-            self._connections.exhausted()
+            self._connections.exhausted(error.strerror or "")
             return False
         try:
             self._serve(connected, address)
@@ -164,12 +159,3 @@ class Acceptor:
             self._resting.close()
             self._connections.on_room = lambda: None
             self._connections.close()
-
-    def _complain(self, count: int) -> None:
-        trouble = self._trouble
-        _log.error(
-            "accept_error",
-            count=count,
-            reason=(trouble and trouble.strerror) or "",
-            listener=self._connections.listener,
-        )

@@ -116,6 +116,14 @@ class Gate:
             outer._pass_on()
 
     @property
+    def shut(self) -> bool:
+        """Whether :meth:`try_acquire` would get none."""
+        within = self.within
+        if self.in_use >= self._limit or self._waiters:
+            return True
+        return within is not None and within.in_use >= within._limit
+
+    @property
     def full(self) -> Gate:
         """The gate that has no permit, after :meth:`try_acquire` got none: this one, or that it is within."""
         within = self.within

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from heapq import nsmallest
 from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import LogLevel
 
 from micronode.concurrency.origin import UNIX, network_of
 from micronode.concurrency.tally import logged
@@ -136,8 +138,12 @@ class Connections(Generic[C]):
         self._reaping = LazyTimer(clock, self._reap)
         self._waiting = LazyTimer(clock, self._tell_room)
         names = ("connection_refused", "handshake_given_up", "idle_reaped")
-        self._told = {name: logged(clock, name, listener) for name in names}
-        self._told["accepting_paused"] = logged(clock, "accepting_paused", listener, lambda: self._full)
+        told = partial(logged, clock, listener=listener)
+        self._told = {name: told(name) for name in names}
+        self._told["accepting_paused"] = told("accepting_paused", lambda: self._full)
+        self._trouble = ""
+        reason = lambda: {"reason": self._trouble}  # noqa: E731
+        self._told["accept_error"] = told("accept_error", level=LogLevel.error, more=reason)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -209,8 +215,10 @@ class Connections(Generic[C]):
                 return False
         return True
 
-    def exhausted(self) -> None:
-        """There are no descriptors left: close what idles."""
+    def exhausted(self, trouble: str) -> None:
+        """None could be accepted for *trouble*, mostly want of descriptors: tell, and close what idles."""
+        self._trouble = trouble
+        self._told["accept_error"].add()
         self._reap_some(max(1, len(self._open) // 10))
 
     # The connections

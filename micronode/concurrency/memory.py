@@ -24,10 +24,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from micronode.concurrency.tally import Tally
+from micronode.concurrency.tally import Spell, logged
+from micronode.concurrency.timer import LazyTimer
 from micronode.concurrency.unfinished import Unfinished
 from micronode.errors import ErrorCode, NodeError
 
@@ -61,8 +63,8 @@ def buffered_bytes(transport: Any) -> int:
     return len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)
 
 
-class Buffers:
-    """The account of one node.
+class Buffers(Service):
+    """The account of one node. Its stop tells what is left to be told, and is the end of telling.
 
     :param limit: in bytes; None: there is none.
     :param clock: makes the turns of the reactor in which the watchers are told; None: they are not.
@@ -97,8 +99,17 @@ class Buffers:
         #: Looks at who makes way, while it is tight; since when it is, and when the look is due.
         self._looking: IDelayedCall | None = None
         self._since_s = self._due_s = 0.0
-        self._tally = None if clock is None else Tally(clock, self._log_refused)
+        self._refused: Spell | None = None
+        if clock is not None:
+            self._refused = logged(
+                clock, "buffers_refused", more=lambda: {"held": self.held, "limit": self.limit}
+            )
         self.bound(limit)
+
+    def stopService(self) -> None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._refused is not None:
+            self._refused.close()
 
     def bound(self, limit: int | None) -> None:
         """Let *limit* hold from now on; what is held stays."""
@@ -117,6 +128,11 @@ class Buffers:
             self._turn(False)
 
     @property
+    def telling(self) -> tuple[LazyTimer, ...]:
+        """The timer of what is told of refusals in the log; none without a clock."""
+        return () if self._refused is None else (self._refused.timer,)
+
+    @property
     def full(self) -> bool:
         """Whether the limit is reached."""
         return self.limit is not None and self.held >= self.limit
@@ -124,8 +140,8 @@ class Buffers:
     def refusal(self, code: ErrorCode = ErrorCode.BUSY) -> NodeError:
         """Return the refusal of what would be too much; it is counted, and logged now and then."""
         self._rejected(REASON)
-        if self._tally is not None:
-            self._tally.add()
+        if self._refused is not None:
+            self._refused.add()
         retry_after_s = RETRY_S * (0.5 + self._chance())
         message = "the node holds as much for its callers as it may"
         return NodeError(code, message, retry_after_s=retry_after_s, source=SOURCE)
@@ -186,6 +202,3 @@ class Buffers:
 
     def _has_room(self) -> bool:
         return not self.tight
-
-    def _log_refused(self, count: int) -> None:
-        _log.warn("buffers_refused", count=count, held=self.held, limit=self.limit)

@@ -13,6 +13,9 @@ from typing import Any, Final
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IReactorTime, ISSLTransport
+from twisted.logger import Logger
+
+_log = Logger()
 
 #: What may wait for the next turn: what a transport holds before it asks for a pause, which is also what one
 #: read brings, and what is put around that. More is the transport's own.
@@ -39,7 +42,13 @@ class Outgoing:
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         for outlet in waiting:
-            outlet.send()
+            try:
+                outlet.send()
+            except Exception:
+                # A defect, of whoever hears that a transport is full, too. It ends that connection, whose
+                # bytes may be lost, and no other one: they all wait for this turn.
+                _log.failure("send_failed")
+                outlet.give_up()
 
 
 class Outlet:
@@ -87,6 +96,14 @@ class Outlet:
             # A transport looks at every piece that it is given; to copy small ones costs less.
             self._transport.write(b"".join(pieces))
         return self._transport
+
+    def give_up(self) -> None:
+        """Abort the connection; never fails."""
+        self.drop()
+        try:
+            self._transport.abortConnection()
+        except Exception:
+            _log.failure("send_failed")
 
     def drop(self) -> None:
         """Send nothing more of what waits: the connection is gone, or aborted."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from micronode.concurrency.timer import LazyTimer
 
@@ -17,34 +16,8 @@ _log = Logger()
 PERIOD_S: Final = 5.0
 
 
-class Tally:
-    """Tells of the first at once, and then at most every :data:`PERIOD_S` how many there were.
-
-    It has no timer: what comes last in a flood is told with the next of its kind. Metrics count them all.
-
-    :param tell: called with how many there were since it was called last.
-    """
-
-    __slots__ = ("_clock", "_count", "_tell", "_told_s")
-
-    def __init__(self, clock: IReactorTime, tell: Callable[[int], None]) -> None:
-        self._clock = clock
-        self._count = 0
-        self._tell = tell
-        self._told_s: float | None = None
-
-    def add(self) -> None:
-        """Note one more."""
-        self._count += 1
-        now = self._clock.seconds()
-        if self._told_s is None or now - self._told_s >= PERIOD_S:
-            count, self._count = self._count, 0
-            self._told_s = now
-            self._tell(count)
-
-
 class Spell:
-    """Tells as :class:`Tally` does, of the last ones, too, and then that it is over.
+    """Tells of the first at once, then every :data:`PERIOD_S` how many there were, and last that it is over.
 
     :param tell: called with how many there were since it was called last.
     :param ended: called, when there was none for :data:`PERIOD_S`, with how many there were in all, and in
@@ -110,15 +83,23 @@ class Spell:
 
 
 def logged(
-    clock: IReactorTime, event: str, listener: str, lasts: Callable[[], bool] = lambda: False
+    clock: IReactorTime,
+    event: str,
+    lasts: Callable[[], bool] = lambda: False,
+    *,
+    level: Any = LogLevel.warn,
+    more: Callable[[], Mapping[str, object]] = dict,
+    **fields: object,
 ) -> Spell:
-    """Return what logs *event* of *listener*, a warning, and ``EVENT_ended``."""
-    return Spell(clock, partial(_tell, event, listener), partial(_tell_end, event, listener), lasts)
+    """Return what logs *event*, each time at *level* with what *more* returns then, and ``EVENT_ended``.
 
+    :param fields: of both.
+    """
 
-def _tell(event: str, listener: str, count: int) -> None:
-    _log.warn(event, listener=listener, count=count)
+    def tell(count: int) -> None:
+        _log.emit(level, event, **fields, **more(), count=count)
 
+    def ended(count: int, seconds: float) -> None:
+        _log.info(f"{event}_ended", **fields, count=count, seconds=seconds)
 
-def _tell_end(event: str, listener: str, count: int, seconds: float) -> None:
-    _log.info(f"{event}_ended", listener=listener, count=count, seconds=seconds)
+    return Spell(clock, tell, ended, lasts)

@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError, http_status
+from micronode.oap.wire.jsontext import make_encoder
 
 JSON: Final = "application/json"
 #: Statuses whose answers have no body (RFC 9110 section 6.4.1).
 BODILESS: Final = frozenset({204, 304})
+_json: Final = make_encoder(ascii_only=True)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _STATUS_LINES: Final = {
@@ -134,7 +136,9 @@ def error_parts(error: NodeError, *, request_id: str) -> tuple[ResponseHead, byt
     beside those of every error as ``details``.
     """
     told = error.as_object(request_id=request_id)
-    body = json_bytes(told | {name: each for name, each in error.details.items() if name not in told})
+    if error.details:
+        told = told | {name: each for name, each in error.details.items() if name not in told}
+    body = _json(told).encode() + b"\n"
     headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"), *error.headers)
     if error.retry_after_ms is not None and error.code.waits:
         headers = (*headers, ("Retry-After", str(whole_seconds(error, error.retry_after_ms))))

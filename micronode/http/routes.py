@@ -55,6 +55,9 @@ class Dispatch(Protocol):
             Cancelling it aborts the owner's call and leaves the sink alone.
         """
 
+    def turn_away(self, operation: Operation, origin: str) -> NodeError | None:
+        """Return why it would refuse a call to *operation* at once, and count it; None: it is to be asked."""
+
 
 def _nothing(request: Request) -> dict[str, Any]:
     return {}
@@ -100,6 +103,8 @@ class Routes:
         self.app = Klein()
         self.app.url_map.converters["below"] = Below
         self._by_name: dict[str, Route] = {}
+        #: What the map has said of paths without arguments, by method and path.
+        self._known: dict[tuple[str, str], Route] = {}
         self._decompress_ratio = decompress_ratio
         # Redirects and forgiving slashes are two spellings of one thing: a policy sees only one.
         self.app.url_map.merge_slashes = False
@@ -158,6 +163,9 @@ class Routes:
         request.prepared = route.prepare(request)
 
     def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        known = self._known.get((method, path))
+        if known is not None:
+            return known, {}
         if path.startswith("//"):
             # werkzeug drops what is too much in front.
             raise _not_found()
@@ -168,6 +176,9 @@ class Routes:
         except HTTPException:
             raise _not_found() from None
         route = self._by_name[str(endpoint)]
+        if not raw and method in route.methods:
+            # A path without arguments, so there are no more of these than routes.
+            self._known[method, path] = route
         if method not in route.methods and route.below is None:
             # werkzeug upper-cases methods; HTTP's are case-sensitive (RFC 9110 section 9.1).
             raise _method_not_allowed(route.methods)
@@ -231,6 +242,10 @@ def operation_route(operation: Operation, dispatch: Dispatch) -> Route:
         raise ValueError(f"{operation.name}: path argument {min(strange)!r} is not declared")
 
     def prepare(request: Request) -> dict[str, Any]:
+        # With a body it is read first, so that the connection can go on; there may be room by then, too.
+        if not request.head.has_body and (error := dispatch.turn_away(operation, request.origin)) is not None:
+            request.dispatched = True
+            raise error
         given = request.segments
         fields = request.head.fields
         for name, header in in_header:

@@ -54,11 +54,26 @@ def _pools(parts: Assembly) -> Iterator[Part]:
         kind=Kind.TIMER,
         owner="concurrency.tally",
         unit="kinds of lines",
-        bound_by="four a listener: refused, given up, reaped, accepting paused; each while it goes on",
+        bound_by="five a listener: refused, given up, reaped, accepting paused, failing; while it goes on",
         then="A line in the log says how many there were in 5 s; one without any, that it is over.",
         figures=lambda: [
-            Figure(sum(timer.at_s is not None for timer in each.telling), 4, each.listener, each.telling)
+            Figure(sum(timer.at_s is not None for timer in each.telling), 5, each.listener, each.telling)
             for each in _listeners(parts)
+        ],
+    )
+    yield Part(
+        name="buffers.telling",
+        kind=Kind.TIMER,
+        owner="concurrency.tally",
+        unit="kinds of lines",
+        bound_by="one: refused for want of memory, while it goes on",
+        then="A line in the log says how many there were in 5 s; one without any, that it is over.",
+        figures=lambda: [
+            Figure(
+                sum(timer.at_s is not None for timer in parts.buffers.telling),
+                1,
+                objects=parts.buffers.telling,
+            )
         ],
     )
     yield Part(

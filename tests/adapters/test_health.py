@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 from micronode.adapters.health import INTERVAL_S, OwnerHealth
 from micronode.bus import Event, EventBus, HealthChanged, Subscription
 from micronode.interfaces import IReadinessCheck
+from tests.contracts.readiness import ReadinessContract
 
 
 class StubOwner:
@@ -187,3 +188,16 @@ class OwnerHealthTests(SynchronousTestCase):
                 HealthChanged(name="index", state="down", previous="ok"),
             ],
         )
+
+
+class ContractTests(ReadinessContract, SynchronousTestCase):
+    def make_check(self, name: str) -> OwnerHealth:
+        self.owner, self.clock = StubOwner(), Clock()
+        self.owner.name = name
+        health = OwnerHealth(self.owner, self.clock)  # type: ignore[arg-type]
+        health.startService()
+        return health
+
+    def find(self, state: str) -> None:
+        self.owner.state = state
+        self.clock.advance(INTERVAL_S)

@@ -6,8 +6,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.adapters.index import IndexClient
+from micronode.errors import NodeError
 from micronode.facets.search import SearchFacet
 from micronode.interfaces import IIndexOwner
+from tests.contracts.index_owner import IndexOwnerContract
 from tests.support.calls import make_call, operation_of
 from tests.support.owners import StubIndexOwner, StubOwnerClient, StubReply
 
@@ -43,3 +45,13 @@ class IndexClientTests(SynchronousTestCase):
         for made in owner.calls:
             self.assertEqual((made["headers"], made["body"]), ([(b"x-request-id", b"abc")], None))
         self.assertEqual(owner.terms, [(True, 3.0, 9.0)] * 4)
+
+
+class ContractTests(IndexOwnerContract, SynchronousTestCase):
+    def make_owner(self, reply: StubReply | NodeError) -> IndexClient:
+        return IndexClient(StubOwnerClient(reply=reply))
+
+
+class StubTests(IndexOwnerContract, SynchronousTestCase):
+    def make_owner(self, reply: StubReply | NodeError) -> StubIndexOwner:
+        return StubIndexOwner(reply)

@@ -6,9 +6,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.adapters.storage import StorageClient
+from micronode.errors import NodeError
 from micronode.facets.media import MediaFacet
 from micronode.interfaces import IStorageOwner
 from tests.adapters.test_owner import SpyBody
+from tests.contracts.storage_owner import StorageOwnerContract
 from tests.support.calls import make_call, operation_of
 from tests.support.owners import StubOwnerClient, StubReply, StubStorageOwner
 
@@ -45,3 +47,13 @@ class StorageClientTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(owner.terms, [(True, 3.0, None)] * 4 + [(False, 3.0, None)] * 2)
+
+
+class ContractTests(StorageOwnerContract, SynchronousTestCase):
+    def make_owner(self, reply: StubReply | NodeError) -> StorageClient:
+        return StorageClient(StubOwnerClient("storage", reply))
+
+
+class StubTests(StorageOwnerContract, SynchronousTestCase):
+    def make_owner(self, reply: StubReply | NodeError) -> StubStorageOwner:
+        return StubStorageOwner(reply)

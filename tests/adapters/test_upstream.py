@@ -9,10 +9,13 @@ from zope.interface.verify import verifyObject
 
 from micronode.adapters.upstream import UpstreamClient
 from micronode.calls.call import Ingress
+from micronode.errors import NodeError
 from micronode.http.body import BytesBody
 from micronode.interfaces import IUpstream
+from tests.contracts.upstream import UpstreamContract
 from tests.support.custom import AUTHORITY, CustomNode
 from tests.support.network import response
+from tests.support.owners import StubOwnerClient, StubReply
 
 
 def call(method: str, path: str, **headers: str) -> dict[str, Any]:
@@ -88,3 +91,13 @@ class UpstreamTests(SynchronousTestCase):
         self.assertEqual(reply.head.status, 200)
         self.assertEqual(reply.head.headers, (("x-a", "\udce9"), ("link", "a"), ("link", "b")))
         reply.body.abort()
+
+
+class ContractTests(UpstreamContract, SynchronousTestCase):
+    def make_upstream(self, reply: StubReply | NodeError) -> UpstreamClient:
+        self.owner = StubOwnerClient("own", reply)
+        return UpstreamClient(self.owner)
+
+    def sent(self) -> tuple[Any, ...]:
+        made = self.owner.calls[-1]
+        return made["method"], made["path"], made["headers"], made["body"]

@@ -15,8 +15,9 @@ from micronode.calls.dispatcher import Dispatcher
 from micronode.calls.operations import Operation, OperationTable
 from micronode.calls.serving import Serving
 from micronode.concurrency.backpressure import Gate
+from micronode.concurrency.measure import Level
 from micronode.concurrency.shedlog import ShedLog
-from micronode.errors import ErrorCode
+from micronode.errors import ErrorCode, NodeError
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.interfaces import IPolicy
 from micronode.observability.metrics import REJECT_REASONS, Metrics
@@ -313,6 +314,80 @@ class NoQueueTests(AdmissionCase):
         assert sink.error is not None
         assert sink.error.retry_after_ms is not None
         self.assertTrue(14_000 <= sink.error.retry_after_ms <= 26_000, sink.error.retry_after_ms)
+
+
+class TurnAwayTests(AdmissionCase):
+    """A door that asks before it has made a call: what it hears is what the call would be told."""
+
+    LIMIT, QUEUE, MAX_CALLS = 1, 0, 2
+
+    def turn_away(self, facet: str = "one", origin: str = "192.0.2.1") -> NodeError | None:
+        return self.dispatcher.turn_away(self.operations[facet], origin)
+
+    def assert_same(self, reason: str, facet: str = "one", **fields: str) -> None:
+        """Assert that both ways of asking refuse, for *reason*, and count the same."""
+        before = self.rejected().get(reason, 0), self.result("refused", facet)
+        error = self.turn_away(facet, **fields)
+        sink, over = self.dispatch(facet, **fields)
+        self.successResultOf(over)
+        self.assert_refused(sink, sink.error.code, reason)  # type: ignore[union-attr]
+        assert error is not None
+        self.assertEqual((error.code, error.message), (sink.error.code, sink.error.message))  # type: ignore[union-attr]
+        self.assertIsNotNone(error.retry_after_ms)
+        self.assertEqual(self.shed.told[-2:], [(reason, facet)] * 2)
+        after = self.rejected()[reason], self.result("refused", facet)
+        self.assertEqual(after, (before[0] + 2, before[1] + 2))
+
+    def test_there_is_room(self) -> None:
+        self.assertIsNone(self.turn_away())
+        self.assertEqual((self.rejected(), self.shed.told), ({}, []))
+        self.assert_idle()
+
+    def test_a_full_facet(self) -> None:
+        self.dispatch()
+        self.assert_same("busy")
+        self.assertIsNone(self.turn_away("two"))
+        self.assertEqual(self.gate().in_use, 1, "it takes no permit")
+
+    def test_a_full_node(self) -> None:
+        self.serve(max_calls=1)
+        self.dispatch("two")
+        self.assert_same("busy_node")
+
+    def test_not_who_may_wait(self) -> None:
+        self.serve(queue=1)
+        self.dispatch()
+        self.assertIsNone(self.turn_away())
+        self.dispatch()
+        self.assert_same("busy")
+
+    def test_not_where_the_rate_alone_forbids(self) -> None:
+        """The call itself takes the token."""
+        self.serve(rps=1)
+        self.assertIsNone(self.turn_away())
+        sink, _ = self.dispatch()
+        self.assertIsNone(sink.error)
+
+    def test_rate_before_gate(self) -> None:
+        self.serve(rps=1)
+        self.dispatch()
+        self.assert_same("rate_limited")
+
+    def test_a_node_that_stops(self) -> None:
+        self.dispatch("two")
+        self.dispatcher.drain()
+        self.assert_same("draining")
+        self.assert_same("busy", "two")
+
+    def test_a_node_that_is_sick(self) -> None:
+        self.dispatcher.shed(Level.WRITES, lambda: 2.0)
+        self.assertIsNone(self.turn_away())
+        self.dispatcher.shed(Level.ALL, lambda: 2.0)
+        self.assert_same("not_ready")
+        self.serve(queue=1)
+        self.dispatch("two")
+        self.dispatcher.shed(Level.NONE, lambda: 2.0)
+        self.assertIsNone(self.turn_away())
 
 
 class NodeTests(AdmissionCase):

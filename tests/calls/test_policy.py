@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -17,6 +18,7 @@ from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IPolicy
 from tests.calls.test_dispatcher import HEAD, TIMEOUT_S, DispatcherCase
 from tests.calls.test_subscriptions import SubscriptionCase
+from tests.contracts.policy import PolicyContract
 from tests.support.sinks import MemoryEventSink, MemorySink
 
 FORBIDDEN = NodeError(ErrorCode.FORBIDDEN, "policy rule 'x' forbids this", source="policy")
@@ -208,3 +210,16 @@ class ReloadTests(PolicyCase):
         self.serve(self.policy)
         self.dispatch(MemorySink())
         self.assertEqual(len(self.policy.calls), 2)
+
+
+class StubPolicyTests(PolicyContract, SynchronousTestCase):
+    def make_policy(self) -> StubPolicy:
+        self.policy = StubPolicy()
+        return self.policy
+
+    def say(self, allowed: bool | None) -> None:
+        self.policy.waits = allowed is None
+        self.policy.error = FORBIDDEN if allowed is False else None
+
+    def idle(self) -> bool:
+        return self.policy.cancelled == len(self.policy.judged)

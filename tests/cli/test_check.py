@@ -64,6 +64,10 @@ class CheckTests(CommandTestCase):
         self.assertEqual(main(["check", "--set", "facets.feed.limit=65", "--json"]), 0)
         self.assertEqual(len(json.loads(self.printed.removeprefix(before))["notes"]), 1)
 
+    def test_limits_that_are_never_met_are_noted(self) -> None:
+        self.assertEqual(main(["check", "--set", "limits.per_address=2000"]), 0)
+        self.assertIn("note: limits.per_address (2000) is never met", self.complained)
+
     def test_refused_as_json(self) -> None:
         self.assertEqual(main(["check", "--json", "--set", "log.levle=error", "--http", "x"]), 78)
         whole = json.loads(self.printed)

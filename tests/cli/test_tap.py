@@ -4,8 +4,10 @@ import io
 import json
 import signal
 import sys
+from typing import Any
 
 from twisted.application.service import Application, IService
+from twisted.internet import reactor as _reactor
 from twisted.logger import ILogObserver, LogLevel, globalLogBeginner, textFileLogObserver
 from zope.interface.verify import verifyObject
 
@@ -17,8 +19,15 @@ from micronode.config.schema import Config
 from tests.cli.support import CommandTestCase, ScriptReactor, send
 from tests.cli.test_run import SpyService
 
+reactor: Any = _reactor
+
 
 class MakeServiceTests(CommandTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        # It sets the clock of this process's reactor.
+        self.patch(reactor, "seconds", reactor.seconds)
+
     def options(self, *argv: str, **parent: object) -> tap.Options:
         options = tap.Options()
         options.parent = {"nodaemon": 1, "pidfile": "twistd.pid", "logfile": None, **parent}

@@ -18,6 +18,7 @@ from zope.interface.verify import verifyObject
 
 from micronode.concurrency.acceptor import BATCH, REST_S, Acceptor, accept_within
 from micronode.concurrency.connections import Bounds, Connections
+from micronode.concurrency.tally import PERIOD_S
 
 HOST = IPv4Address("TCP", "127.0.0.1", 5310)
 
@@ -228,6 +229,16 @@ class AcceptorTests(SynchronousTestCase):
         self.assertEqual(self.reactor.readers, [self.acceptor])
         self.turn()
         self.assertEqual(len(self.port.made), 4 - 3)
+
+    def test_how_often_is_told_at_the_end_too(self) -> None:
+        with capturedLogs() as logs:
+            for _ in range(3):
+                self.port.socket.waiting.append(OSError(errno.EMFILE, "Too many open files"))
+                self.turn()
+                self.reactor.advance(REST_S)
+            self.reactor.pump([PERIOD_S] * 2)
+        told = [(each["log_format"], each["count"]) for each in logs if "count" in each]
+        self.assertEqual(told, [("accept_error", 1), ("accept_error", 2), ("accept_error_ended", 3)])
 
     def test_room_that_comes_while_it_rests(self) -> None:
         self.port.socket.waiting.append(OSError(errno.ENFILE, "Too many open files in system"))

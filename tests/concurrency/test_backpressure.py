@@ -237,6 +237,25 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual((self.got, self.one.in_use, self.node.in_use), (["a"], 1, 1))
 
 
+class ShutTests(SynchronousTestCase):
+    """Whether a permit could be had, without taking one."""
+
+    def test_says_what_taking_one_would(self) -> None:
+        node = Gate(2)
+        one, two = Gate(1, queue=1, within=node), Gate(2, within=node)
+        self.assertFalse(one.shut)
+        one.try_acquire()
+        self.assertEqual((one.shut, two.shut), (True, False))
+        two.try_acquire()
+        self.assertTrue(two.shut, "the node is full")
+        one.release()
+        two.wait()
+        two.wait()
+        self.assertTrue(two.shut)
+        for gate in (one, two):
+            self.assertEqual(gate.try_acquire(), not gate.shut)
+
+
 class Middle(Random):
     """Spreads nothing."""
 

@@ -210,7 +210,7 @@ class ReapTests(ConnectionsCase):
     def test_without_descriptors_some_go_however_few_there_are(self) -> None:
         opened = [self.open() for _ in range(3)]
         self.clock.advance(IDLE_S)
-        self.connections.exhausted()
+        self.connections.exhausted("Too many open files")
         self.assertEqual([each.told for each in opened], [["reap"], [], []])
 
 

@@ -10,6 +10,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.concurrency.memory import DEAF_S, LOOK_S, REASON, SOURCE, Buffers, buffered_bytes
+from micronode.concurrency.tally import PERIOD_S
 from micronode.concurrency.unfinished import GRACE_S
 from micronode.errors import ErrorCode
 
@@ -85,6 +86,25 @@ class BuffersTests(SynchronousTestCase):
             refusals = [self.buffers.refusal() for _ in range(10)]
         self.assertEqual((self.rejected, len(logs)), ([REASON] * 10, 1))
         self.assertEqual((refusals[0].code, refusals[0].source), (ErrorCode.BUSY, SOURCE))
+
+    def test_the_last_refusals_are_told_too(self) -> None:
+        with capturedLogs() as logs:
+            for _ in range(10):
+                self.buffers.refusal()
+            self.clock.pump([PERIOD_S] * 2)
+        self.assertEqual(
+            [(each["log_format"], each["count"]) for each in logs],
+            [("buffers_refused", 1), ("buffers_refused", 9), ("buffers_refused_ended", 10)],
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_stop_tells_what_is_left_and_nothing_after(self) -> None:
+        with capturedLogs() as logs:
+            self.buffers.refusal()
+            self.buffers.stopService()
+            self.buffers.refusal()
+        self.assertEqual([each["log_format"] for each in logs], ["buffers_refused", "buffers_refused_ended"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_the_refused_come_back_at_different_times(self) -> None:
         times = [Buffers(chance=lambda c=c: c).refusal().retry_after_ms for c in (0.0, 0.5, 1.0)]  # type: ignore[misc]

@@ -148,6 +148,35 @@ class OutletTests(SynchronousTestCase):
         self.reactor.pump([0, 0])
         self.assertEqual(order, [b"one", b"two", b"again"])
 
+    def test_one_that_fails_is_given_up_and_the_others_go_on(self) -> None:
+        class Broken(Descriptor):
+            aborted = 0
+
+            def writeSomeData(self, data: bytes) -> int | BaseException:
+                raise RuntimeError("a defect")
+
+            def abortConnection(self) -> None:
+                self.aborted += 1
+
+        class Hopeless(Broken):
+            def abortConnection(self) -> None:
+                raise ValueError("another one")
+
+        one, broken, hopeless, other = (
+            each(self.reactor) for each in (Descriptor, Broken, Hopeless, Descriptor)
+        )
+        outlets = [self.outlet(each) for each in (one, broken, hopeless, other)]
+        for outlet in outlets:
+            outlet.write((b"answer",))
+        self.reactor.advance(0)
+        self.assertEqual((one.taken, other.taken), (b"answer", b"answer"))
+        self.assertEqual((broken.aborted, broken.buffered), (1, b""))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        outlets[0].write((b"the next",))
+        self.reactor.advance(0)
+        self.assertEqual(one.taken, b"answerthe next")
+
     def test_more_than_may_wait(self) -> None:
         """It is the transport's at once, which then asks for a pause."""
         transport = Descriptor(self.reactor)

@@ -3,34 +3,10 @@
 from __future__ import annotations
 
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from micronode.concurrency.tally import PERIOD_S, Spell, Tally
-
-
-class TallyTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.told: list[int] = []
-        self.tally = Tally(self.clock, self.told.append)
-
-    def test_the_first_at_once(self) -> None:
-        self.tally.add()
-        self.assertEqual(self.told, [1])
-
-    def test_then_how_many_there_were(self) -> None:
-        for _ in range(1000):
-            self.tally.add()
-        self.clock.advance(PERIOD_S - 0.01)
-        self.tally.add()
-        self.assertEqual(self.told, [1])
-        self.clock.advance(0.01)
-        self.tally.add()
-        self.assertEqual(self.told, [1, 1001])
-
-    def test_it_has_no_timer(self) -> None:
-        self.tally.add()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+from micronode.concurrency.tally import PERIOD_S, Spell, logged
 
 
 class SpellTests(SynchronousTestCase):
@@ -96,3 +72,28 @@ class SpellTests(SynchronousTestCase):
         self.assertIsNone(self.spell.timer.at_s)
         self.add()
         self.assertIsNotNone(self.spell.timer.at_s)
+
+
+class LoggedTests(SynchronousTestCase):
+    """As lines in the log."""
+
+    def test_each_line_says_how_it_is_then(self) -> None:
+        clock, states = Clock(), iter("abc")
+        with capturedLogs() as logs:
+            spell = logged(
+                clock, "late", level=LogLevel.error, more=lambda: {"state": next(states)}, listener="http"
+            )
+            for _ in range(3):
+                spell.add()
+            clock.pump([PERIOD_S] * 2)
+        told = [(each["log_format"], each["log_level"], each["count"], each.get("state")) for each in logs]
+        self.assertEqual(
+            told,
+            [
+                ("late", LogLevel.error, 1, "a"),
+                ("late", LogLevel.error, 2, "b"),
+                ("late_ended", LogLevel.info, 3, None),
+            ],
+        )
+        self.assertEqual({each["listener"] for each in logs}, {"http"})
+        self.assertEqual(logs[-1]["seconds"], 2 * PERIOD_S)

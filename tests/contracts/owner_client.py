@@ -10,11 +10,12 @@ from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
-from micronode.interfaces import IOwnerClient, IOwnerReply
+from micronode.interfaces import IOwnerClient, IOwnerReply, IReplyBody
+from tests.contracts.reply_body import ReplyBodyContract
 from tests.support.sinks import MemorySink
 
 
-class OwnerClientContract:
+class OwnerClientContract(ReplyBodyContract):
     """Subclasses make the client and play the owner.
 
     ``make_client()`` returns a new IOwnerClient; ``answer(status, fields, body)`` lets its owner answer the
@@ -25,6 +26,9 @@ class OwnerClientContract:
         case: Any = self
         client = case.make_client()
         return self._call(client, method, lambda: case.answer(status, fields, body))
+
+    def make_body(self, data: bytes) -> IReplyBody:
+        return self.ask(200, {}, data)
 
     def _call(self, client: Any, method: bytes, act: Any) -> Any:
         case: Any = self

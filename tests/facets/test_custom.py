@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -17,6 +17,8 @@ from micronode.errors import ErrorCode, NodeError
 from micronode.facets.custom import MAX_ECHO_BYTES, CustomFacet, Forwarding, echo
 from micronode.http.body import BytesBody
 from micronode.interfaces import IFacet, IUpstream
+from tests.contracts.facet import FacetContract
+from tests.contracts.upstream import UpstreamContract
 from tests.support.owners import StubReply
 from tests.support.sinks import MemorySink
 
@@ -39,7 +41,7 @@ class StubUpstream:
     def send(self, call: Any, method: bytes, target: bytes, fields: Any, body: Any) -> Any:
         """See IUpstream."""
         self.sent.append((method, target, fields, body))
-        return succeed(self.reply)
+        return fail(self.reply) if isinstance(self.reply, NodeError) else succeed(self.reply)
 
 
 class CustomCase(SynchronousTestCase):
@@ -165,3 +167,17 @@ class EchoTests(CustomCase):
             self.assertEqual((told["body"], told["body_bytes"]), (None, len(data)))
         whole = self.told("POST", body=BytesBody(b"x" * MAX_ECHO_BYTES))
         self.assertEqual(len(whole["body"]), MAX_ECHO_BYTES)
+
+
+class ContractTests(FacetContract, SynchronousTestCase):
+    def make_facet(self) -> CustomFacet:
+        return CustomFacet("own", ROUTES, echo, max_body=10)
+
+
+class StubUpstreamTests(UpstreamContract, CustomCase):
+    def make_upstream(self, reply: Any) -> StubUpstream:
+        self.upstream = StubUpstream(reply)
+        return self.upstream
+
+    def sent(self) -> tuple[Any, ...]:
+        return self.upstream.sent[-1]

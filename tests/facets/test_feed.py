@@ -18,6 +18,7 @@ from micronode.facets.feed import MAX_PAYLOAD, MAX_RECV, FeedFacet
 from micronode.facets.polls import Polls
 from micronode.facets.subscription import Deliveries, Subscription
 from micronode.interfaces import IFacet
+from tests.contracts.facet import FacetContract
 from tests.facets.test_polls import Slowest
 from tests.support.calls import make_call, operation_of
 from tests.support.mailbox import MemoryMailbox
@@ -266,3 +267,8 @@ class SubscribeTests(FeedCase):
         self.mailbox.error = None
         self.mailbox.ack = lambda *_: succeed(StubReply(500))  # type: ignore[method-assign]
         self.assertIs(self.refused("subscribe", {"last_event_id": "x"}).code, ErrorCode.BAD_GATEWAY)
+
+
+class ContractTests(FacetContract, FeedCase):
+    def make_facet(self) -> FeedFacet:
+        return self.facet

@@ -13,6 +13,7 @@ from micronode.calls.operations import Access
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.graph import GraphFacet
 from micronode.interfaces import IFacet
+from tests.contracts.facet import FacetContract
 from tests.support.calls import make_call, operation_of
 from tests.support.owners import StubIndexOwner, StubReply
 
@@ -91,3 +92,8 @@ class GraphFacetTests(SynchronousTestCase):
             self.assertIs(error.code, ErrorCode.NOT_FOUND)
             self.assertIn(word, error.message)
             self.assertNotIn("secret", error.message)
+
+
+class ContractTests(FacetContract, SynchronousTestCase):
+    def make_facet(self) -> GraphFacet:
+        return GraphFacet(StubIndexOwner(StubReply()))

@@ -13,6 +13,7 @@ from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.calls.operations import Access, Operation
 from micronode.facets.hosted import FacetSettings, serve_hosted
 from micronode.interfaces import IFacet
+from tests.contracts.facet import FacetContract
 
 TAKEN = ("graph", "search", "media")
 
@@ -98,3 +99,8 @@ class HostedTests(SynchronousTestCase):
             ({"profile": 0x10000}, "has profile 65536"),
         ):
             self.assertIn(said, self.refused(OwnFacet("own", operation(**changes))))
+
+
+class OwnFacetTests(FacetContract, SynchronousTestCase):
+    def make_facet(self) -> OwnFacet:
+        return OwnFacet()

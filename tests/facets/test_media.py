@@ -16,6 +16,7 @@ from micronode.errors import ErrorCode, NodeError
 from micronode.facets.media import MediaFacet
 from micronode.interfaces import IFacet
 from tests.adapters.test_owner import SpyBody
+from tests.contracts.facet import FacetContract
 from tests.support.calls import make_call, operation_of
 from tests.support.measures import make_metrics, sample
 from tests.support.owners import StubReply, StubStorageOwner
@@ -285,3 +286,8 @@ class MediaFacetTests(SynchronousTestCase):
     def test_put_of_too_much(self) -> None:
         self.answer(413, b"secret")
         self.assertNotIn("secret", self.refused("put", {}, ErrorCode.BODY_TOO_LARGE).message)
+
+
+class ContractTests(FacetContract, SynchronousTestCase):
+    def make_facet(self) -> MediaFacet:
+        return MediaFacet(StubStorageOwner(StubReply()), max_object=1000, mismatches=None)

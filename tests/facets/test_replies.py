@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from blake3 import blake3
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -12,6 +13,7 @@ from micronode.calls.call import ResponseHead
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.replies import HeldBody, json_reply, read_object, refusal
 from micronode.interfaces import IReplyBody
+from tests.contracts.reply_body import ReplyBodyContract
 from tests.support.owners import StubReply
 from tests.support.sinks import MemorySink
 
@@ -119,3 +121,13 @@ class HeldBodyTests(SynchronousTestCase):
         self.successResultOf(body.relay(head, sink))
         self.assertEqual((sink.head, sink.body), (head, b"{}"))
         body.abort()
+
+
+class HeldBodyContractTests(ReplyBodyContract, SynchronousTestCase):
+    def make_body(self, data: bytes) -> HeldBody:
+        return HeldBody(data)
+
+
+class StubCheckedBodyTests(ReplyBodyContract, SynchronousTestCase):
+    def make_body(self, data: bytes) -> IReplyBody:
+        return StubReply(200, data).checked(blake3(data).digest())

@@ -10,6 +10,7 @@ from micronode.calls.operations import Access, BodyRule
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.search import SearchFacet
 from micronode.interfaces import IFacet
+from tests.contracts.facet import FacetContract
 from tests.support.calls import make_call, operation_of
 from tests.support.owners import StubIndexOwner, StubReply
 
@@ -61,3 +62,8 @@ class SearchFacetTests(SynchronousTestCase):
         call = make_call(self.query, {"q": "reactor"})
         failure = self.failureResultOf(Deferred.fromCoroutine(self.query.handler(call)), NodeError)
         self.assertIs(failure.value, self.index.reply)
+
+
+class ContractTests(FacetContract, SynchronousTestCase):
+    def make_facet(self) -> SearchFacet:
+        return SearchFacet(StubIndexOwner(StubReply()))

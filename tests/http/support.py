@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from micronode.calls.call import Call, ResponseHead
 from micronode.calls.operations import Access, Argument, BodyRule, Operation, OperationTable
+from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines
 from micronode.http.request import Request
@@ -102,6 +103,10 @@ class StubDispatcher:
             self.answer(call, sink)
             result.callback(None)
         return result
+
+    def turn_away(self, operation: Operation, origin: str) -> NodeError | None:
+        """Turn nobody away."""
+        return None
 
 
 def say(text: bytes, **head: Any) -> Callable[[Call, Any], None]:

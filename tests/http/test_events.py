@@ -445,8 +445,8 @@ class HeartbeatTests(SinkCase):
         self.assertEqual(self.connection.raw(), b"")
         self.assertTrue(self.connection.aborted)
         self.assertEqual(len(self.dispatcher.cancelled), 1)
-        self.assertEqual((self.plane.log[0]["status"], self.plane.log[0]["reason"]), (408, "timeout"))
-        self.assertIs(sink.error.code, ErrorCode.TIMEOUT)
+        self.assertEqual((self.plane.log[0]["status"], self.plane.log[0]["reason"]), (499, "slow_reader"))
+        self.assertIs(sink.error.code, ErrorCode.CANCELLED)
 
     def test_go_on_when_the_transport_is_empty(self) -> None:
         self.begin()
@@ -502,7 +502,7 @@ class TakingTests(SinkCase):
         self.assertEqual(self.dispatcher.cancelled, [])
         self.pass_time(10)
         self.assertEqual(len(self.dispatcher.cancelled), 1)
-        self.assertEqual(self.plane.log[0]["reason"], "timeout")
+        self.assertEqual(self.plane.log[0]["reason"], "slow_reader")
 
     def test_further_messages_do_not_hide_it(self) -> None:
         self.wire.read()

@@ -8,8 +8,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import Ingress
-from micronode.calls.operations import Argument, BodyRule, OperationTable
-from micronode.errors import NodeError
+from micronode.calls.operations import Argument, BodyRule, Operation, OperationTable
+from micronode.errors import ErrorCode, NodeError
 from micronode.http.head import HeadReader
 from micronode.http.request import Request, make_request
 from micronode.http.routes import Route, Routes, operation_route, operation_routes
@@ -177,6 +177,62 @@ class RunTests(SynchronousTestCase):
             ("search.query", {"q": "x", "limit": 10}, Ingress.HTTP, "r", b"\x11" * 16, "t"),
         )
         self.assertEqual((call.body, call.peer), (None, "peer"))
+
+
+class TurnAwayTests(SynchronousTestCase):
+    """Calls that the dispatcher would refuse, and says so before there is one."""
+
+    def plane(self) -> Plane:
+        plane = Plane()
+        self.asked: list[tuple[str, str]] = []
+
+        def turn_away(operation: Operation, origin: str) -> NodeError:
+            self.asked.append((operation.name, origin))
+            return NodeError(ErrorCode.BUSY, "it is full", retry_after_s=1.0)
+
+        plane.dispatcher.turn_away = turn_away  # type: ignore[method-assign, assignment]
+        return plane
+
+    def test_refused_from_the_head(self) -> None:
+        plane = self.plane()
+        connection = plane.connect()
+        for _ in range(2):
+            answer = connection.send(get("/app/search?q=x")).answer()
+            self.assertEqual((answer.status, answer.json["code"]), (429, "busy"))
+        self.assertEqual(plane.dispatcher.calls, [])
+        self.assertEqual([name for name, _ in self.asked], ["search.query"] * 2)
+        self.assertFalse(connection.closing, "the next call may find room")
+        self.assertEqual(plane.sample("rejected_total", reason="busy"), 0, "who refuses counts")
+        self.assertEqual(plane.log[0]["reason"], "busy")
+
+    def test_not_before_the_path_is_known(self) -> None:
+        connection = self.plane().connect()
+        self.assertEqual(connection.send(get("/app/nothing")).answer().status, 404)
+        self.assertEqual(self.asked, [])
+
+    def test_a_body_is_read_first(self) -> None:
+        """So that the connection can go on; and there may be room by then."""
+        plane = self.plane()
+        self.assertEqual(plane.connect().send(post("/app/media", b"body")).answer().status, 200)
+        self.assertEqual((len(plane.dispatcher.calls), self.asked), (1, []))
+
+
+class KnownPathTests(SynchronousTestCase):
+    """What the map said is remembered, and of no more paths than there are routes."""
+
+    def test_only_of_paths_without_arguments(self) -> None:
+        routes = operation_routes(StubDispatcher())
+        for path in ("/app/search?q=x", "/app/search?q=y", *(f"/app/graph/resolve/{n}" for n in range(20))):
+            routes.admit(request_of(get(path)))
+        self.assertEqual(list(routes._known), [("GET", "/app/search")])
+
+    def test_of_one_method_alone(self) -> None:
+        routes = operation_routes(StubDispatcher())
+        routes.admit(request_of(get("/app/search?q=x")))
+        for method in ("POST", "HEAD", "get"):
+            with self.assertRaises(NodeError) as caught:
+                routes.admit(request_of(get("/app/search?q=x", method=method)))
+            self.assertIs(caught.exception.code, ErrorCode.METHOD_NOT_ALLOWED)
 
 
 class NeededKeyTests(SynchronousTestCase):

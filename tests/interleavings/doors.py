@@ -75,6 +75,10 @@ class _Now:
     def dispatch(call: Call, sink: IResponseSink) -> Deferred[None]:
         return _Now.world.dispatcher.dispatch(call, sink)
 
+    @staticmethod
+    def turn_away(operation: Operation, origin: str) -> NodeError | None:
+        return _Now.world.dispatcher.turn_away(operation, origin)
+
 
 _SETTINGS: Final = app_settings(_Now(), _TABLE, timeouts=Timeouts(), idle_s=75.0)
 _LIMITS: Final = Limits()

@@ -111,7 +111,7 @@ class NeverRefusing(Dispatcher):
 
     def drain(self) -> None:
         super().drain()
-        self._draining = False
+        self._refusals.draining = False
 
 
 class DoneTooEarly(Dispatcher):

@@ -308,7 +308,7 @@ class Windows(SynchronousTestCase):
 class Unread(SynchronousTestCase):
     """A caller that asks and does not read."""
 
-    def test_a_call_it_does_not_read_is_a_timeout(self) -> None:
+    def test_a_call_it_does_not_read_is_that_of_a_slow_reader(self) -> None:
         node = StubNode()
         end = node.connect()
         end.send(start(1))
@@ -317,7 +317,7 @@ class Unread(SynchronousTestCase):
             node.clock.advance(31)
         self.assertTrue(end.transport.aborted)
         self.assertTrue(node.calls[0].cancelled)
-        self.assertEqual((node.access[-1]["status"], node.access[-1]["reason"]), (408, "timeout"))
+        self.assertEqual((node.access[-1]["status"], node.access[-1]["reason"]), (499, "slow_reader"))
 
     def test_errors_are_bounded(self) -> None:
         node = StubNode()

@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 from micronode.interfaces import IReadinessCheck
 from micronode.lifecycle import State
 from micronode.observability.probes import DEPS, RETRY_AFTER_S, Check, Probes
+from tests.contracts.readiness import ReadinessContract
 
 NOW_S = 1_790_000_000.0
 
@@ -161,3 +162,22 @@ class ProbesTests(SynchronousTestCase):
         """Unless told otherwise it is the machine's."""
         probes = Probes(state=lambda: "running", checks=(), version=dict, event_loop=lambda: True)
         self.assertEqual(probes.healthz()[1]["checks"]["clock"], "ok")
+
+
+class CheckTests(ReadinessContract, SynchronousTestCase):
+    found = "starting"
+
+    def make_check(self, name: str) -> Check:
+        return Check(name, lambda: self.found)
+
+    def find(self, state: str) -> None:
+        self.found = state
+
+
+class StubCheckTests(ReadinessContract, SynchronousTestCase):
+    def make_check(self, name: str) -> StubCheck:
+        self.check = StubCheck(name)
+        return self.check
+
+    def find(self, state: str) -> None:
+        self.check.answer = state

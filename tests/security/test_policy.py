@@ -23,6 +23,7 @@ from micronode.security.bounded import BoundedBody
 from micronode.security.decider import Decider
 from micronode.security.decisions import STALE_S, Decision
 from micronode.security.policy import Policy
+from tests.contracts.policy import PolicyContract
 from tests.support.policy import ALLOW, DENY, DOWN, READ, SLOW, WRITE, WRONG, MemoryPolicyOwner, call_of
 from tests.support.policy_page import FAILS, ON, ROWS, Row, table
 
@@ -210,3 +211,15 @@ class BodyTests(PolicyCase):
         self.owner.says = ALLOW
         call = call_of(WRITE, body=upload())
         self.assertIs(self.admit(call), call)
+
+
+class ContractTests(PolicyContract, PolicyCase):
+    def make_policy(self) -> Policy:
+        return self.policy
+
+    def say(self, allowed: bool | None) -> None:
+        self.owner.waits = allowed is None
+        self.owner.says = DENY if allowed is False else ALLOW
+
+    def idle(self) -> bool:
+        return not self.policy.decider.asking

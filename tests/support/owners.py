@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from micronode.adapters.request import segment
 from micronode.calls.call import Call, ResponseHead
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import (
@@ -187,18 +188,22 @@ class StubIndexOwner(_StubOwner):
 
     def resolve(self, call: Call, key: str) -> Deferred[IOwnerReply]:
         """See IIndexOwner."""
+        segment(key)
         return self._answer("resolve", key=key)
 
     def providers(self, call: Call, cid: str, *, limit: int) -> Deferred[IOwnerReply]:
         """See IIndexOwner."""
+        segment(cid)
         return self._answer("providers", cid=cid, limit=limit)
 
     def search(self, call: Call, query: str, *, limit: int, offset: int) -> Deferred[IOwnerReply]:
         """See IIndexOwner."""
+        segment(query)
         return self._answer("search", query=query, limit=limit, offset=offset)
 
     def neighbors(self, call: Call, node: str, *, hops: int, max_neighbors: int) -> Deferred[IOwnerReply]:
         """See IIndexOwner."""
+        segment(node)
         return self._answer("neighbors", node=node, hops=hops, max_neighbors=max_neighbors)
 
 
