@@ -18,11 +18,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
-from micronode.calls.operations import Operation, OperationTable
+from micronode.calls.operations import Operation
 from micronode.calls.outcome import answer, fail, result_of, tell
 from micronode.calls.refusals import Refusals, buckets_of, draining, rate_limited
 from micronode.calls.running import Running
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.measure import Level
 from micronode.concurrency.rates import Rates

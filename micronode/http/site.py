@@ -15,7 +15,7 @@ from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
 from micronode.calls.call import Ingress
-from micronode.calls.operations import OperationTable
+from micronode.calls.table import OperationTable
 from micronode.concurrency import connections, memory
 from micronode.concurrency.connections import Bounds, Connections
 from micronode.concurrency.outgoing import Outgoing
@@ -24,9 +24,10 @@ from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
 from micronode.http.mounts import mount_routes
+from micronode.http.operations import Dispatch, operation_routes
 from micronode.http.request import Request
 from micronode.http.response import DateField
-from micronode.http.routes import Dispatch, Route, Routes, operation_routes
+from micronode.http.routes import Route, Routes
 from micronode.oap.wire.limits import DECOMPRESS_RATIO
 from micronode.observability.metrics import OTHER_ROUTE, REJECT_REASONS, Metrics, method_label
 

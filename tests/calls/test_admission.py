@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from micronode.adapters.lease import full, unavailable
 from micronode.calls.call import Call, Ingress, Reply
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Operation, OperationTable
+from micronode.calls.operations import Operation
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.measure import Level
 from micronode.concurrency.shedlog import ShedLog

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import Call, Ingress, Reply
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Operation, OperationTable
+from micronode.calls.operations import Operation
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.errors import ErrorCode
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.observability.metrics import Metrics

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import ResponseHead
-from micronode.calls.operations import Access, OperationTable
+from micronode.calls.operations import Access
+from micronode.calls.table import OperationTable
 from micronode.concurrency.memory import ANSWER_BYTES, Buffers
 from tests.http.support import Connection, Plane, StubDispatcher, Wire, get, operation, post, say
 

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
-from micronode.calls.operations import OperationTable
 from micronode.calls.outcome import cut
 from micronode.calls.refusals import draining
+from micronode.calls.table import OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.site import app_settings
 from tests.http.support import Plane, StubDispatcher, Timeouts, Wire, get, post, say

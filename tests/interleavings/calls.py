@@ -14,9 +14,10 @@ from twisted.internet.task import Clock
 
 from micronode.calls.call import Call, Ingress, Reply, ResponseHead
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Access, Operation, OperationTable
+from micronode.calls.operations import Access, Operation
 from micronode.calls.outcome import cut
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.shutdown import END_S, Drain, Phase
 from micronode.concurrency.timer import EPSILON_S

@@ -19,7 +19,8 @@ from twisted.internet.task import Clock
 
 from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Access, Argument, Operation, OperationTable
+from micronode.calls.operations import Access, Argument, Operation
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.shutdown import END_S, Drain, Phase
 from micronode.concurrency.timer import EPSILON_S
