@@ -59,8 +59,8 @@ class Deadline:
     def wait(self, give_up: Callable[[], None]) -> None:
         """Begin to wait for the call's turn; *give_up* is called when half of its time is over.
 
-        So whoever gets a turn has half of it left, at least, and does not ask its owner in vain: where owners
-        are slow, turns come when others have used up all of theirs.
+        So whoever gets a turn has half of it left, at least, and does not ask its owner in vain: where
+        owners are slow, turns come when others have used up all of theirs.
         """
         self._began_s = self._clock.seconds()
         given_s, caller_s = self._timeouts.seconds, self._call.deadline_s

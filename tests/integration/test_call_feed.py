@@ -72,7 +72,7 @@ class FeedTests(SynchronousTestCase):
         self.assertEqual(listener.complained, "")
 
     def test_a_node_that_goes_answers_the_ack_that_it_has_taken(self) -> None:
-        """With messages flowing it is told between two acks, or with one: never by a connection that is cut."""
+        """With messages flowing it hears of the end between two acks, or with one: never by a cut."""
         for _ in range(2):
             self.start("jobs=50000")
             with tempfile.TemporaryFile() as printed:

@@ -1,4 +1,4 @@
-"""An index owner in a thread of the test, which answers when it is told to; and a service that takes writes."""
+"""An owner in a thread of the test, which answers when it is told to: an index, and a service that writes."""
 
 from __future__ import annotations
 

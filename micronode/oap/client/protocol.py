@@ -328,8 +328,8 @@ class CallerProtocol(Protocol):
 def _of_calls(error: OAPError) -> OAPError:
     """Return what calls fail with whose connection ended with *error*.
 
-    That nothing was done a node says of a call. One that says it of a connection says it of none of its calls,
-    and they must not be made again for it.
+    That nothing was done a node says of a call. One that says it of a connection says it of none of its
+    calls, and they must not be made again for it.
     """
     if not is_undone(error):
         return error
