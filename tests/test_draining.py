@@ -323,6 +323,20 @@ class AbortTests(DrainingCase):
             self.assertEqual(over_oap, ["draining"] * 3)
             self.assertEqual(self.narrow.cancelled, 1, "no other came to its owner")
 
+    def test_uploads_and_answers_on_their_way(self) -> None:
+        """Over HTTP a body is whole before anything is done with it; over OAP/1 an owner may have some of it."""
+        node = self.make()
+        http = self.http(post("/app/narrow", b"x" * 50)[:-1])
+        oap = self.oap()
+        oap.send(start(1, NARROW_PROFILE, "put", {}, ended=False))
+        self.assertEqual(self.active, 1)
+        node.stopService()
+        self.run_for(GRACE_S + DEADLINE_S)
+        [answer] = http.answers
+        self.assertEqual((answer.status, json.loads(answer.body)["code"]), (503, "draining"))
+        self.assertEqual(oap.heard()[-1].json["code"], "owner_timeout")
+        self.assertEqual((self.narrow.cancelled, self.active), (1, 0))
+
     def test_haste_tells_them_too(self) -> None:
         node = self.make()
         waiting = self.http(get("/app/own"))

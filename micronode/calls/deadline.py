@@ -27,6 +27,11 @@ class Deadline:
     :ivar error: why the call was cancelled, where it was too late.
     """
 
+    # Of the few calls that wait for their turn: of no other they are set.
+    _patience: IDelayedCall | None = None
+    #: When it began to wait, and until when it may.
+    _began_s = _until_s = 0.0
+
     def __init__(self, clock: IReactorTime, timeouts: Timeouts, call: Call, sink: IResponseSink) -> None:
         """:param timeouts: those of the facet's calls."""
         self.error: NodeError | None = None
@@ -37,10 +42,6 @@ class Deadline:
         #: The caller's.
         self._timer: IDelayedCall | None = None
         self._whole = True
-        #: Runs while the call waits for its turn.
-        self._patience: IDelayedCall | None = None
-        #: When it began to wait, and until when it may.
-        self._began_s = self._until_s = 0.0
         self._cancel: Callable[[], None] | None = None
 
     def guard(self, cancel: Callable[[], None]) -> None:
@@ -92,7 +93,8 @@ class Deadline:
     def stop(self) -> None:
         """The call is over."""
         self._cancel = None
-        self._stop_waiting()
+        if self._patience is not None:
+            self._stop_waiting()
         self._timeouts.remove(self._time_out)
         timer, self._timer = self._timer, None
         if timer is not None:

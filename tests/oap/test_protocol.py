@@ -483,6 +483,19 @@ class Drain(SynchronousTestCase):
         self.assertTrue(fresh.transport.half_closed)
         self.assertIsNone(node.factory.buildProtocol(None))
 
+    def test_given_up_answers_that_have_begun_are_no_word_of_nothing_done(self) -> None:
+        """Nor are those of which all but their turn was done."""
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1), start(2))
+        node.calls[0].sink.start(ResponseHead(content_type="text/event-stream"))
+        node.clock.advance(0)
+        end.transport.fill()
+        node.calls[1].answer(b"answer")
+        node.factory.give_up(1000)
+        ends = {frame.corr_id: frame.json["code"] for frame in end.heard() if frame.ends}
+        self.assertEqual(ends, {1: "owner_timeout", 2: "owner_timeout"})
+
     def test_new_connections_are_not_taken(self) -> None:
         node = StubNode()
         node.factory.goaway(1)
