@@ -324,7 +324,7 @@ class AbortTests(DrainingCase):
             self.assertEqual(self.narrow.cancelled, 1, "no other came to its owner")
 
     def test_uploads_and_answers_on_their_way(self) -> None:
-        """Over HTTP a body is whole before anything is done with it; over OAP/1 an owner may have some of it."""
+        """Over HTTP a body is whole before anything is done with it; over OAP/1 an owner may have some."""
         node = self.make()
         http = self.http(post("/app/narrow", b"x" * 50)[:-1])
         oap = self.oap()

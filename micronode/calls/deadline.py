@@ -72,7 +72,7 @@ class Deadline:
 
     @property
     def waited_too_long(self) -> bool:
-        """Whether half of its time is over: of a reactor that was late, turns may come before the timer does."""
+        """Whether half of its time is over: of a reactor that was late turns may come before the timer."""
         return self._clock.seconds() - self._until_s > EPSILON_S
 
     def waited(self) -> Call:

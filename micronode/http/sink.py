@@ -116,12 +116,6 @@ class ResponseSink:
         return self._request.route is not None and self._request.route.subscribes
 
     @property
-    def _reads(self) -> bool:
-        """Whether it is a call that changes nothing."""
-        route = self._request.route
-        return route is None or not (route.subscribes or route.writes)
-
-    @property
     def behind(self) -> bool:
         """Whether bytes were sent that the caller has not taken, as far as the transport can tell."""
         return self._line is not None and self._line.behind
@@ -138,7 +132,7 @@ class ResponseSink:
         if line is None or self.started:
             return None
         request = self._request
-        if request.head.method == "GET" and (full := line.flow.refusal(head.length)) and self._reads:
+        if request.head.method == "GET" and (full := line.flow.refusal(head.length)) and request.reads:
             # Nothing was changed by it, so that it may be asked again.
             self.fail(full)
             return None

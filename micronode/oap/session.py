@@ -188,13 +188,9 @@ class Session:
                 stream.abort(error)
 
     def give_up(self, error: NodeError, cut: NodeError) -> None:
-        """Cancel every call, and tell its caller *error*.
-
-        :param cut: what is told instead of a call for which something may have been done.
-        """
+        """Cancel every call, and tell its caller *error*, or *cut* where something may have been done."""
         for stream in list(self.streams.values()):
-            begun = stream.running and stream.subscription is None
-            stream.abort(cut if begun else error)
+            stream.abort(cut if stream.running and stream.subscription is None else error)
 
     def close(self, error: NodeError = GONE) -> None:
         """The connection is gone, or is dropped for *error*: cancel every call and send nothing."""
