@@ -23,8 +23,8 @@ from micronode.adapters.registry import Owners
 from micronode.builtin import Shared, make_facet
 from micronode.bus import EventBus, ServiceCrashed
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.concurrency.connections import ADMIN_BOUNDS, Bounds
 from micronode.concurrency.memory import Buffers
 from micronode.concurrency.shedlog import ShedLog

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from micronode.assembly import Assembly
 from micronode.calls.call import Call, Ingress
+from micronode.calls.outcome import cut
 from micronode.calls.refusals import DRAINING_RETRY_S, draining
 from micronode.concurrency.lastaccept import stop_accepting
 from micronode.concurrency.shutdown import Phase
@@ -110,9 +111,10 @@ class Draining:
         if self.left(Phase.ABORTING):
             _log.warn("drain_deadline", calls=parts.dispatcher.active, connections=self._connections)
         _each(
-            parts.dispatcher.drain,  # Subscriptions first: they end whole.
+            # First: subscriptions end whole, and nothing was done yet for those that wait for their turn.
+            parts.dispatcher.drain,
             lambda: parts.oap.give_up(RETRY_MS),
-            lambda: parts.http.give_up(draining()),
+            lambda: parts.http.give_up(draining(), cut(DRAINING_RETRY_S)),
         )
 
     def releasing(self) -> Deferred[None]:
@@ -127,7 +129,7 @@ class Draining:
         """See :class:`~micronode.concurrency.shutdown.Effects`."""
         # That of the admin plane; and what a defect has left open.
         closed = self._close(*list(self._ports), wait_s=0.0)
-        _each(lambda: self._parts.admin.give_up(draining()))
+        _each(lambda: self._parts.admin.give_up(draining(), cut(DRAINING_RETRY_S)))
         return closed
 
     def stopped(self) -> None:

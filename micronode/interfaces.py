@@ -1,7 +1,7 @@
 """The seams of the node: what facets, adapters and ingresses promise each other.
 
 Each interface has one conformance suite in ``tests/contracts/`` that runs against every
-implementation.
+implementation. A table of what is promised, kept in one place however long: nothing here runs.
 """
 
 from __future__ import annotations

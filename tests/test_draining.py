@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from micronode import Config, make_node
 from micronode.bus import StateChanged
 from micronode.calls.call import Call, Reply, ResponseHead
+from micronode.calls.operations import Access, BodyRule, Operation
 from micronode.concurrency.listening import ListenError
 from micronode.concurrency.shutdown import ABORT_S, END_S, LAST_CALL_S, LOOK_S, Phase
 from micronode.config.sources import Loaded
@@ -34,7 +35,7 @@ from tests.test_node import NodeCase
 
 GRACE_S, DEADLINE_S = 10.0, 5.0
 HTTP, ADMIN, OAP = 5310, 5311, 5312
-OWN_PROFILE = 0x7001
+OWN_PROFILE, NARROW_PROFILE = 0x7001, 0x7002
 
 
 class Held:
@@ -68,6 +69,22 @@ class Held:
             each.callback(None)
 
 
+def _narrow(handler: Held) -> Operation:
+    """Return a write of a facet that serves one call at a time."""
+    return own_operation(
+        name="narrow.put",
+        facet="narrow",
+        method="POST",
+        path="/app/narrow",
+        profile=NARROW_PROFILE,
+        op="put",
+        access=Access.WRITE,
+        body=BodyRule.STREAMED,
+        max_body=100,
+        handler=handler,
+    )
+
+
 class HttpCaller:
     """A caller over HTTP, in memory; it closes when it is told to."""
 
@@ -97,13 +114,14 @@ class DrainingCase(NodeCase):
     """Has a node with calls that wait, ``/app/own``, and something to subscribe to."""
 
     def make(self, grace_s: float = GRACE_S, deadline_s: float = DEADLINE_S, **more: Any) -> NodeService:
-        self.handler, self.news = Held(), News()
+        self.handler, self.news, self.narrow = Held(), News(), Held()
         drain = {"grace": f"{grace_s * 1000:.0f}ms", "deadline": f"{deadline_s * 1000:.0f}ms"}
         self.node_ = make_node(
             Config.from_mapping({"drain": drain, "timeouts": {"read": "60s", "body": "60s"}}),
             self.reactor,
             facets=[
                 (OwnFacet("own", own_operation(handler=self.handler)), FacetSettings(timeout=3600.0)),
+                (OwnFacet("narrow", _narrow(self.narrow)), FacetSettings(limit=1, queue=9, timeout=3600.0)),
                 self.news,
             ],
             **more,
@@ -265,25 +283,66 @@ class AbortTests(DrainingCase):
         with capturedLogs() as events:
             stopped = node.stopService()
             self.run_for(GRACE_S + DEADLINE_S)
-        for caller in (waiting, half):
-            [answer] = caller.answers
-            self.assertEqual((answer.status, answer.fields["connection"]), (503, "close"))
-            self.assertEqual(json.loads(answer.body)["code"], "draining")
-            self.assertIn("retry-after", answer.fields)
+        [answer] = half.answers
+        self.assertEqual((answer.status, answer.fields["connection"]), (503, "close"))
+        self.assertEqual(json.loads(answer.body)["code"], "draining")
+        self.assertIn("retry-after", answer.fields)
+        [answer] = waiting.answers
+        self.assertEqual((answer.status, answer.fields["connection"]), (504, "close"))
+        told = json.loads(answer.body)
+        self.assertEqual((told["code"], told["retryable"]), ("owner_timeout", True))
+        self.assertIn("whether this was done is not known", told["message"])
         error = oap.heard()[-1]
-        self.assertEqual((error.corr_id, error.json["code"]), (1, "draining"))
+        self.assertEqual((error.corr_id, error.code, error.json["code"]), (1, 504, "owner_timeout"))
+        self.assertEqual(error.json["message"], told["message"])
+        self.assertTrue(2500 <= error.json["retry_after_ms"] <= 7500)
         self.assertEqual((self.handler.cancelled, self.active), (2, 0))
         [event] = [event for event in events if event["log_format"] == "drain_deadline"]
         self.assertEqual((event["calls"], event["connections"]), (2, 3))
         self.run_for(ABORT_S)
         self.successResultOf(stopped)
 
+    def test_who_waits_for_a_turn_is_told_that_nothing_was_done(self) -> None:
+        """And nobody else is, through either door: what was admitted may have been done."""
+        for hurries in (False, True):
+            self.setUp()
+            node = self.make()
+            calls: list[tuple[HttpCaller, CallerEnd]] = []
+            for _ in range(3):
+                http, oap = self.http(post("/app/narrow", b"x")), self.oap()
+                oap.send(start(1, NARROW_PROFILE, "put", {}))
+                calls.append((http, oap))
+            self.assertEqual((len(self.narrow.waiting), self.active), (1, 1))
+            node.stopService()
+            if hurries:
+                node.hurry()
+            self.run_for(GRACE_S + DEADLINE_S)
+            over_http = [json.loads(http.answers[0].body)["code"] for http, _ in calls]
+            over_oap = [oap.heard()[-1].json["code"] for _, oap in calls]
+            self.assertEqual(over_http, ["owner_timeout", "draining", "draining"])
+            self.assertEqual(over_oap, ["draining"] * 3)
+            self.assertEqual(self.narrow.cancelled, 1, "no other came to its owner")
+
+    def test_uploads_and_answers_on_their_way(self) -> None:
+        """Over HTTP a body is whole before anything is done with it; over OAP/1 an owner may have some."""
+        node = self.make()
+        http = self.http(post("/app/narrow", b"x" * 50)[:-1])
+        oap = self.oap()
+        oap.send(start(1, NARROW_PROFILE, "put", {}, ended=False))
+        self.assertEqual(self.active, 1)
+        node.stopService()
+        self.run_for(GRACE_S + DEADLINE_S)
+        [answer] = http.answers
+        self.assertEqual((answer.status, json.loads(answer.body)["code"]), (503, "draining"))
+        self.assertEqual(oap.heard()[-1].json["code"], "owner_timeout")
+        self.assertEqual((self.narrow.cancelled, self.active), (1, 0))
+
     def test_haste_tells_them_too(self) -> None:
         node = self.make()
         waiting = self.http(get("/app/own"))
         stopped = node.stopService()
         node.hurry()
-        self.assertEqual([each.status for each in waiting.answers], [503])
+        self.assertEqual([each.status for each in waiting.answers], [504])
         waiting.protocol.readConnectionLost()
         self.run_for(LOOK_S)
         self.successResultOf(stopped)
@@ -332,7 +391,7 @@ class AbortTests(DrainingCase):
         self.assertEqual(self.active, 1)
         stopped = node.stopService()
         self.run_for(1.0)
-        self.assertEqual([each.status for each in caller.answers], [503])
+        self.assertEqual([each.status for each in caller.answers], [504])
         self.run_for(END_S)
         self.successResultOf(stopped)
         self.assertEqual((self.active, self.reactor.getDelayedCalls()), (0, []))
@@ -350,7 +409,7 @@ class AbortTests(DrainingCase):
             self.run_for(1.0 + END_S)
             self.successResultOf(stopped)
             self.assertEqual((node.state, self.reactor.open, self.active), (State.STOPPED, set(), 0))
-            self.assertEqual([each.status for each in waiting.answers], [503], name)
+            self.assertEqual([each.status for each in waiting.answers], [504], name)
             self.assertTrue(self.flushLoggedErrors(RuntimeError), name)
 
     def test_owners_pools_that_do_not_close_do_not_keep_it(self) -> None:

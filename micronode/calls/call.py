@@ -1,6 +1,7 @@
 """One call, whichever door it came through: what was asked, by whom, until when; and the answer's head.
 
-Shapes only. Built by an ingress, read by the dispatcher and the facets.
+Shapes only. Built by an ingress, read by the dispatcher and the facets. Nobody changes one that was made. The
+type checker sees to that: objects that do so themselves take twice as long to make, and a call makes three.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
+    from attrs import frozen as record
     from twisted.internet.defer import Deferred
     from twisted.web.iweb import IBodyProducer
 
     from micronode.calls.operations import Operation
     from micronode.interfaces import IReplyBody
+else:
+    record = attrs.define
 
 #: tenant_id 0: unspecified.
 NO_TENANT = bytes(16)
@@ -29,7 +33,7 @@ class Ingress(Enum):
     OAP = "oap"
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Call:
     """A routed request with validated arguments."""
 
@@ -61,7 +65,7 @@ class Call:
     origin: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class ResponseHead:
     """What precedes a response body.
 
@@ -81,7 +85,7 @@ class ResponseHead:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Reply:
     """A facet's answer: the head and the body still to be relayed (None: there is no body)."""
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from micronode.calls.call import Call
 from micronode.concurrency.timeouts import Timeouts
+from micronode.concurrency.timer import EPSILON_S
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IResponseSink
 
@@ -25,6 +27,11 @@ class Deadline:
     :ivar error: why the call was cancelled, where it was too late.
     """
 
+    # Of the few calls that wait for their turn: of no other they are set.
+    _patience: IDelayedCall | None = None
+    #: When it began to wait, and until when it may.
+    _began_s = _until_s = 0.0
+
     def __init__(self, clock: IReactorTime, timeouts: Timeouts, call: Call, sink: IResponseSink) -> None:
         """:param timeouts: those of the facet's calls."""
         self.error: NodeError | None = None
@@ -35,40 +42,68 @@ class Deadline:
         #: The caller's.
         self._timer: IDelayedCall | None = None
         self._whole = True
-        self._queued = False
         self._cancel: Callable[[], None] | None = None
 
-    def guard(self, cancel: Callable[[], None], *, queued: bool = False) -> None:
-        """Begin; *cancel* is called when the time is over, and ends the call that is being answered.
-
-        :param queued: it waits for its turn, which it has until :meth:`admitted` no longer than the facet's
-            time from now on.
-        """
+    def guard(self, cancel: Callable[[], None]) -> None:
+        """Begin; *cancel* is called when the time is over, and ends the call that is being answered."""
         self._cancel = cancel
-        self._queued = queued
-        body_done = self._call.body_done
-        if self._call.deadline_s is not None:
-            self._timer = self._clock.callLater(max(0.0, self._call.deadline_s), self._expire)
-        if body_done is None or queued:
+        body_done, caller_s = self._call.body_done, self._call.deadline_s
+        if caller_s is not None:
+            self._timer = self._clock.callLater(max(0.0, caller_s), self._expire)
+        if body_done is None:
             self._timeouts.add(self._time_out)
-        if body_done is not None:
+        else:
             # The body has deadlines of its own (stall, stream_idle); the facet's starts after it.
             self._whole = False
             body_done.addBoth(self._body_done)
 
-    def admitted(self) -> None:
-        """Note that a call has waited for its turn. What it has waited is taken from the facet's time."""
-        self._queued = False
-        if not self._whole:
-            self._timeouts.remove(self._time_out)
+    def wait(self, give_up: Callable[[], None]) -> None:
+        """Begin to wait for the call's turn; *give_up* is called when half of its time is over.
+
+        So whoever gets a turn has half of it left, at least, and does not ask its owner in vain: where
+        owners are slow, turns come when others have used up all of theirs.
+        """
+        self._began_s = self._clock.seconds()
+        given_s, caller_s = self._timeouts.seconds, self._call.deadline_s
+        if caller_s is not None:
+            given_s = min(given_s, max(0.0, caller_s))
+        self._until_s = self._began_s + given_s / 2
+        self._patience = self._clock.callLater(given_s / 2, give_up)
+
+    @property
+    def waited_too_long(self) -> bool:
+        """Whether half of its time is over: of a reactor that was late turns may come before the timer."""
+        return self._clock.seconds() - self._until_s > EPSILON_S
+
+    def waited(self) -> Call:
+        """Note that the call waits no more.
+
+        :return: the call with the time that it has left, as if its caller had given it no more.
+        """
+        self._stop_waiting()
+        call = self._call
+        left_s = call.deadline_s
+        if call.body_done is None:
+            left_s = self._timeouts.seconds if left_s is None else min(left_s, self._timeouts.seconds)
+        if left_s is None:
+            # The facet's time begins behind the body.
+            return call
+        return attrs.evolve(call, deadline_s=left_s - (self._clock.seconds() - self._began_s))
 
     def stop(self) -> None:
         """The call is over."""
         self._cancel = None
+        if self._patience is not None:
+            self._stop_waiting()
         self._timeouts.remove(self._time_out)
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
+
+    def _stop_waiting(self) -> None:
+        patience, self._patience = self._patience, None
+        if patience is not None and patience.active():
+            patience.cancel()
 
     def blamed_for(self, error: Exception) -> Exception:
         """Return why a call failed that ended with *error*.
@@ -82,7 +117,7 @@ class Deadline:
 
     def _body_done(self, result: Any) -> Any:
         self._whole = True
-        if self._cancel is not None and not self._queued:
+        if self._cancel is not None:
             self._timeouts.add(self._time_out)
         return result
 

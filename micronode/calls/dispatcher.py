@@ -18,11 +18,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from micronode.calls.call import Call
 from micronode.calls.deadline import Deadline
-from micronode.calls.operations import Operation, OperationTable
+from micronode.calls.operations import Operation
 from micronode.calls.outcome import answer, fail, result_of, tell
 from micronode.calls.refusals import Refusals, buckets_of, draining, rate_limited
 from micronode.calls.running import Running
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.measure import Level
 from micronode.concurrency.rates import Rates
@@ -163,7 +164,7 @@ class Dispatcher:
         admitted = self._wait if queued else self._admitted
         running.run(admitted(call, sink, gate, running, deadline))
         if not running.called:
-            deadline.guard(running.interrupt, queued=queued)
+            deadline.guard(running.interrupt)
         return running
 
     def drain(self) -> None:
@@ -237,11 +238,18 @@ class Dispatcher:
     async def _wait(
         self, call: Call, sink: IResponseSink, gate: Gate, running: Running, deadline: Deadline
     ) -> None:
-        """Wait for a permit, then answer the call: within its deadline, and in the order of arrival."""
+        """Wait for a permit, for half of the call's time at most and in the order of arrival, then answer it.
+
+        A call that never gets one ends as one for which nothing was done.
+        """
         self._queued[running] = None
         turn = gate.wait()
+        deadline.wait(turn.cancel)
         try:
             await turn
+            if deadline.waited_too_long:
+                gate.release()
+                raise CancelledError
         except CancelledError:
             deadline.stop()
             if running.caller_gone:
@@ -255,8 +263,7 @@ class Dispatcher:
             del self._queued[running]
             # However it ends: a turn that nobody takes would be a permit that nobody gives back.
             gate.forget(turn)
-        deadline.admitted()
-        await self._admitted(call, sink, gate, running, deadline)
+        await self._admitted(deadline.waited(), sink, gate, running, deadline)
 
     async def _admitted(
         self, call: Call, sink: IResponseSink, gate: Gate, running: Running, deadline: Deadline

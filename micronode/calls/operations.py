@@ -1,11 +1,12 @@
-"""The table of operations: one row generates the HTTP route, the OAP dispatch and the argument checks.
+"""What an operation is: one row generates the HTTP route, the OAP dispatch and the argument checks.
 
-No handler is written twice. ``docs/architecture.rst``, "life of a call".
+No handler is written twice. ``docs/architecture.rst``, "life of a call". The table of them is in
+:mod:`micronode.calls.table`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -14,7 +15,6 @@ import attrs
 from micronode.calls.answers import Answer
 from micronode.errors import ErrorCode, NodeError
 from micronode.oap.wire.heads import HeadError, parse_object
-from micronode.oap.wire.profiles import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -220,7 +220,7 @@ class Operation:
         :param given: name -> value, typed as JSON types them.
         :raises NodeError: ``bad_request``, naming the first argument that does not fit.
         """
-        bound = _bind(self.arguments, given, parse=False)
+        bound = bind_all(self.arguments, given, parse=False)
         for name in self._segments:
             # As in a URL, where it is a segment of the path: one of its owner's it may become.
             if bound[name] in (".", ".."):
@@ -229,10 +229,15 @@ class Operation:
 
     def bind_text(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Like :meth:`bind`, for arguments that are text in a URL or header."""
-        return _bind(self.arguments, given, parse=True)
+        return bind_all(self.arguments, given, parse=True)
 
 
-def _bind(arguments: Iterable[Argument], given: Mapping[str, Any], *, parse: bool) -> dict[str, Any]:
+def bind_all(arguments: Iterable[Argument], given: Mapping[str, Any], *, parse: bool) -> dict[str, Any]:
+    """Return *arguments* as they are *given*, checked, with defaults.
+
+    :param parse: what is given is text, as in a URL or header.
+    :raises NodeError: ``bad_request``, naming the first that does not fit.
+    """
     bound: dict[str, Any] = {}
     for argument in arguments:
         value = given.get(argument.name)
@@ -243,75 +248,3 @@ def _bind(arguments: Iterable[Argument], given: Mapping[str, Any], *, parse: boo
         else:
             bound[argument.name] = argument.parse(value) if parse else argument.check(value)
     return bound
-
-
-class OperationTable:
-    """The operations a node serves, by profile and op; iterates in declaration order."""
-
-    def __init__(self, operations: Iterable[Operation]) -> None:
-        self._operations = tuple(operations)
-        self._by_op: dict[tuple[int, str], Operation] = {}
-        #: By profile and op, then by facet.
-        self._mounts: dict[tuple[int, str], dict[str, Mount]] = {}
-        names: dict[str, Mount | None] = {}
-        routes: set[tuple[str, str]] = set()
-        for operation in self._operations:
-            wire, route = (operation.profile, operation.op), (operation.method, operation.path)
-            mount, mounts = operation.mount, self._mounts.get(wire)
-            alone = operation.name not in names and wire not in self._by_op
-            if mount is None:
-                alone = alone and mounts is None
-                self._by_op[wire] = operation
-            elif mounts is not None and mounts.get(operation.facet) is mount:
-                alone = names.get(operation.name) is mount
-            else:
-                alone = alone and operation.facet not in (mounts or ())
-                self._mounts.setdefault(wire, {})[operation.facet] = mount
-            if not alone or route in routes:
-                raise ValueError(f"operation {operation.name} is declared twice")
-            names[operation.name] = mount
-            routes.add(route)
-
-    def __iter__(self) -> Iterator[Operation]:
-        return iter(self._operations)
-
-    def by_op(self, profile: int, op: str, args: Mapping[str, Any] | None = None) -> Operation:
-        """Return the operation *op* of *profile*.
-
-        :param args: those of the call, by which one with a mount is found.
-        :raises NodeError: ``unknown_app``, ``unknown_op``; of a mount ``bad_request`` and ``not_found``.
-        """
-        operation = self._by_op.get((profile, op))
-        if operation is not None:
-            return operation
-        mounts = self._mounts.get((profile, op))
-        if mounts is not None:
-            return _find_mounted(mounts, args or {})
-        ops = sorted(known for app, known in (*self._by_op, *self._mounts) if app == profile)
-        if not ops:
-            raise NodeError(ErrorCode.UNKNOWN_APP, f"profile {_spell(profile)} is not served here")
-        raise NodeError(
-            ErrorCode.UNKNOWN_OP, f"profile {_spell(profile)} has no such op; it has {', '.join(ops)}"
-        )
-
-
-def _find_mounted(mounts: Mapping[str, Mount], args: Mapping[str, Any]) -> Operation:
-    found = _bind(MOUNT_ARGUMENTS, args, parse=False)
-    mount = mounts.get(found["facet"])
-    if mount is None:
-        raise NodeError(ErrorCode.NOT_FOUND, f"no such facet is served; there are {', '.join(mounts)}")
-    try:
-        return mount.find(found["method"], found["path"])
-    except NodeError as error:
-        if error.code is not ErrorCode.METHOD_NOT_ALLOWED:
-            raise
-        # That code is HTTP's.
-        raise NodeError(ErrorCode.NOT_FOUND, error.message) from None
-
-
-def _spell(profile: int) -> str:
-    """Return *profile* as a person knows it."""
-    try:
-        return f"{Profile(profile).name.lower()} (0x{profile:04x})"
-    except ValueError:
-        return f"0x{profile:04x}"

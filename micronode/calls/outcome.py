@@ -5,6 +5,8 @@ Used by :mod:`micronode.calls.dispatcher`, which counts what came of it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
@@ -15,6 +17,8 @@ from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IResponseSink
 
 _log = Logger()
+#: What the log calls calls that a stop of the node has cut.
+CUT: Final = "drain_deadline"
 
 
 async def answer(call: Call, sink: IResponseSink, running: Running, deadline: Deadline) -> None:
@@ -52,6 +56,15 @@ def tell(call: Call, sink: IResponseSink, error: Exception, running: Running) ->
         error = NodeError(ErrorCode.INTERNAL, "a defect of the node; its log has the request id")
     fail(call, sink, error)
     return result_of(error)
+
+
+def cut(retry_after_s: float) -> NodeError:
+    """Return the error of a call that was admitted, and that the node does not let finish because it stops.
+
+    Its owner may have done it: so it is none of the four errors that say that nothing was done.
+    """
+    message = "the node stops and waited no longer for the owner; whether this was done is not known"
+    return NodeError(ErrorCode.OWNER_TIMEOUT, message, retry_after_s=retry_after_s, reason=CUT)
 
 
 def result_of(error: NodeError) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from micronode.calls.operations import OperationTable
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.facets.hosted import Served
 from micronode.interfaces import IPolicy

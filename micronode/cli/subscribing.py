@@ -35,7 +35,7 @@ async def print_messages(
     :raises OAPError: the node ended it otherwise.
     """
     left = count
-    subscription = client.events(profile, op, args)
+    subscription = client.events(profile, op, args, acked=ack)
     try:
         async for message in subscription:
             writer.write(line_of(message))

@@ -17,8 +17,9 @@ from twisted.logger import Logger
 
 _log = Logger()
 
-#: What may wait for the next turn: as much as a transport holds before it asks for a pause. More is its own.
-MAX_WAITING_BYTES: Final = 65_536
+#: What may wait for the next turn: what a transport holds before it asks for a pause, which is also what one
+#: read brings, and what is put around that. More is the transport's own.
+MAX_WAITING_BYTES: Final = 65_536 + 1_024
 _SMALL_BYTES: Final = 16_384
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-from micronode.config import readers
+from micronode.config import measures, readers
 from micronode.config.problems import (
     ConfigError,
     Problem,
@@ -202,7 +202,7 @@ class Key:
         if self.kind is Kind.DURATION:
             return f"{value * 1000:.12g}ms" if 0 < value < 1 else f"{value:.12g}s"
         if self.kind is Kind.SIZE:
-            unit, size = next((u, s) for u, s in reversed(readers.SIZES.items()) if value % s == 0)
+            unit, size = next((u, s) for u, s in reversed(measures.SIZES.items()) if value % s == 0)
             return f"{value // size}{unit}"
         if self.kind is Kind.BOOLEAN:
             return "true" if value else "false"
@@ -249,8 +249,8 @@ def _toml_item(item: Any) -> str:
 
 
 _READERS: Final[Mapping[Kind, Callable[[Key, Any], Any]]] = {
-    Kind.DURATION: readers.read_duration,
-    Kind.SIZE: readers.read_size,
+    Kind.DURATION: measures.read_duration,
+    Kind.SIZE: measures.read_size,
     Kind.INTEGER: readers.read_integer,
     Kind.BOOLEAN: readers.read_boolean,
     Kind.CHOICE: readers.read_choice,

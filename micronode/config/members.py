@@ -79,7 +79,7 @@ class Facet:
         built=_FACETS,
     )
     queue: int = integer(
-        "Calls that may wait for their turn beyond its limit, in order and within their timeout.",
+        "Calls that may wait for their turn beyond its limit, in order and for half of their time at most.",
         0,
         minimum=0,
         built=_FACETS,

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from micronode.bus import ConfigUpdated, EventBus, ReloadEnded, ReloadStarted
 from micronode.config.hot_reload import Outcome, Plan, plan
 from micronode.config.problems import ConfigError, Problem
+from micronode.config.rounds import Round
 from micronode.config.schema import Config
 from micronode.config.sources import Loaded
 from micronode.observability.metrics import Metrics
@@ -68,27 +69,6 @@ class Last:
     at: float
 
 
-class _Round:
-    """One reload or preview, and who waits for it."""
-
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config
-        #: Once it is known.
-        self.outcome: Outcome | None = None
-        self._waiters: list[Deferred[Outcome]] = []
-
-    def join(self) -> Deferred[Outcome]:
-        """Return a Deferred of the outcome; cancelling it lets the round be."""
-        waiter: Deferred[Outcome] = Deferred(self._waiters.remove)
-        self._waiters.append(waiter)
-        return waiter
-
-    def end(self, outcome: Outcome) -> None:
-        """Tell everybody; who hears of it may cancel the others."""
-        while self._waiters:
-            self._waiters.pop(0).callback(outcome)
-
-
 class Reloader:
     """Reloads *target*.
 
@@ -115,9 +95,9 @@ class Reloader:
         self._metrics = metrics
         self._wall = wall
         self._stopped = False
-        self._current: _Round | None = None
-        self._next: _Round | None = None
-        self._preview: _Round | None = None
+        self._current: Round | None = None
+        self._next: Round | None = None
+        self._preview: Round | None = None
         self._readings: list[Deferred[Loaded]] = []
 
     def reload(self, config: Config | None = None) -> Deferred[Outcome]:
@@ -131,7 +111,7 @@ class Reloader:
             _log.warn("config_reload_ignored", reason=_DRAINING.what)
             return succeed(self._without("draining", _DRAINING))
         if self._next is None:
-            self._next = _Round()
+            self._next = Round()
         self._next.config = config
         waiting = self._next.join()
         if self._current is None:
@@ -149,7 +129,7 @@ class Reloader:
             return succeed(self._without("draining", _DRAINING))
         if self._preview is not None:
             return self._preview.join()
-        self._preview = _Round()
+        self._preview = Round()
         waiting = self._preview.join()
         Deferred.fromCoroutine(self._preview_once(self._preview))
         return waiting
@@ -182,7 +162,7 @@ class Reloader:
             current.end(outcome)
         self._current = None
 
-    async def _reload_once(self, current: _Round) -> Outcome:
+    async def _reload_once(self, current: Round) -> Outcome:
         before = self._target.config
         try:
             loaded, planned = await self._planned(current.config)
@@ -215,7 +195,7 @@ class Reloader:
             )
         return outcome
 
-    async def _preview_once(self, preview: _Round) -> None:
+    async def _preview_once(self, preview: Round) -> None:
         try:
             loaded, planned = await self._planned(None)
             prepared = self._target.prepare(planned.effective)

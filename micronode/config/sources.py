@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import attrs
 
+from micronode.config.complaints import certain, in_order, nothing_served
 from micronode.config.documents import Document, read_documents
 from micronode.config.kinds import Key, Kind
+from micronode.config.measures import allowed_duration
 from micronode.config.problems import (
     ConfigError,
     Problem,
@@ -24,7 +26,6 @@ from micronode.config.problems import (
     printable,
     shorten,
 )
-from micronode.config.readers import allowed_duration
 from micronode.config.schema import FACET_NAMES, KEYS, Config, place, unbuilt
 from micronode.config.table import find_key, flatten, keys_below, own_names, own_rows
 
@@ -39,12 +40,6 @@ _UNREAD: Final = Problem("", "the rest was not looked at, after so many problems
 _FOREIGN: Final = re.compile(r"MICRONODE_(?:PORT(?:_.*)?|SERVICE_.*)", re.DOTALL)
 _VARIABLES: Final = {row.variable: row for row in KEYS.values()}
 _OWN_VARIABLE: Final = re.compile(r"MICRONODE_FACETS_([A-Z][A-Z0-9_]{0,31})_KIND")
-_FITTING: Final = "url|kind|upstream|routes|health|ca|certificate|private_key"
-#: How the problem of a value of an owner or facet begins that others have to fit, or whose key is misspelt.
-_MEMBER: Final = re.compile(
-    rf"((?:owners|facets)\.[a-z0-9_]+)\.(?:{_FITTING})[ :,]"
-    rf"|unknown key .* in \[((?:owners|facets)\.[a-z0-9_]+)\] \(did you mean (?:{_FITTING})\?\)"
-)
 _OWN_PATH: Final = re.compile(r"facets\.([^.]+)\.kind")
 
 
@@ -150,12 +145,12 @@ def merge(
         config = Config.from_values(whole.values, whole.sources)
     except ConfigError as error:
         left = _left(error.problems, whole, missing) if missing else error.problems
-        problems += _certain(left, whole.problems)
-        raise ConfigError(_in_order(problems, documents)) from None
+        problems += certain(left, whole.problems)
+        raise ConfigError(in_order(problems, documents)) from None
     if to_run and not problems:
-        problems += _nothing_served(config)
+        problems += nothing_served(config)
     if problems:
-        raise ConfigError(_in_order(problems, documents))
+        raise ConfigError(in_order(problems, documents))
     return Loaded(config, tuple(warnings), tuple(_hidden(files, whole)))
 
 
@@ -189,60 +184,11 @@ def _left(problems: Iterable[Problem], layer: _Layer, missing: Collection[str]) 
     return ()
 
 
-def _certain(problems: Iterable[Problem], refused: Iterable[Problem]) -> Iterator[Problem]:
-    """Yield those *problems* that are none of an owner or facet of which a value is *refused* already.
-
-    What is refused, or stands under a misspelt key, is not there: to be told that it is missing would be
-    wrong.
-    """
-    members = tuple(
-        f"{found[1] or found[2]}{end}"
-        for each in refused
-        if (found := _MEMBER.match(each.what))
-        for end in " ."
-    )
-    yield from (problem for problem in problems if not problem.what.startswith(members))
-
-
-def _in_order(problems: Iterable[Problem], documents: Iterable[Document]) -> list[Problem]:
-    """Return *problems* as the files' lines stand, those of other places behind them as they came."""
-    files = {document.name: number for number, document in reversed(list(enumerate(documents)))}
-
-    def position(problem: Problem) -> tuple[int, int]:
-        name, _, line = problem.where.rpartition(":")
-        return (files[name], int(line)) if name in files and line.isdecimal() else (len(files), 0)
-
-    return sorted(problems, key=position)
-
-
 def _hidden(files: _Layer, whole: _Layer) -> Iterator[str]:
     """Yield what the files say in vain; what says the same as is in force is not in vain."""
     for path, value in files.values.items():
         if whole.values[path] != value:
             yield f"{path} of {files.sources[path]} is hidden by {whole.sources[path]}"
-
-
-def _nothing_served(config: Config) -> Iterable[Problem]:
-    """Refuse a node that would come up, say it is ready, and serve nothing, or nobody.
-
-    Only where it is to be run by us: a program that embeds a node may have its reasons.
-    """
-    if config.http.listen == config.oap.listen == "off":
-        origins = dict.fromkeys(config.place(f"{plane}.listen") for plane in ("http", "oap"))
-        yield Problem(
-            ", ".join(origins),
-            "http.listen and oap.listen are both off, so nobody could call",
-            f"let one of them listen (as in --http {KEYS['http.listen'].default})",
-        )
-    if any(facet.enabled for facet in config.facets.values()):
-        return
-    served = [
-        name for name in config.facets if name not in FACET_NAMES or KEYS[f"facets.{name}.enabled"].built
-    ]
-    paths = [f"facets.{name}.enabled" for name in served]
-    origins = dict.fromkeys(config.sources[path] for path in paths if path in config.sources)
-    fix = f"enable at least one of {', '.join(served)} (as in --facets {','.join(served)})"
-    yield Problem(", ".join(origins), "no facet is enabled to serve anything", fix)
 
 
 def _own_names(

@@ -24,9 +24,10 @@ from micronode.http.limits import (
     MAX_QUERY_PARAMETERS,
 )
 from micronode.http.openapi import Page, make_openapi
+from micronode.http.operations import http_body_bytes
 from micronode.http.request import Request
 from micronode.http.response import JSON, json_bytes
-from micronode.http.routes import Route, http_body_bytes
+from micronode.http.routes import Route
 
 _READ: Final = frozenset({"GET", "HEAD"})
 _TEXT: Final = {"type": "string"}

@@ -183,8 +183,10 @@ class HttpChannel(HttpExchanges):
         else:
             self._end(linger=True)
 
-    def give_up(self, error: NodeError) -> None:
+    def give_up(self, error: NodeError, cut: NodeError) -> None:
         """Answer with *error* what is not answered yet, and end; an answer that has begun is cut.
+
+        :param cut: what a request is answered with for which something may have been done.
 
         A request that the reactor has not told of yet is left to who refuses calls by now.
         """
@@ -192,7 +194,7 @@ class HttpChannel(HttpExchanges):
         if request is not None:
             running = request.running
             # The answer first: a call that was cancelled would make none, and a caller be told nothing.
-            request.sink.fail(error)
+            request.sink.fail(cut if request.dispatched else error)
             if running is not None:
                 running.cancel()
         elif self._state is State.HEAD and self._unfinished():

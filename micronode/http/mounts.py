@@ -12,8 +12,9 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from micronode.calls.operations import Mount, Operation
+from micronode.http.operations import Dispatch, http_body_bytes
 from micronode.http.request import Request, call_fields, make_call
-from micronode.http.routes import Dispatch, Route, http_body_bytes
+from micronode.http.routes import Route
 
 #: Whatever a method is, the matcher judges it.
 _ANY: Final[frozenset[str]] = frozenset()

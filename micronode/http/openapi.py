@@ -42,6 +42,7 @@ _CALL: Final = (
     ErrorCode.RATE_LIMITED,
     ErrorCode.INTERNAL,
     ErrorCode.BAD_GATEWAY,
+    ErrorCode.NOT_READY,
     ErrorCode.DRAINING,
     ErrorCode.OWNER_UNAVAILABLE,
     ErrorCode.OWNER_TIMEOUT,

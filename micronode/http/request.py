@@ -70,6 +70,12 @@ class Request:
     sink: ResponseSink = attrs.field(init=False, repr=False)
 
     @property
+    def reads(self) -> bool:
+        """Whether it is a call that changes nothing, and ends."""
+        route = self.route
+        return route is None or not (route.subscribes or route.writes)
+
+    @property
     def is_last(self) -> bool:
         """Whether the connection ends with it: the caller says so, or nobody will read its body."""
         return not self.head.keep_alive or (self.head.has_body and not self.whole)

@@ -132,7 +132,7 @@ class ResponseSink:
         if line is None or self.started:
             return None
         request = self._request
-        if request.head.method == "GET" and not self._subscribes and (full := line.flow.refusal(head.length)):
+        if request.head.method == "GET" and (full := line.flow.refusal(head.length)) and request.reads:
             # Nothing was changed by it, so that it may be asked again.
             self.fail(full)
             return None

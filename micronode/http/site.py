@@ -15,7 +15,7 @@ from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
 from micronode.calls.call import Ingress
-from micronode.calls.operations import OperationTable
+from micronode.calls.table import OperationTable
 from micronode.concurrency import connections, memory
 from micronode.concurrency.connections import Bounds, Connections
 from micronode.concurrency.outgoing import Outgoing
@@ -24,9 +24,10 @@ from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
 from micronode.http.limits import Deadlines, Timeouts
 from micronode.http.mounts import mount_routes
+from micronode.http.operations import Dispatch, operation_routes
 from micronode.http.request import Request
 from micronode.http.response import DateField
-from micronode.http.routes import Dispatch, Route, Routes, operation_routes
+from micronode.http.routes import Route, Routes
 from micronode.oap.wire.limits import DECOMPRESS_RATIO
 from micronode.observability.metrics import OTHER_METHOD, OTHER_ROUTE, REJECT_REASONS, Metrics, method_label
 
@@ -135,11 +136,14 @@ class HttpSite(ServerFactory):
         for channel in list(self._channels):
             channel.drain()
 
-    def give_up(self, error: NodeError) -> None:
-        """Cancel what runs for a caller, and tell it *error*; where its answer has begun, that is cut."""
+    def give_up(self, error: NodeError, cut: NodeError) -> None:
+        """Cancel what runs for a caller, and tell it *error*; where its answer has begun, that is cut.
+
+        :param cut: what is told instead of a request for which something may have been done.
+        """
         self.ending = self.draining = True
         for channel in list(self._channels):
-            channel.give_up(error)
+            channel.give_up(error, cut)
 
     def abort_all(self) -> None:
         """Drop every connection; what runs for one is cancelled."""

@@ -84,13 +84,15 @@ class Leaving:
         """Take a call of which the wire has told."""
         count = len(self._session.streams) + 1
         self._most = max(self._most, count)
-        retry_after_ms = self._retry_after_ms
-        if retry_after_ms is not None and count >= self._most and self._watched:
+        retry_after_ms = self._retry_after_ms if count >= self._most and self._watched else None
+        if retry_after_ms is not None:
             # Before the answer to it, which ends its caller's wait.
             self._line.say_goaway(retry_after_ms)
-            self._session.end_subscriptions(draining(retry_after_ms))
             self.close()
         self._session.opened(event)
+        if retry_after_ms is not None:
+            # Only now: a connection that goes away is closed behind its last stream, and this call was taken.
+            self._session.end_subscriptions(draining(retry_after_ms))
 
     def close(self) -> None:
         """Wait for nothing any more."""

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from micronode.calls.context import fresh_request_id
+from micronode.calls.outcome import cut
 from micronode.concurrency.farewell import Farewell
 from micronode.concurrency.hangup import Pending
 from micronode.concurrency.origin import origin_of
@@ -191,9 +192,9 @@ class OAPProtocol(Protocol):
             self._leaving.leave(retry_after_ms)
 
     def give_up(self, retry_after_ms: int) -> None:
-        """Go away now: calls that are open are cancelled, and their callers told that the node drains."""
+        """Go away now: calls that are open are cancelled, and their callers told whether they were begun."""
         self.goaway(retry_after_ms)
-        self._session.give_up(draining(retry_after_ms))
+        self._session.give_up(draining(retry_after_ms), cut(retry_after_ms / 1000))
 
     def end(self) -> None:
         """End with the node: what the kernel alone has still to pass on is left to it, all else cut."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from micronode.calls.call import Call, Ingress
 from micronode.calls.context import check_idempotency_key, read_traceparent
-from micronode.calls.operations import Operation, OperationTable
+from micronode.calls.operations import Operation
+from micronode.calls.table import OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.oap.wire.events import StreamOpened
 from micronode.oap.wire.heads import CallHead, HeadError, parse_call_head

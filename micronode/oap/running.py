@@ -39,6 +39,11 @@ class Running:
         self._stream: Stream | None = stream
         self._call: Deferred[None] | None = None
 
+    @property
+    def active(self) -> bool:
+        """Whether there is a call, and it is not over."""
+        return self._call is not None
+
     def watch(self, call: Deferred[None]) -> None:
         """Begin; *call* is cancelled by :meth:`cancel`."""
         self._call = call

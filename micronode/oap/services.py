@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from micronode.calls.call import Call, Ingress
-from micronode.calls.operations import OperationTable
+from micronode.calls.table import OperationTable
 from micronode.concurrency.memory import Buffers
 from micronode.concurrency.outgoing import Outgoing
 from micronode.concurrency.shedlog import ShedLog

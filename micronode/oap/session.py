@@ -187,10 +187,10 @@ class Session:
             if stream.subscription is not None:
                 stream.abort(error)
 
-    def give_up(self, error: NodeError) -> None:
-        """Cancel every call, and tell its caller *error*."""
+    def give_up(self, error: NodeError, cut: NodeError) -> None:
+        """Cancel every call, and tell its caller *error*, or *cut* where something may have been done."""
         for stream in list(self.streams.values()):
-            stream.abort(error)
+            stream.abort(cut if stream.running and stream.subscription is None else error)
 
     def close(self, error: NodeError = GONE) -> None:
         """The connection is gone, or is dropped for *error*: cancel every call and send nothing."""

@@ -89,6 +89,11 @@ class Stream:
         """Whether its answer is whole, be it on its way or not: nothing more is taken of the request."""
         return self.ended or self._finishing is not None
 
+    @property
+    def running(self) -> bool:
+        """Whether its call was begun and is not over."""
+        return self._running.active
+
     def run(self, running: Deferred[None]) -> None:
         """Watch the call that answers here. *running* is the dispatcher's, and is cancelled by abort."""
         self._running.watch(running)

@@ -196,8 +196,7 @@ def on_one_line(text: str) -> str:
 
 
 def _json_line(event: LogEvent, level: Any) -> str:
-    second, rest = divmod(round(event.get("log_time", 0.0) * 1_000_000), 1_000_000)
-    begun = f'{{"ts":"{_spelled(second)}.{rest // 1000:03d}Z",{_SAME[level]},"event":{_text(name_of(event))}'
+    begun = _begun(round(event.get("log_time", 0.0) * 1_000_000) // 1_000, level, name_of(event))
     fields = event.get("log_fields") or fields_of(event)
     # What every line has comes first, and no field can take its place.
     if not _EVERY.isdisjoint(fields):
@@ -210,6 +209,13 @@ def _json_line(event: LogEvent, level: Any) -> str:
         # A number that is none.
         text = _json({key: _plain(value) for key, value in fields.items()})
     return f"{begun},{text[1:]}" if fields else begun + "}"
+
+
+@lru_cache(maxsize=4)
+def _begun(millisecond: int, level: Any, name: str) -> str:
+    """Return what a line of that moment begins with; a busy node has several such in a millisecond."""
+    second, rest = divmod(millisecond, 1_000)
+    return f'{{"ts":"{_spelled(second)}.{rest:03d}Z",{_SAME[level]},"event":{_text(name)}'
 
 
 @lru_cache(maxsize=1)

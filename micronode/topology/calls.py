@@ -94,8 +94,8 @@ def _queues(parts: Assembly) -> Iterator[Part]:
         unit="calls",
         keys=("facets.NAME.queue",),
         bound_by="what the facet lets wait for its permits, or for the node's; none unless it is configured",
-        then="429 ``busy``. First come, first served, each within its deadline: 429 where that passes, and"
-        " 503 ``draining`` for who is left at a drain's deadline.",
+        then="429 ``busy``. First come, first served, each within half of its time: 429 where that passes,"
+        " and 503 ``draining`` for who is left at a drain's deadline.",
         figures=lambda: [
             Figure(gate.waiting, gate.queue, name, (gate,)) for name, gate in gates(parts).items()
         ],

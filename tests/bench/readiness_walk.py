@@ -19,8 +19,8 @@ figures:
 look at; callers ask again as soon as they are answered, and the gate would let in all of them. More of them
 come until the reactor is three times as late as it may be (``tests/chaos/crowd.py``), while it watches itself
 and sheds nothing; that is the first row. Then ``overload.lag`` is set to what it may be late by: 20 ms, or
-twice what it was late by when nobody asked, where that is more. What the node does then is reported as it is,
-with these targets:
+twice what it was late by when nobody asked, where that is more. What the node does once it sheds, and is not
+ready, is the second row. They are reported as they are, with these targets:
 
 - it sheds, says so within two seconds, and is not ready within two of that (``unready_after`` is one);
 - it is ready again 2 s after the load ended at the latest;
@@ -70,8 +70,9 @@ LEAST_LAG_S: Final = 0.02
 MOST_LAG_S: Final = 0.1
 ALONE_S: Final = 2.0
 UNREADY_AFTER_S: Final = 1.0
-#: How long the node-bound load lasts, at least, and for how long a change is waited for.
+#: How long the node-bound load is looked at, what it is left before, and for how long a change is waited for.
 NODE_BOUND_S: Final = 4.0
+SETTLED_S: Final = 2.0
 LONGEST_S: Final = 12.0
 
 GOODPUT: Final = 0.9
@@ -148,22 +149,22 @@ class Walk:
     async def _without_time(self) -> list[Target]:
         watch = self.watch
         lag_s = await threshold_s(watch, ALONE_S, LEAST_LAG_S, MOST_LAG_S)
-        crowd = Crowd(self.load, watch, CALLERS, Tally())
+        unshed, shed, others = Tally(), Tally(), Tally()
+        crowd = Crowd(self.load, watch, CALLERS, others)
         late_s = await crowd.until_late(ENOUGH * lag_s, MOST_CALLERS)
-        unshed, shed = Tally(), Tally()
         crowd.count_in(unshed)
         done = self._since()
         await asyncio.sleep(NODE_BOUND_S)
-        crowd.count_in(Tally())
+        crowd.count_in(others)
         found = self._node_bound_step(f"{crowd.size} callers", unshed, done)
 
         set_s = watch.seconds
         await self._overload(f"{lag_s * 1000:.0f}ms")
-        await watch.until(lambda: watch.shedding, LONGEST_S)
-        crowd.count_in(shed)
-        done, began_s = self._since(), watch.seconds
         await watch.until(lambda: not watch.ready, LONGEST_S)
-        await asyncio.sleep(max(0.0, began_s + NODE_BOUND_S - watch.seconds))
+        await asyncio.sleep(SETTLED_S)  # those that were let in before have ended by then
+        crowd.count_in(shed)
+        done = self._since()
+        await asyncio.sleep(NODE_BOUND_S)
         await crowd.leave()
         ended_s = watch.seconds
         found += self._node_bound_step(f"sheds at {lag_s * 1000:.0f} ms", shed, done)
@@ -180,6 +181,7 @@ class Walk:
             at_most("not ready once it sheds, s", unready_s - shed_s, UNREADY_S),
             at_most("ready again after the load, s", again_s, READY_AGAIN_S),
             *found,
+            *_told("before and between these", others),
         ]
 
     def _since(self) -> tuple[float, float]:
@@ -190,10 +192,7 @@ class Walk:
         step = Step.of(name, tally, self._node.cpu_s() - before, self.lateness.ms(began))
         self.crowded.append(step)
         print(step, flush=True)
-        return [
-            at_most(f"{name}: refusals that do not say when to come back", step.silent, 0),
-            at_most(f"{name}: calls without an answer", step.lost, 0),
-        ]
+        return _told(name, tally)
 
     async def _overload(self, lag: str) -> None:
         self._node.write(
@@ -202,6 +201,14 @@ class Walk:
             overload={"lag": lag, "unready_after": f"{UNREADY_AFTER_S}s"},
         )
         await self._node.reload()
+
+
+def _told(name: str, tally: Tally) -> list[Target]:
+    """Return what is to hold of every call of *tally*."""
+    return [
+        at_most(f"{name}: refusals that do not say when to come back", sum(tally.silent.values()), 0),
+        at_most(f"{name}: calls without an answer", sum(tally.lost.values()), 0),
+    ]
 
 
 async def run(owners: dict[str, str], rounds: int, seconds: float) -> tuple[Walk, list[Target]]:

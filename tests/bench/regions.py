@@ -151,7 +151,7 @@ def _hostile(document: Document) -> str:
             (
                 day["what"],
                 f"{day['median_ms']:.1f} ms",
-                f"{day['p99_ms']:.0f} ms",
+                f"{day['p99_ms']:.1f} ms",
                 verdict(day["met"]),
                 f"{day['memory_mib']} MiB",
                 ends,

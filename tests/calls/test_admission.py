@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from micronode.adapters.lease import full, unavailable
 from micronode.calls.call import Call, Ingress, Reply
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Operation, OperationTable
+from micronode.calls.operations import Operation
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.measure import Level
 from micronode.concurrency.shedlog import ShedLog
@@ -141,36 +142,65 @@ class QueueTests(AdmissionCase):
         self.assert_refused(sink, ErrorCode.BUSY, "busy")
         self.assertEqual(self.rejected(), {"busy": 1})
 
-    def test_no_longer_than_the_facet_s_time(self) -> None:
+    def test_no_longer_than_half_of_the_facet_s_time(self) -> None:
         """Nothing was done for it: it is busy, not late."""
         self.dispatch()
         self.clock.advance(1.0)
         sink, over = self.dispatch()
         self.dispatcher.serving.bounds["one"].gate.limit = 0
-        self.clock.advance(TIMEOUT_S - 0.1)
+        self.clock.advance(TIMEOUT_S / 2 - 0.1)
         self.assertNoResult(over)
         self.clock.advance(0.1)
         self.successResultOf(over)
         self.assert_refused(sink, ErrorCode.BUSY, "busy")
         self.assertEqual((self.begun(), self.gate().waiting), (1, 0))
         self.assertEqual((self.rejected(), self.result("refused")), ({"busy": 1}, 1))
+        self.clock.advance(TIMEOUT_S)
         self.assert_idle()
 
-    def test_no_longer_than_the_caller_s(self) -> None:
+    def test_no_longer_than_half_of_the_caller_s(self) -> None:
+        for deadline_s in (0.5, 0.0):
+            self.dispatch()
+            sink, over = self.dispatch(deadline_s=deadline_s)
+            self.clock.advance(deadline_s / 2)
+            self.successResultOf(over)
+            self.assert_refused(sink, ErrorCode.BUSY, "busy")
+
+    def test_no_turn_is_in_vain(self) -> None:
+        """Behind an owner that stands still: who gets a turn has half of its time, and the others none."""
+        sinks = []
+        for _ in range(300):
+            sinks.append(self.dispatch()[0])
+            self.clock.advance(0.05)
+        self.clock.pump([0.05] * 200)
+        given_s = [call.deadline_s for call in self.handlers["one"].calls]
+        self.assertGreaterEqual(len(given_s), 4)
+        self.assertTrue(all(each is None or each >= TIMEOUT_S / 2 for each in given_s), given_s)
+        codes = [sink.error.code for sink in sinks if sink.error is not None]
+        self.assertEqual(len(codes), len(sinks))
+        self.assertEqual(codes.count(ErrorCode.OWNER_TIMEOUT), self.begun())
+        self.assertEqual(codes.count(ErrorCode.BUSY), len(sinks) - self.begun())
+        self.assert_idle()
+
+    def test_no_turn_is_in_vain_of_a_node_that_stood_still(self) -> None:
+        """It wakes up when all times are over: the turn comes before the timer."""
         self.dispatch()
-        sink, over = self.dispatch(deadline_s=0.5)
-        self.clock.advance(0.5)
+        self.clock.advance(TIMEOUT_S - 1.0)
+        sink, over = self.dispatch()
+        self.clock.advance(TIMEOUT_S)
         self.successResultOf(over)
         self.assert_refused(sink, ErrorCode.BUSY, "busy")
+        self.assertEqual(self.begun(), 1)
+        self.assert_idle()
 
     def test_what_it_waits_is_taken_from_its_time(self) -> None:
         """The facet's timeout runs from dispatch."""
         self.dispatch()
         sink, over = self.dispatch()
-        self.clock.advance(3.0)
+        self.clock.advance(2.0)
         self.answer(0)
-        self.assertEqual(self.begun(), 2)
-        self.clock.advance(1.9)
+        self.assertEqual([call.deadline_s for call in self.handlers["one"].calls], [None, TIMEOUT_S - 2.0])
+        self.clock.advance(2.9)
         self.assertNoResult(over)
         self.clock.advance(0.1)
         self.successResultOf(over)
@@ -178,13 +208,25 @@ class QueueTests(AdmissionCase):
         self.assertIs(sink.error.code, ErrorCode.OWNER_TIMEOUT)
         self.assert_idle()
 
+    def test_what_it_waits_is_taken_from_the_caller_s(self) -> None:
+        """Of a call with a body that comes in pieces, too: the caller's time runs from dispatch."""
+        for more in ({}, {"body_done": Deferred()}):
+            self.dispatch()
+            self.dispatch(deadline_s=3.0, **more)
+            self.clock.advance(1.0)
+            self.answer(-1)
+            self.assertEqual(self.handlers["one"].calls[-1].deadline_s, 2.0)
+            self.clock.advance(TIMEOUT_S)
+        self.assert_idle()
+
     def test_a_body_that_comes_in_pieces(self) -> None:
         """It is not passed on while the call waits; then its own deadlines run, and the facet's after it."""
         self.dispatch()
         body_done: Deferred[None] = Deferred()
         sink, over = self.dispatch(body_done=body_done)
-        self.clock.advance(3.0)
+        self.clock.advance(2.0)
         self.answer(0)
+        self.assertIsNone(self.handlers["one"].calls[-1].deadline_s)
         self.clock.advance(60.0)
         self.assertNoResult(over)
         body_done.callback(None)
@@ -197,20 +239,22 @@ class QueueTests(AdmissionCase):
         self.dispatch()
         self.gate().limit = 0
         sink, over = self.dispatch(body_done=Deferred())
-        self.clock.advance(TIMEOUT_S)
+        self.clock.advance(TIMEOUT_S / 2)
         self.successResultOf(over)
         self.assert_refused(sink, ErrorCode.BUSY, "busy")
         self.assertEqual(self.begun(), 1)
 
     def test_a_body_that_fails_meanwhile(self) -> None:
-        """Its end is the stream's business; the timeout is not begun twice by it."""
+        """Its end is the stream's business; the timeout is begun once by it."""
         self.dispatch()
         body_done: Deferred[None] = Deferred()
         _, over = self.dispatch(body_done=body_done)
         self.clock.advance(1.0)
         body_done.callback(None)
         self.answer(0)
-        self.clock.advance(TIMEOUT_S - 1.0)
+        self.clock.advance(TIMEOUT_S - 0.1)
+        self.assertNoResult(over)
+        self.clock.advance(0.1)
         self.successResultOf(over)
         self.assert_idle()
 

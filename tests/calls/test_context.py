@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.context import check_idempotency_key, fresh_request_id, read_traceparent
@@ -12,10 +14,23 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 class ContextTests(SynchronousTestCase):
     def test_request_ids_differ_and_are_fit_for_a_header(self) -> None:
-        ids = {fresh_request_id() for _ in range(100)}
-        self.assertEqual(len(ids), 100)
+        ids = {fresh_request_id() for _ in range(300)}
+        self.assertEqual(len(ids), 300)
         for each in ids:
             self.assertRegex(each, r"\A[A-Za-z0-9._-]{1,64}\Z")
+
+    def test_request_ids_of_a_child_are_its_own(self) -> None:
+        """What the parent has at hand is not the child's, or both would use it."""
+        fresh_request_id()
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(write, fresh_request_id().encode("ascii"))
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(write)
+        with os.fdopen(read) as told:
+            self.assertNotIn(told.read(), {"", *(fresh_request_id() for _ in range(200))})
 
     def test_traceparent(self) -> None:
         self.assertEqual(read_traceparent(TRACE), TRACE)

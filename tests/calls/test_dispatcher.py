@@ -13,7 +13,8 @@ from zope.interface.verify import verifyObject
 
 from micronode.calls.call import Call, Ingress, Reply, ResponseHead
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Access, BodyRule, Operation, OperationTable
+from micronode.calls.operations import Access, BodyRule, Operation
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IReplyBody, IResponseSink

@@ -12,8 +12,8 @@ from zope.interface.verify import verifyObject
 
 from micronode.calls.call import Call, Reply
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import OperationTable
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IPolicy
 from tests.calls.test_dispatcher import HEAD, TIMEOUT_S, DispatcherCase

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import Call, Ingress, Reply
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Operation, OperationTable
+from micronode.calls.operations import Operation
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.errors import ErrorCode
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.observability.metrics import Metrics
@@ -21,12 +22,14 @@ from tests.support.sinks import MemorySink
 
 
 class WaitingHandler:
-    """Each call waits for a Deferred of its own, in :attr:`waits`."""
+    """Each call waits for a Deferred of its own, in :attr:`waits`; :attr:`calls` has them as they came."""
 
     def __init__(self) -> None:
         self.waits: list[Deferred[Reply]] = []
+        self.calls: list[Call] = []
 
     async def __call__(self, call: Call) -> Reply:
+        self.calls.append(call)
         self.waits.append(Deferred())
         return await self.waits[-1]
 

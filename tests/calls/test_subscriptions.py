@@ -11,7 +11,8 @@ from zope.interface import implementer
 
 from micronode.calls.call import Reply, ResponseHead
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Access, BodyRule, Operation, OperationTable
+from micronode.calls.operations import Access, BodyRule, Operation
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.errors import ErrorCode, NodeError
 from micronode.interfaces import IReplyBody

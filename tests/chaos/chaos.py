@@ -43,6 +43,8 @@ class Chaos:
         self.peak_per_s = 0.0
         self.unloaded_p99_ms = 0.0
         self.descriptors = 0
+        #: What the node had run and waited when this stage began, in seconds.
+        self._before = (0.0, 0.0)
         self.watch: Watch
         self.load: Load
 
@@ -81,12 +83,12 @@ class Chaos:
     async def do(self, stage: Callable[[Chaos, Stage], Awaitable[None]]) -> Stage:
         """Do a stage, and hold it to what holds of all of them."""
         done = Stage(stage.__name__, from_s=self.watch.seconds)
-        before = self.node.cpu_s()
+        before = self._before = self.node.cpu_s(), self.node.waited_s()
         await stage(self, done)
         await self.load.settle()
         done.until_s = self.watch.seconds
         with contextlib.suppress(OSError):  # the last stage ends it
-            done.cpu = (self.node.cpu_s() - before) / (done.until_s - done.from_s)
+            done.cpu = (self.node.cpu_s() - before[0]) / (done.until_s - done.from_s)
             done.rss_bytes = self.node.rss_bytes()
         tally = done.tally
         lost = tally.lost_on_a_line if self.watch.ending else tally.lost
@@ -127,10 +129,16 @@ class Chaos:
         :param bounds: how many are not looked at if it was.
         """
         late_ms = self._lateness.ms(stage.began)
+        ran_s, waited_s = self.node.cpu_s() - self._before[0], self.node.waited_s() - self._before[1]
+        busy = ""
         if late_ms > BUSY_MS:
+            busy = f"this process itself was late by {late_ms:.0f} ms"
+        elif waited_s > ran_s:
+            busy = f"the node waited {waited_s:.1f} s for a processor, and had one for {ran_s:.1f} s"
+        if busy:
             stage.unjudged += bounds
-            stage.notes.append(f"this process itself was late by {late_ms:.0f} ms: times are not judged")
-        return late_ms <= BUSY_MS
+            stage.notes.append(f"{busy}: times are not judged")
+        return not busy
 
     def all_is_well(self, stage: Stage) -> None:
         """Calls go well; on a machine that stands still for a while some are refused, or late."""

@@ -76,7 +76,7 @@ class Crowd:
                 return late_s
 
     def count_in(self, tally: Tally) -> None:
-        """Count the calls that begin from now on in *tally*."""
+        """Count the calls that end from now on in *tally*."""
         now = time.perf_counter()
         self._tally.seconds += now - self._since_s
         self._tally, self._since_s = tally, now
@@ -95,6 +95,7 @@ class Crowd:
 
     async def _ask(self, door: str, call: str) -> None:
         while not self._over:
-            await self._load.call(door, call, self._tally)
+            ended, took_s = await self._load.call(door, call)
+            self._tally.add(door, call, ended, took_s)
             # A call that is not made at all, for want of a connection, takes no time.
             await asyncio.sleep(0)

@@ -150,7 +150,7 @@ class Load:
 
         async def ask(door: str, call: str) -> None:
             while time.perf_counter() < until:
-                await self.call(door, call, tally)
+                await self._count(door, call, tally)
 
         await asyncio.gather(
             *(ask(door, call) for (door, call), count in streams.items() for _ in range(count))
@@ -189,15 +189,18 @@ class Load:
             await asyncio.sleep(max(0.0, due - now))
             now = time.perf_counter()
             if now - due < _LATE_S:
-                call = asyncio.ensure_future(self.call(stream.door, stream.call, tally))
+                call = asyncio.ensure_future(self._count(stream.door, stream.call, tally))
                 self._calls.add(call)
                 call.add_done_callback(self._calls.discard)
             else:
                 tally.dropped += 1
             due += self._random.expovariate(stream.per_s)
 
-    async def call(self, door: str, call: str, tally: Tally) -> None:
-        """Make a call of the matrix, and count it in *tally* when it has ended."""
+    async def call(self, door: str, call: str) -> tuple[Ended, float]:
+        """Make a call of the matrix; return how it ended, and how many seconds it took."""
         began = time.perf_counter()
         ended = await self.doors[door].call(call)
-        tally.add(door, call, ended, time.perf_counter() - began)
+        return ended, time.perf_counter() - began
+
+    async def _count(self, door: str, call: str, tally: Tally) -> None:
+        tally.add(door, call, *await self.call(door, call))

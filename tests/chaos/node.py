@@ -136,6 +136,13 @@ class Node:
         fields = Path(f"/proc/{self.pid}/stat").read_text("latin-1").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
+    def waited_s(self) -> float:
+        """Return how long it was ready to run, and had no processor; 0.0 where the system does not tell."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+        except (FileNotFoundError, IndexError):
+            return 0.0
+
     # The end
 
     def terminate(self) -> None:

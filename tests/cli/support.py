@@ -13,6 +13,8 @@ from twisted.internet.error import ProcessExitedAlready, ReactorNotRunning
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from micronode.cli.calloptions import CallOptions
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -111,3 +113,10 @@ class CommandTestCase(SynchronousTestCase):
     def complained(self) -> str:
         """What went to standard error."""
         return self.err.getvalue()
+
+
+def parsed(*argv: str) -> CallOptions:
+    """Return the options of ``micronode call`` that *argv* are."""
+    options = CallOptions()
+    options.parse(argv)
+    return options

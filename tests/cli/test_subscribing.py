@@ -8,7 +8,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from micronode.cli.call import CallOptions, call
+from micronode.cli.call import call
+from micronode.cli.calloptions import CallOptions
 from micronode.cli.exits import CommandError
 from micronode.cli.subscribing import line_of
 from micronode.oap.client import OAPClient

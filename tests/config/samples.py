@@ -3,7 +3,7 @@
 from typing import Any
 
 from micronode.config.documents import Document
-from micronode.config.kinds import NUMBERS, Key, Kind, Route
+from micronode.config.kinds import NUMBERS, ConfigError, Key, Kind, Route
 from micronode.config.schema import KEYS
 from micronode.config.sources import Loaded, merge
 
@@ -95,3 +95,12 @@ def mistyped(row: Key) -> list[Any]:
     if row.kind not in NUMBERS:
         wrong.append(3)
     return wrong
+
+
+def refusals(**sources: object) -> list[str]:
+    """Return the lines of the refusal of *sources*."""
+    try:
+        merged(**sources)  # type: ignore[arg-type]
+    except ConfigError as error:
+        return str(error).splitlines()
+    raise AssertionError("not refused")

@@ -8,16 +8,7 @@ from micronode.config.documents import Document
 from micronode.config.kinds import ConfigError
 from micronode.config.schema import KEYS, Config, OwnFacet
 from micronode.config.sources import MAX_PROBLEMS, Flag, Loaded, facet_flags, load, merge
-from tests.config.samples import ROWS, document, merged, mistyped, other
-
-
-def refusals(**sources: object) -> list[str]:
-    """Return the lines of the refusal of *sources*."""
-    try:
-        merged(**sources)  # type: ignore[arg-type]
-    except ConfigError as error:
-        return str(error).splitlines()
-    raise AssertionError("not refused")
+from tests.config.samples import ROWS, document, merged, mistyped, other, refusals
 
 
 class EveryKeyTests(SynchronousTestCase):
@@ -136,26 +127,6 @@ class FileTests(SynchronousTestCase):
         (line,) = refusals(file=("f", '[http]\nidle = "1s"\nlisten = "0.0.0.0:1"\n'))
         self.assertTrue(line.startswith("f:3: http.listen ="), line)
 
-    def test_what_is_refused_is_not_called_missing(self) -> None:
-        whole = {"kind": '"proxy"', "upstream": '"http://a"', "routes": '[{method = "GET", access = "read"}]'}
-        for name, bad, said in (
-            ("upstream", '"http://a/x"', "f:3: facets.x.upstream cannot be"),
-            ("routes", '[{method = "get", access = "read"}]', "f:4: facets.x.routes: method 'get'"),
-            (
-                "routes",
-                '[{method = "GET", access = "read"}, {access = "read"}]',
-                "f:4: facets.x.routes, no. 2: method is missing",
-            ),
-        ):
-            lines = [f"{key} = {value}" for key, value in (whole | {name: bad}).items()]
-            (line,) = refusals(file=("f", "\n".join(["[facets.x]", *lines])))
-            self.assertTrue(line.startswith(said), line)
-        # What is missing elsewhere is told beside it.
-        lines = refusals(file=("f", '[facets.x]\nkind = "proxy"\nlimit = 0\n[facets.y]\nkind = "echo"'))
-        self.assertEqual([line.partition(" ")[0] for line in lines], ["f:2:", "f:2:", "f:3:", "f:5:"])
-        (line,) = refusals(file=("f", '[owners.index]\nurl = "https:/a"\nca = "/x"'))
-        self.assertIn("owners.index.url cannot be", line)
-
     def test_a_hidden_mistake_is_still_told(self) -> None:
         (line,) = refusals(
             file=("f", "[http]\nlisten = 3\n"), flags=[Flag("http.listen", "127.0.0.1:1", "flag --http")]
@@ -190,23 +161,6 @@ class HiddenTests(SynchronousTestCase):
         self.assertEqual(line, "http.idle of top:1 is hidden by env MICRONODE_HTTP_IDLE")
 
 
-class OrderTests(SynchronousTestCase):
-    def test_as_the_lines_stand(self) -> None:
-        text = (
-            '[http]\nlisten = "0.0.0.0:1"\ntls = true\nidel = "1s"\n[drain]\ngrace = "9"\n'
-            '[oap]\nlisten = "0.0.0.0:2"\n'
-        )
-        sources: dict[str, object] = {
-            "environ": {"MICRONODE_HTTP_X": "1"},
-            "flags": [Flag("a.b", "1", "flag --set a.b")],
-        }
-        lines = refusals(file=("f", text), to_run=True, **sources)
-        places = [line.split(": ")[0] for line in lines]
-        self.assertEqual(
-            places, ["f:2", "f:3", "f:4", "f:6", "f:8", "env MICRONODE_HTTP_X", "flag --set a.b"], lines
-        )
-
-
 class NotAvailableTests(SynchronousTestCase):
     def test_no_advice_that_cannot_be_followed(self) -> None:
         for text in (
@@ -223,16 +177,6 @@ class NotAvailableTests(SynchronousTestCase):
         text = 'http.tls = true\nadmin.listen = "0.0.0.0:1"\noap.listen = "127.0.0.1:5310"'
         lines = refusals(file=("f", text), to_run=True)
         self.assertEqual([line.split(": ")[0] for line in lines], ["f:1", "f:2", "f:3"])
-
-
-class NobodyServedTests(SynchronousTestCase):
-    def test_both_doors_off(self) -> None:
-        file = ("f", "http.listen = 'off'")
-        (line,) = refusals(file=file, environ={"MICRONODE_OAP_LISTEN": "off"}, to_run=True)
-        self.assertIn("f:1, env MICRONODE_OAP_LISTEN: http.listen and oap.listen are both off", line)
-        self.assertIn("--http 127.0.0.1:5310", line)
-        merged(file=file, to_run=True)
-        merged(file=file, environ={"MICRONODE_OAP_LISTEN": "off"})
 
 
 class HintTests(SynchronousTestCase):

@@ -6,7 +6,8 @@ from typing import Any
 
 from zope.interface.verify import verifyObject
 
-from micronode.calls.operations import Operation, OperationTable
+from micronode.calls.operations import Operation
+from micronode.calls.table import OperationTable
 from micronode.interfaces import IFacet
 
 

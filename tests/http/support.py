@@ -14,11 +14,13 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from micronode.calls.call import Call, ResponseHead
-from micronode.calls.operations import Access, Argument, BodyRule, Operation, OperationTable
+from micronode.calls.operations import Access, Argument, BodyRule, Operation
+from micronode.calls.table import OperationTable
 from micronode.errors import NodeError
 from micronode.http.channel import HttpChannel
+from micronode.http.head import HeadReader
 from micronode.http.limits import Deadlines
-from micronode.http.request import Request
+from micronode.http.request import Request, make_request
 from micronode.http.routes import Route, Routes
 from micronode.http.site import HttpSite, make_app_site
 from micronode.observability.metrics import Metrics
@@ -323,3 +325,10 @@ def get(path: str = "/app/search?q=x", *fields: str, method: str = "GET", host: 
 
 def post(path: str, body: bytes, *fields: str) -> bytes:
     return get(path, f"Content-Length: {len(body)}", *fields, method="POST") + body
+
+
+def request_of(data: bytes) -> Request:
+    """Return the request whose head *data* is."""
+    head = HeadReader().read(bytearray(data))
+    assert head is not None
+    return make_request(head, peer="peer", began_s=0.0)

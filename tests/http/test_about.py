@@ -6,10 +6,11 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 import micronode
-from micronode.calls.operations import Access, Argument, BodyRule, OperationTable
+from micronode.calls.operations import Access, Argument, BodyRule
+from micronode.calls.table import OperationTable
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.http.about import ABOUT_ROUTES, PAGES, about_routes, make_meta
-from micronode.http.routes import operation_routes
+from micronode.http.operations import operation_routes
 from micronode.http.site import app_settings
 from tests.http.support import Plane, StubDispatcher, Timeouts, get, operation, post
 

@@ -9,8 +9,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import ResponseHead
+from micronode.calls.operations import Access
+from micronode.calls.table import OperationTable
 from micronode.concurrency.memory import ANSWER_BYTES, Buffers
-from tests.http.support import Connection, Plane, StubDispatcher, Wire, get, post, say
+from tests.http.support import Connection, Plane, StubDispatcher, Wire, get, operation, post, say
 
 LIMIT = 1_000_000
 #: The beginning of a body of 1 MiB.
@@ -292,6 +294,23 @@ class TightTests(MemoryCase):
         before = len(self.plane.clock.getDelayedCalls())
         self.tighten()
         self.assertEqual(len(self.plane.clock.getDelayedCalls()), before + 2, "one is the account's own")
+
+
+class AnswerTests(MemoryCase):
+    """Answers for which there is no room."""
+
+    def test_only_what_changed_nothing_is_told_that_nothing_was_done(self) -> None:
+        """A custom facet's GET may be a write: what it did is told, whatever that takes."""
+        for access, status in ((Access.READ, 429), (Access.WRITE, 200)):
+            self.setUp()
+            self.dispatcher.table = OperationTable(
+                [operation("own.get", "GET", "/app/own", "get", access=access)]
+            )
+            self.plane = Plane(self.dispatcher, clock=self.plane.clock, buffers=self.account)
+            connection = self.plane.connect().send(get("/app/own"))
+            self.account.add(LIMIT)
+            self.dispatcher.sinks[0].start(ResponseHead(length=100_000))
+            self.assertTrue(connection.transport.value().startswith(b"HTTP/1.1 %d " % status), access)
 
 
 class MakeWayTests(MemoryCase):

@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
-from micronode.calls.operations import Argument, OperationTable
+from micronode.calls.operations import Argument
+from micronode.calls.table import OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.events import EVENT_ROOM_BYTES, HEARTBEAT_S, MAX_EVENT_BYTES, EventSink
 from micronode.oap.wire.limits import MAX_CHUNK_BYTES

@@ -5,14 +5,15 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from micronode.calls.call import Ingress
-from micronode.calls.operations import OperationTable
+from micronode.calls.table import OperationTable
 from micronode.config.routes import Route
 from micronode.errors import NodeError
 from micronode.facets.custom import CustomFacet, echo
 from micronode.http.head import HeadReader
 from micronode.http.mounts import mount_routes
+from micronode.http.operations import operation_routes
 from micronode.http.request import Request, make_request
-from micronode.http.routes import Routes, operation_routes
+from micronode.http.routes import Routes
 from micronode.http.run import run
 from tests.http.support import StubDispatcher, get, make_table, post
 

@@ -11,7 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from micronode.calls.call import ResponseHead
-from micronode.calls.operations import OperationTable
+from micronode.calls.outcome import cut
+from micronode.calls.refusals import draining
+from micronode.calls.table import OperationTable
 from micronode.errors import ErrorCode, NodeError
 from micronode.http.site import app_settings
 from tests.http.support import Plane, StubDispatcher, Timeouts, Wire, get, post, say
@@ -75,7 +77,7 @@ class DrainTests(SynchronousTestCase):
                 far.sendall(b"G")
                 plane.site.close_idle()
                 if end == "give_up":
-                    plane.site.give_up(NodeError(ErrorCode.DRAINING, "the node is stopping"))
+                    plane.site.give_up(draining(), cut(5))
                 plane.clock.advance(1)
                 plane.clock.advance(0.1)
                 self.assertFalse(connection.closing, end)
@@ -175,9 +177,13 @@ class DrainTests(SynchronousTestCase):
         body, head, idle = plane.connect(), plane.connect(), plane.connect()
         body.send(post("/app/media", b"x" * 100)[:-1])
         head.send(b"GET /app/")
-        plane.site.give_up(NodeError(ErrorCode.DRAINING, "the node is stopping", retry_after_s=5))
+        plane.site.give_up(draining(), cut(5))
         self.assertCountEqual(dispatcher.cancelled, dispatcher.calls)
-        for connection in (waiting, body, head):
+        answer = waiting.answer()
+        self.assertEqual((answer.status, answer.fields["connection"]), (504, "close"))
+        self.assertEqual(answer.json["code"], "owner_timeout", "it was dispatched: who knows what was done")
+        self.assertTrue(waiting.closing)
+        for connection in (body, head):
             answer = connection.answer()
             self.assertEqual((answer.status, answer.fields["connection"]), (503, "close"))
             self.assertEqual((answer.json["code"], answer.fields["retry-after"]), ("draining", "5"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import tempfile
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cli.processes import PATIENCE_S, Program
+from tests.cli.processes import PATIENCE_S, Program, eventually
 
 SUBSCRIBE = ("feed", "subscribe", "--args", '{"topic": "jobs"}', "--subscribe")
 
@@ -69,6 +70,18 @@ class FeedTests(SynchronousTestCase):
         listener.process.send_signal(signal.SIGINT)
         self.assertEqual(listener.process.wait(PATIENCE_S), 0)
         self.assertEqual(listener.complained, "")
+
+    def test_a_node_that_goes_answers_the_ack_that_it_has_taken(self) -> None:
+        """With messages flowing it hears of the end between two acks, or with one: never by a cut."""
+        for _ in range(2):
+            self.start("jobs=50000")
+            with tempfile.TemporaryFile() as printed:
+                listener = Program(self, "call", self.address, *SUBSCRIBE, "--ack", stdout=printed.fileno())
+                eventually(lambda printed=printed: os.fstat(printed.fileno()).st_size > 10_000)
+                self.node.process.terminate()
+                self.assertEqual(listener.process.wait(PATIENCE_S), 1)
+            self.assertIn("draining", listener.complained)
+            self.assertEqual(len(listener.complained.splitlines()), 1, listener.complained)
 
     def test_a_node_that_goes_says_so(self) -> None:
         self.start("jobs=1")

@@ -21,6 +21,7 @@ from micronode.oap.wire.profiles import Profile
 from tests.cli.processes import FREE, NO_OWNERS, PATIENCE_S, Program, ask_json, eventually
 from tests.support.slowindex import SlowIndex
 
+POST = b"POST /app/pay/%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx"
 ASK = b"GET /app/search?q=x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -61,7 +62,7 @@ class LeftoverTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.index = SlowIndex(self)
 
-    def run_node(self, grace: str, deadline: str) -> Program:
+    def run_node(self, grace: str, deadline: str, *words: str) -> Program:
         node = Program(
             self,
             "run",
@@ -73,6 +74,7 @@ class LeftoverTests(SynchronousTestCase):
                 f"--set=drain.grace={grace}",
                 f"--set=drain.deadline={deadline}",
             ),
+            *words,
         )
         node.until_complaint('"state":"running"')
         found = re.findall(r'"listener":"(\w+)","address":"([^"]+)"', node.complained)
@@ -101,14 +103,17 @@ class LeftoverTests(SynchronousTestCase):
         oap.ask("x")
         eventually(lambda: self.status()["calls"] == 2)
         node.kill(signal.SIGTERM)
-        for caller in (http, half):
-            answer = read_to_end(caller)
-            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
-            self.assertIn(b'"code":"draining"', answer)
-            self.assertIn(b"\r\nConnection: close\r\n", answer)
-            self.assertIn(b"\r\nRetry-After: ", answer)
+        answer = read_to_end(http)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 504 "), answer)
+        self.assertIn(b'"code":"owner_timeout"', answer)
+        self.assertIn(b"\r\nConnection: close\r\n", answer)
+        answer = read_to_end(half)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+        self.assertIn(b'"code":"draining"', answer)
+        self.assertIn(b"\r\nConnection: close\r\n", answer)
+        self.assertIn(b"\r\nRetry-After: ", answer)
         self.assertEqual(read_to_end(idle), b"", "it was closed, and not reset")
-        self.assertEqual(oap.errors(), ["draining"])
+        self.assertEqual(oap.errors(), ["owner_timeout"])
         self.assertEqual(node.end(), 0)
         self.assertIn('"drain_deadline"', node.complained)
         self.assertNotIn("Traceback", node.complained)
@@ -130,9 +135,49 @@ class LeftoverTests(SynchronousTestCase):
             node.until_complaint('"draining"')
             self.assertEqual(self.status()["drain"]["phase"], "grace")
             node.kill(second)
-            self.assertIn(b'"code":"draining"', read_to_end(caller))
+            self.assertIn(b'"code":"owner_timeout"', read_to_end(caller))
             self.assertEqual(node.end(), 0)
             self.index.asked.clear()
+
+    def test_a_write_that_came_to_its_owner_is_never_told_that_nothing_was_done(self) -> None:
+        """By either door, at the deadline and by a second signal; one that waited for its turn always is."""
+        text = (
+            f'[facets.pay]\nkind = "proxy"\nupstream = "{self.index.url}"\nlimit = 2\nqueue = 9\n'
+            'timeout = "60s"\nroutes = [{ method = "POST", path = "/{rest}", access = "write" }]\n'
+        )
+        config = Path(self.mktemp())
+        config.write_text(text)
+        for hurries in (False, True):
+            deadline = "1h" if hurries else "300ms"
+            node = self.run_node("0s", deadline, "--config", str(config.absolute()))
+            callers: list[tuple[socket.socket, Caller]] = []
+            for number in range(3):
+                http, oap = self.connect("http"), Caller(self.addresses["oap"])
+                self.addCleanup(oap.close)
+                http.sendall(POST % number)
+                oap.post(str(number))
+                callers.append((http, oap))
+                if number == 0:
+                    eventually(lambda: len(self.index.written) == 2)
+            eventually(self.all_wait)
+            node.kill(signal.SIGTERM)
+            if hurries:
+                node.until_complaint('"phase":"finishing"')
+                node.kill(signal.SIGTERM)
+            codes = [re.findall(rb'"code":"(\w+)"', read_to_end(http)) for http, _ in callers]
+            self.assertEqual(codes, [[b"owner_timeout"], [b"draining"], [b"draining"]])
+            self.assertEqual(
+                [oap.errors() for _, oap in callers], [["owner_timeout"], ["draining"], ["draining"]]
+            )
+            self.assertEqual(node.end(), 0)
+            self.assertEqual(len(self.index.written), 2, "nobody else came to the owner")
+            self.assertNotIn("Traceback", node.complained)
+            self.index.written.clear()
+
+    def all_wait(self) -> bool:
+        topology = ask_json(f"http://{self.addresses['admin']}/api/v1/status")["topology"]
+        (queue,) = (part for part in topology if part["name"] == "calls.waiting")
+        return sum(figure["now"] for figure in queue["figures"]) == 4
 
     def test_a_call_in_flight_finishes(self) -> None:
         node = self.run_node("0s", "1h")
@@ -194,7 +239,8 @@ class LeftoverTests(SynchronousTestCase):
             caller.sendall(ASK)
         node.kill(signal.SIGTERM)
         node.kill(signal.SIGCONT)
-        for caller in callers:
+        self.assertIn(b'"code":"owner_timeout"', read_to_end(callers[0]), "its owner has been asked")
+        for caller in callers[1:]:
             answer = read_to_end(caller)
             self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
             self.assertIn(b'"code":"draining"', answer)
@@ -236,6 +282,11 @@ class Caller:
     def ask(self, text: str) -> None:
         head = dump_object({"op": "query", "args": {"q": text}})
         self._peer.sendall(encode_frame(REQ | START | END, 0, Profile.SEARCH, 2, head))
+
+    def post(self, text: str) -> None:
+        head = dump_object({"op": "call", "args": {"facet": "pay", "method": "POST", "path": f"/{text}"}})
+        self._peer.sendall(encode_frame(REQ | START, 0, Profile.CUSTOM, 2, head))
+        self._peer.sendall(encode_frame(REQ | END, 0, Profile.CUSTOM, 2, b"x"))
 
     def errors(self) -> list[str]:
         """Return the names of the errors that calls have got, when the node has closed."""

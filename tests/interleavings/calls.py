@@ -14,14 +14,17 @@ from twisted.internet.task import Clock
 
 from micronode.calls.call import Call, Ingress, Reply, ResponseHead
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Access, Operation, OperationTable
+from micronode.calls.operations import Access, Operation
+from micronode.calls.outcome import cut
 from micronode.calls.serving import Serving
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.shutdown import END_S, Drain, Phase
 from micronode.concurrency.timer import EPSILON_S
 from micronode.errors import ErrorCode, NodeError
 from micronode.facets.hosted import FacetSettings, Served
 from micronode.lifecycle import State, make_lifecycle
+from micronode.oap.client.backoff import UNDONE
 from micronode.observability.metrics import Metrics
 
 TIMEOUT_S: Final = 1.5
@@ -33,6 +36,15 @@ HEAD: Final = ResponseHead(status=200, content_type="application/json", length=0
 _REPLY: Final = Reply(head=HEAD)
 #: Shared by all worlds, since it takes a hundred times as long to make as one; each leaves it as it was.
 METRICS: Final = Metrics(facets=("echo",), owners=(), states=(), build={"version": "0"})
+
+
+def lie(code: str, *, admitted: bool) -> str:
+    """Return what is wrong with telling *code* to the caller of a call that was *admitted*, or was not."""
+    if admitted and code in UNDONE:
+        return f"was with its owner, and is told {code}: that nothing was done"
+    if code == ErrorCode.OWNER_TIMEOUT.value and not admitted:
+        return "never was with its owner, and is told that this was too slow"
+    return ""
 
 
 async def _handle(call: Call) -> Reply:
@@ -114,6 +126,8 @@ class Caller:
     def fail(self, error: NodeError) -> None:
         if not self.left:
             self.error = error
+            if why := lie(error.code.value, admitted=self.admitted):
+                self._world.wrong.append(f"{self.name} {why}")
             self._tell(error.code.value)
 
     def _tell(self, outcome: str) -> None:
@@ -334,7 +348,7 @@ class Calls:
         room = gate.in_use < gate.limit and (gate.within is None or everybody.in_use < everybody.limit)
         assert not (waiting and room), f"{waiting} wait although there are permits"
         timers = len(self.clock.calls) - (self.drain.phase not in (Phase.SERVING, Phase.STOPPED))
-        assert timers <= (at_work + waiting > 0), f"left in the reactor: {self.clock.calls}"
+        assert timers <= (at_work + waiting > 0) + waiting, f"left in the reactor: {self.clock.calls}"
 
     def end(self) -> None:
         """See :class:`~tests.interleavings.explorer.World`."""
@@ -392,9 +406,13 @@ class Calls:
         for caller in self.callers:
             if caller.asked and not caller.over and not caller.left:
                 if not caller.outcome:
-                    caller.fail(NodeError(ErrorCode.DRAINING, "the node is stopping"))
+                    caller.fail(self._last_word())
                 caller.leave()
         return self.dispatcher.when_idle()
+
+    def _last_word(self) -> NodeError:
+        """Return what the doors tell callers whose calls are cut."""
+        return cut(1.0)
 
     def releasing(self) -> None:
         """There is no owner."""

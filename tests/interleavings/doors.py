@@ -7,6 +7,7 @@ answer, or its caller has gone, or its connection was cut.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Final
@@ -18,7 +19,8 @@ from twisted.internet.task import Clock
 
 from micronode.calls.call import Call, Reply, ResponseHead
 from micronode.calls.dispatcher import Dispatcher
-from micronode.calls.operations import Access, Argument, Operation, OperationTable
+from micronode.calls.operations import Access, Argument, Operation
+from micronode.calls.table import OperationTable
 from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.shutdown import END_S, Drain, Phase
 from micronode.concurrency.timer import EPSILON_S
@@ -31,10 +33,11 @@ from micronode.oap.factory import OAPFactory
 from micronode.oap.wire.frames import ACK_REQ
 from micronode.observability.metrics import Metrics
 from tests.http.test_events import read_stream
-from tests.interleavings.calls import DEADLINE_S, GRACE_S, MAX_STEPS, TIMEOUT_S
+from tests.interleavings.calls import DEADLINE_S, GRACE_S, MAX_STEPS, TIMEOUT_S, lie
 from tests.support.oap import MemoryTransport, cancel, hello, read_frames, start
 
 PROFILE: Final = 0x0402
+_CODE: Final = re.compile(rb'"code":"(\w+)"')
 _HEAD: Final = ResponseHead(status=200, content_type="application/json", length=0)
 _REPLY: Final = Reply(head=_HEAD)
 _HEAD_OF_EVENTS: Final = ResponseHead(content_type="application/json")
@@ -161,6 +164,7 @@ class Doors:
     :param http: HTTP connections, each with one request.
     :param oap: streams of the one OAP/1 connection.
     :param limit: permits.
+    :param queue: how many calls may wait for one.
     :param ends: how a call may end from outside: ``answer``, ``fail``, ``leave``, ``cancel`` (OAP/1).
     :param transport: makes what a connection is made of.
     :param listens: whether the calls are subscriptions, whose ends take a while: something goes back.
@@ -174,6 +178,7 @@ class Doors:
         http: int = 1,
         oap: int = 1,
         limit: int = 4,
+        queue: int = 0,
         ends: tuple[str, ...] = ("answer", "leave"),
         fills: bool = False,
         hurries: bool = False,
@@ -181,6 +186,7 @@ class Doors:
         listens: bool = False,
         withdraws: bool = False,
         drain: Callable[..., Drain] = Drain,
+        site: Callable[..., HttpSite] = HttpSite,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         _Now.world = self
@@ -188,7 +194,7 @@ class Doors:
         self.clock = clock = Clock()
         self.stopped = self.refusing = False
         #: Of the calls, or where they are subscriptions, of these.
-        self.gate = Gate(limit)
+        self.gate = Gate(limit, queue=queue)
         self.dispatcher = _Dispatcher(
             gates={"echo": Gate(0) if listens else self.gate},
             slots={"echo": self.gate},
@@ -203,7 +209,7 @@ class Doors:
         self.admitted: set[str] = set()
         #: What was seen to be wrong where an exception would be taken for a defect of a handler or effect.
         self.wrong: list[str] = []
-        self.http = HttpSite(
+        self.http = site(
             routes=_SETTINGS.routes,
             deadlines=_SETTINGS.deadlines,
             metrics=_METRICS,
@@ -394,6 +400,17 @@ class Doors:
         assert not told.behind, f"{caller.name} was told more than it asked"
         whole = told.head is not None and told.whole
         assert whole or caller.left or not caller.asks, f"{caller.name} was not told all"
+        if said := _CODE.search(caller.transport.value()):
+            self._check_error(caller.name, said[1].decode())
+
+    def _check_error(self, name: str, code: str) -> None:
+        """Check that nobody is told that nothing was done where something may have been.
+
+        That of a subscription is not repeated, but begun again: it ends as ``draining``.
+        """
+        if self._op == "say":
+            why = lie(code, admitted=name in self.admitted)
+            assert not why, f"{name} {why}"
 
     def _check_frames(self, peer: Connection) -> None:
         ends: dict[str, int] = dict.fromkeys(peer.asks, 0)
@@ -401,6 +418,8 @@ class Doors:
             name = f"o{frame.corr_id}"
             if frame.corr_id and frame.ends:
                 ends[name] += 1
+                if frame.code >= 400 and frame.payload:
+                    self._check_error(name, frame.json["code"])
         for name, count in ends.items():
             assert count <= 1, f"{name} has {count} ends"
             assert count or peer.left or self._full, f"{name} was told nothing"

@@ -19,6 +19,8 @@ from micronode.concurrency.backpressure import Gate
 from micronode.concurrency.shutdown import Drain, Phase
 from micronode.concurrency.timeouts import Timeouts
 from micronode.config.reloader import Reloader
+from micronode.errors import NodeError
+from micronode.http.site import HttpSite
 from micronode.interfaces import IResponseSink
 from tests.interleavings import calls, doors, reloads
 from tests.interleavings.explorer import BrokenError, explore, replay
@@ -170,6 +172,22 @@ class Stuck(Drain):
             self._timer.cancel()
 
 
+class TellsThatNothingWasDone(HttpSite):
+    """Tells everybody the same when the deadline of a drain is over."""
+
+    def give_up(self, error: NodeError, cut: NodeError) -> None:
+        super().give_up(error, error)
+
+
+class ForgetsWhoWaits(Dispatcher):
+    """Leaves those that wait for their turn to the doors."""
+
+    def drain(self) -> None:
+        queued, self._queued = self._queued, {}
+        super().drain()
+        self._queued = queued
+
+
 class TellsNobody(Reloader):
     """Forgets who waits for a reload that a drain ended."""
 
@@ -235,6 +253,14 @@ class DefectTests(SynchronousTestCase):
 
     def test_a_reload_that_nobody_hears_of(self) -> None:
         self.find(reloads.make(callers=1, reloads=2, reloader=TellsNobody), "were told")
+
+    def test_a_call_that_was_with_its_owner_and_is_told_that_nothing_was_done(self) -> None:
+        make = doors.make(http=1, oap=0, timeout_s=9.0, site=TellsThatNothingWasDone)
+        self.find(make, "told draining: that nothing was done")
+
+    def test_a_call_that_never_was_and_is_told_that_it_may_have_been_done(self) -> None:
+        make = calls.make(callers=2, slow=2, queue=1, timeout_s=9.0, dispatcher=ForgetsWhoWaits)
+        self.find(make, "never was with its owner")
 
     def test_a_drain_that_cuts_callers_off_at_the_door(self) -> None:
         self.find(doors.make(http=1, oap=0, drain=ForgetsACall, timeout_s=9.0), "not over when all is")

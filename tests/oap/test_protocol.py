@@ -16,7 +16,7 @@ from micronode.oap.leaving import PATIENCE_S, QUIET_S, WATCH_S
 from micronode.oap.pump import MAX_EVENTS
 from micronode.oap.wire.frames import ACK_REQ, END, EVENT, RESP, START, Control, encode_frame
 from micronode.oap.wire.limits import LINGER_BYTES, LINGER_S
-from tests.support.oap import CallerEnd, Dispatched, StubNode, body, cancel, hello, put, start
+from tests.support.oap import CallerEnd, Dispatched, StubNode, body, cancel, hello, put, start, subscribe
 from tests.support.vectors import family
 
 
@@ -425,6 +425,26 @@ class Drain(SynchronousTestCase):
             call.answer(b"more")
         self.assertTrue(end.transport.half_closed)
 
+    def test_a_subscriber_that_is_told_with_its_next_call_has_the_answer_to_it(self) -> None:
+        """The subscription ends, and with it all that was open before; the call has been taken."""
+        node = StubNode()
+        end = node.connect()
+        end.send(subscribe(1))
+        node.factory.begin_leaving()
+        end.send(start(2))
+        node.calls[1].answer(b"answer")
+        node.clock.advance(WATCH_S)
+        node.factory.leave(1, 5000)
+        end.heard()
+        end.send(start(3))
+        goaway, ended = end.heard()
+        self.assertEqual((goaway.code, goaway.json["last_corr_id"]), (Control.GOAWAY, "3"))
+        self.assertEqual((ended.corr_id, ended.json["code"]), (1, "draining"))
+        self.assertFalse(end.transport.closing)
+        node.calls[2].answer(b"answer")
+        self.assertEqual([frame.corr_id for frame in end.heard() if frame.ends], [3])
+        self.assertTrue(end.transport.half_closed)
+
     def test_one_that_has_fewer_by_now_is_told_at_its_next(self) -> None:
         for calls in ([], [4]):
             node = StubNode()
@@ -453,13 +473,28 @@ class Drain(SynchronousTestCase):
         [goaway, *errors] = end.heard()
         self.assertEqual(goaway.code, Control.GOAWAY)
         self.assertEqual(
-            [(each.corr_id, each.json["code"]) for each in errors], [(1, "draining"), (2, "draining")]
+            [(each.corr_id, each.json["code"]) for each in errors],
+            [(1, "owner_timeout"), (2, "owner_timeout")],
+            "they were dispatched: who knows what was done",
         )
         self.assertTrue(all(500 <= each.json["retry_after_ms"] <= 1500 for each in errors))
         self.assertEqual([call.cancelled for call in node.calls], [True, True])
         self.assertTrue(end.transport.half_closed)
         self.assertTrue(fresh.transport.half_closed)
         self.assertIsNone(node.factory.buildProtocol(None))
+
+    def test_given_up_answers_that_have_begun_are_no_word_of_nothing_done(self) -> None:
+        """Nor are those of which all but their turn was done."""
+        node = StubNode()
+        end = node.connect()
+        end.send(start(1), start(2))
+        node.calls[0].sink.start(ResponseHead(content_type="text/event-stream"))
+        node.clock.advance(0)
+        end.transport.fill()
+        node.calls[1].answer(b"answer")
+        node.factory.give_up(1000)
+        ends = {frame.corr_id: frame.json["code"] for frame in end.heard() if frame.ends}
+        self.assertEqual(ends, {1: "owner_timeout", 2: "owner_timeout"})
 
     def test_new_connections_are_not_taken(self) -> None:
         node = StubNode()

@@ -72,6 +72,12 @@ class ScriptedEnd:
         error = {"code": name, "message": "scripted", **members}
         self.say(encode_frame(RESP | END, status, frame.app, frame.corr_id, json.dumps(error).encode()))
 
+    def fail_connection(self, status: int, name: str) -> None:
+        """End the connection for an error."""
+        error = {"code": name, "message": "scripted", "retryable": True, "retry_after_ms": 500}
+        self.say(encode_frame(RESP | END, status, 0, 0, json.dumps(error).encode()))
+        self.hang_up()
+
     def goaway(self, retry_after_ms: int = 0, *, last: int = 100) -> None:
         """Take no more streams; *last* is the highest id that was looked at."""
         payload = json.dumps({"retry_after_ms": retry_after_ms, "last_corr_id": str(last)}).encode()

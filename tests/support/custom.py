@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from micronode.adapters.owner import OwnerClient
 from micronode.adapters.upstream import UpstreamClient
 from micronode.calls.call import Call, Ingress, Reply
-from micronode.calls.operations import OperationTable
+from micronode.calls.table import OperationTable
 from micronode.config.routes import Route
 from micronode.facets.custom import CustomFacet, Forwarding
 from micronode.http.head import HeadReader

@@ -15,7 +15,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from micronode.calls.call import Call, Reply, ResponseHead
-from micronode.calls.operations import Access, Argument, BodyRule, Operation, OperationTable
+from micronode.calls.operations import Access, Argument, BodyRule, Operation
+from micronode.calls.table import OperationTable
 from micronode.concurrency.memory import Buffers
 from micronode.config.schema import Limits, Timeouts
 from micronode.interfaces import IResponseSink

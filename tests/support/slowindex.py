@@ -1,4 +1,4 @@
-"""An index owner in a thread of the test, which answers when it is told to."""
+"""An owner in a thread of the test, which answers when it is told to: an index, and a service that writes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,28 @@ from tests.cli.processes import PATIENCE_S
 
 
 class SlowIndex:
-    """An index that is ready, and answers a search when it is told to.
+    """An index that is ready, and answers a search, or a POST, when it is told to.
 
     :ivar asked: set once a search has arrived.
+    :ivar written: the paths of the POSTs that have arrived.
     """
 
     def __init__(self, case: SynchronousTestCase) -> None:
         self.asked = asked = threading.Event()
         self.release = release = threading.Event()
 
+        self.written: list[str] = []
+        written = self.written
+
         class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"] or 0))
+                written.append(self.path)
+                release.wait(PATIENCE_S)
+                with contextlib.suppress(ConnectionError):
+                    self.send_response(204)
+                    self.end_headers()
+
             def do_GET(self) -> None:
                 body = b"{}"
                 if self.path.startswith("/search/"):

@@ -57,3 +57,14 @@ class Backoff:
 def is_undone(error: Exception) -> bool:
     """Whether *error* says that the node did nothing, so that even a write may be repeated."""
     return isinstance(error, OAPError) and error.name in UNDONE
+
+
+def of_calls(error: OAPError) -> OAPError:
+    """Return what calls fail with whose connection ended with *error*.
+
+    That nothing was done a node says of a call. One that says it of a connection says it of none of its
+    calls, and they must not be made again for it.
+    """
+    if not is_undone(error):
+        return error
+    return OAPError.from_code(ErrorCode.BAD_GATEWAY, f"the node ended the connection: {error.message}")

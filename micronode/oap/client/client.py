@@ -145,19 +145,28 @@ class OAPClient:
         return OAPStream(self._open(request, asking=sends), self._clock, deadline_ms, sends=sends)
 
     def subscribe(self, topic: str, *, capability: str | None = None) -> Subscription:
-        """Take the messages of *topic* of the node's feed as they come; see :meth:`events`."""
-        return self.events(Profile.FEED, "subscribe", {"topic": topic}, capability=capability)
+        """Take the messages of *topic* of the node's feed as they come, to ack each; see :meth:`events`."""
+        return self.events(Profile.FEED, "subscribe", {"topic": topic}, capability=capability, acked=True)
 
     def events(
-        self, profile: int, op: str, args: Mapping[str, Any], *, capability: str | None = None
+        self,
+        profile: int,
+        op: str,
+        args: Mapping[str, Any],
+        *,
+        capability: str | None = None,
+        acked: bool = False,
     ) -> Subscription:
         """Open a subscription of any profile.
 
+        :param acked: messages are acked one by one. When the subscription fails, those that were not asked
+            for yet are forgotten: they went back to the mailbox, and come again. Else they come before the
+            error.
         :return: the subscription, an async iterator of messages; it is opened at once, and iterating over
             it fails as :meth:`call` does. It ends with its connection: subscribe again then.
         :raises ValueError: as :meth:`call`.
         """
-        inbox = Inbox()
+        inbox = Inbox(acked=acked)
         request = _request(profile, op, args, None, None, capability)
         return Subscription(self._open(request, asking=False, inbox=inbox), inbox)
 

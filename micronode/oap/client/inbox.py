@@ -29,9 +29,13 @@ class Inbox:
 
     A message counts against the window until the next one is asked for, so that a consumer that is slow
     over one holds up the node, which leaves the rest in the mailbox.
+
+    :param acked: the consumer acks messages. Those that are here when the subscription fails are forgotten:
+        the node has given them back, and they are somebody else's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, acked: bool = False) -> None:
+        self._acked = acked
         self.giver: Giver | None = None
         self._messages: deque[bytes] = deque()
         self._waiting: Deferred[dict[str, Any] | None] | None = None
@@ -80,9 +84,11 @@ class Inbox:
             waiting.callback(message)
 
     def end(self, error: BaseException | None) -> None:
-        """Take note that no more will come; what is here may still be asked for."""
+        """Take note that no more will come; what is here may still be asked for, unless it was given back."""
         if self._ended:
             return
+        if self._acked and error is not None:
+            self._messages.clear()
         self._ended = True
         self._error = error
         waiting, self._waiting = self._waiting, None

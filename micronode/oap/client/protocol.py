@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from micronode import __version__
 from micronode.concurrency.nodelay import send_at_once
+from micronode.oap.client.backoff import of_calls
 from micronode.oap.client.errors import OAPError
 from micronode.oap.client.exchange import Exchange
 from micronode.oap.client.exchanges import Exchanges
@@ -318,7 +319,7 @@ class CallerProtocol(Protocol):
         self._liveness.close()
         error = self._reason = self._reason or OAPError.from_code(ErrorCode.BAD_GATEWAY, _LOST)
         # What the node did not look at before it left is `draining`, as if it had said so itself.
-        self._exchanges.end(error, last=self._goaway.last_corr_id, unseen=self._draining())
+        self._exchanges.end(of_calls(error), last=self._goaway.last_corr_id, unseen=self._draining())
         if not self.ready.called:
             self.ready.errback(error)
         self.lost.settle(None)

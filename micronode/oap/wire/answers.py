@@ -14,7 +14,7 @@ from micronode.oap.wire.errors import ErrorCode
 from micronode.oap.wire.frames import COMP, END, EVENT, HEADER, RESP, START, Code, encode_frame
 from micronode.oap.wire.heads import dump_object
 from micronode.oap.wire.limits import HEADER_BYTES, VERSION
-from micronode.oap.wire.streams import Stream
+from micronode.oap.wire.stream import Stream
 
 # Looked up once: these run once a frame.
 _OK: Final = int(Code.OK)

@@ -53,7 +53,8 @@ from micronode.oap.wire.states import (
     IllegalSendError,
     StreamInput,
 )
-from micronode.oap.wire.streams import Stream, Streams
+from micronode.oap.wire.stream import Stream
+from micronode.oap.wire.streams import Streams
 
 
 class NodeConnection:

@@ -29,29 +29,9 @@ from micronode.oap.wire.limits import (
     MAX_INFLIGHT,
     STREAM_WINDOW_BYTES,
 )
-from micronode.oap.wire.states import ASKING, DROPPING, STREAM, IllegalSendError, StreamInput, StreamState
+from micronode.oap.wire.states import DROPPING, STREAM, IllegalSendError, StreamInput, StreamState
+from micronode.oap.wire.stream import Stream
 from micronode.oap.wire.windows import Inflow, Outflow, RequestWindows
-
-
-class Stream:
-    """What the protocol remembers of an open stream."""
-
-    __slots__ = ("app", "inflow", "opaque", "outflow", "state", "tenant")
-
-    def __init__(self, app: int, tenant: bytes, state: StreamState, opaque: bool) -> None:
-        self.app = app
-        self.tenant = tenant
-        self.state = state
-        #: Its body is never inflated nor compressed.
-        self.opaque = opaque
-        #: The windows of its request's and its answer's body, where it has them.
-        self.inflow: Inflow | None = None
-        self.outflow: Outflow | None = None
-
-    @property
-    def asking(self) -> bool:
-        """Whether more of its request may come."""
-        return self.state in ASKING
 
 
 class Streams:

@@ -129,6 +129,17 @@ class Refused(Case):
             self.end.fail(self.asked(), status, name, retryable=True)
             self.fails(asked, name)
 
+    def test_the_end_of_a_connection_is_no_word_about_a_call(self) -> None:
+        """Whatever a node calls it: what was asked may have been done."""
+        for name in ("busy", "rate_limited", "draining", "not_ready"):
+            self.setUp()
+            asked = self.call(retry=True)
+            self.asked()
+            self.end.fail_connection(503, name)
+            error = self.fails(asked, "bad_gateway")
+            self.assertIn("the node ended the connection", error.message)
+            self.assert_nothing_left()
+
     def test_longer_than_its_patience(self) -> None:
         asked = self.call(retry=True)
         self.end.fail(self.asked(), 503, "not_ready", retryable=True, retry_after_ms=3_600_000)

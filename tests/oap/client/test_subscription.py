@@ -140,10 +140,22 @@ class SubscriptionTests(SynchronousTestCase):
         self.assertEqual(self.failureResultOf(again.next(), OAPError).value.name, "bad_gateway")
 
     def test_failure_comes_behind_what_is_here(self) -> None:
-        subscription, start = self.begun()
+        subscription = self.client.events(Profile.CUSTOM, "watch", {})
+        [start] = self.end.heard()
+        self.end.begin(start)
         self.end.message(start, message(1))
         self.end.fail(start, 503, "draining", retryable=True, retry_after_ms=5)
         self.successResultOf(subscription.next())
+        error = self.failureResultOf(subscription.next(), OAPError).value
+        self.assertEqual((error.name, error.retry_after_ms), ("draining", 5))
+
+    def test_failure_is_all_where_messages_are_acked(self) -> None:
+        """What is here went back to the mailbox with it: an ack would be for another's."""
+        subscription, start = self.begun()
+        self.end.message(start, message(1))
+        self.end.message(start, message(2))
+        self.successResultOf(subscription.next())
+        self.end.fail(start, 503, "draining", retryable=True, retry_after_ms=5)
         error = self.failureResultOf(subscription.next(), OAPError).value
         self.assertEqual((error.name, error.retry_after_ms), ("draining", 5))
 
