@@ -17,6 +17,8 @@ from micronode.errors import ErrorCode, NodeError
 _OUTCOMES = {ErrorCode.OWNER_UNAVAILABLE: "unavailable", ErrorCode.OWNER_TIMEOUT: "timeout"}
 #: What ``rejected_total`` calls a call for which its owner had no permit.
 OWNER_FULL: Final = "owner_full"
+#: When a caller may come back that was not answered in time, in seconds: as where its own deadline ended it.
+RETRY_S: Final = 1.0
 
 
 class Lease:
@@ -94,7 +96,10 @@ class Lease:
     def stalled(self) -> NodeError:
         """The body stopped coming."""
         return NodeError(
-            ErrorCode.OWNER_TIMEOUT, f"the answer of owner {self.owner} stalled", source=self.owner
+            ErrorCode.OWNER_TIMEOUT,
+            f"the answer of owner {self.owner} stalled",
+            retry_after_s=RETRY_S,
+            source=self.owner,
         )
 
     def unavailable(self, what: str) -> NodeError:
@@ -121,7 +126,12 @@ def full(owner: str) -> NodeError:
 
 def too_slow(owner: str) -> NodeError:
     """Return the error of a call that *owner* did not answer while there was time."""
-    return NodeError(ErrorCode.OWNER_TIMEOUT, f"owner {owner} did not answer in time", source=owner)
+    return NodeError(
+        ErrorCode.OWNER_TIMEOUT,
+        f"owner {owner} did not answer in time",
+        retry_after_s=RETRY_S,
+        source=owner,
+    )
 
 
 def outcome_of(error: NodeError) -> str:
