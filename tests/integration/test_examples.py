@@ -217,8 +217,9 @@ class ClientTests(SynchronousTestCase):
         )
         done = run_python("-c", textwrap.dedent(program).replace("oap://127.0.0.1:5312", self.target))
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        hits, put = done.stdout.splitlines()
+        hits, passed, put = done.stdout.splitlines()
         self.assertIn('"hits"', hits)
+        self.assertRegex(passed, r"^20[01] .*cid")
         self.assertIn('"cid"', put)
 
 
