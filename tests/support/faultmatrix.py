@@ -233,12 +233,12 @@ node leads to that owner, every permit is free, and the log has no traceback.
 *Within* is what bounds how long a caller waits for that word. ``owners.NAME.timeout`` and
 ``facets.NAME.timeout`` (5 s each; the smaller wins) run to the caller's head, which waits for the body of an
 answer of up to 64 KiB; ``timeouts.idle`` runs between two pieces of a longer one. What is told *at once* may
-have been tried again before, twice within 150 ms (``docs/architecture.rst``, "Owners"). An owner that says with its
-429 or 503 how long it wants to be left alone (``Retry-After``) is tried again no sooner: where one to two times as
-long is still within the time of the call, the caller waits for that (``503:1s``: some seconds), else it is told at once
-(``503:60s``). Where at least ten
-calls of an owner ended within a second, and half of them failed, its breaker opens: then every call of it is
-503 ``owner_unavailable``, whatever the fault.
+have been tried again before, twice within 150 ms (``docs/architecture.rst``, "Owners"). An owner that says
+with its 429 or 503 how long it wants to be left alone (``Retry-After``) is tried again no sooner: where one
+to two times as long is still within the time of the call, the caller waits for that (``503:1s``: some
+seconds), else it is told at once (``503:60s``). Where at least ten calls of an owner ended within a second,
+and half of them failed, its breaker opens: then every call of it is 503 ``owner_unavailable``, whatever the
+fault.
 
 Every 503 and 429 has ``Retry-After`` (``retry_after_ms``); for the owner's own 503 it is what the owner says.
 What callers get of a service of your own behind the node is in ``docs/FACETS.rst``.
