@@ -18,7 +18,7 @@ from tests.support.owners import BadOwner
 
 #: What an owner does -> status, error name, whether there is a time to come back.
 REFUSES = (503, "owner_unavailable", True)
-STALLS = (504, "owner_timeout", False)
+STALLS = (504, "owner_timeout", True)
 LIES = (502, "bad_gateway", False)
 
 
