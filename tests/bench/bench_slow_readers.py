@@ -83,6 +83,8 @@ def main() -> int:
                 keeper,
                 {
                     "facets.media": {"enabled": True, "limit": options.readers},
+                    # What is measured is what each stream holds, not what the node would refuse.
+                    "limits": {"max_calls": options.readers, "buffers": "1GiB"},
                     "owners.storage": {"concurrency": options.readers},
                     "timeouts": {"write_stall": "10m", "stream_idle": "10m"},
                     "drain": {"grace": "0s", "deadline": "0s"},
